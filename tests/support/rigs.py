@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Skeletons made by hand for the tests: SMPL's tree with rounded lengths, a chain, a star; random poses of them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ikol.body.skeleton import Skeleton
+from ikol.geometry.rotations import rotvec_to_rotmat
+
+SMPL_NAMES = (
+    *("Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle", "R_Ankle", "Spine3", "L_Foot"),
+    *("R_Foot", "Neck", "L_Collar", "R_Collar", "Head", "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist"),
+    *("R_Wrist", "L_Hand", "R_Hand"),
+)
+SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+
+# metres from the parent, of the pelvis from the origin; rounded by hand for a person of 1.7 m in the T-pose, left = +X
+_LEFT_OFFSETS = {
+    "Hip": (0.07, -0.09, -0.01),
+    "Knee": (0.03, -0.38, 0.0),
+    "Ankle": (-0.01, -0.4, -0.04),
+    "Foot": (0.04, -0.06, 0.12),
+    "Collar": (0.08, 0.11, -0.02),
+    "Shoulder": (0.1, 0.03, -0.01),
+    "Elbow": (0.26, -0.01, -0.02),
+    "Wrist": (0.25, 0.01, 0.0),
+    "Hand": (0.08, -0.01, -0.01),
+}
+_MIDDLE_OFFSETS = {
+    "Pelvis": (0.0, 0.95, 0.02),
+    "Spine1": (0.0, 0.12, -0.02),
+    "Spine2": (0.0, 0.14, 0.0),
+    "Spine3": (0.0, 0.05, 0.02),
+    "Neck": (0.0, 0.21, -0.03),
+    "Head": (0.0, 0.09, 0.05),
+}
+
+
+def smpl_skeleton() -> Skeleton:
+    """SMPL's tree of 24 joints."""
+    return Skeleton(names=SMPL_NAMES, parents=SMPL_PARENTS)
+
+
+def smpl_rest_joints(dtype: torch.dtype = torch.float64) -> Tensor:
+    """Rest joints (24, 3) of SMPL's tree, metres."""
+    rest = torch.zeros(len(SMPL_NAMES), 3, dtype=dtype)
+    for joint, (name, parent) in enumerate(zip(SMPL_NAMES, SMPL_PARENTS, strict=True)):
+        if name in _MIDDLE_OFFSETS:
+            offset = torch.tensor(_MIDDLE_OFFSETS[name], dtype=dtype)
+        else:
+            side, part = name.split("_")
+            offset = torch.tensor(_LEFT_OFFSETS[part], dtype=dtype)
+            offset[0] *= 1.0 if side == "L" else -1.0
+        rest[joint] = offset if parent < 0 else rest[parent] + offset
+    return rest
+
+
+def smpl_shapedirs(num_betas: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Shape directions (24, 3, B) of the rest joints: overall scale first, then seeded small changes of a few cm."""
+    generator = torch.Generator().manual_seed(7)
+    directions = 0.02 * torch.randn(len(SMPL_NAMES), 3, num_betas, dtype=dtype, generator=generator)
+    if num_betas:
+        directions[..., 0] = 0.05 * smpl_rest_joints(dtype)
+    return directions
+
+
+def chain_skeleton(num_joints: int) -> Skeleton:
+    """A rope of joints, each the parent of the next."""
+    return Skeleton(
+        names=tuple(f"joint{k}" for k in range(num_joints)), parents=tuple(k - 1 for k in range(num_joints))
+    )
+
+
+def star_skeleton(num_joints: int) -> Skeleton:
+    """A root with all the other joints as its children."""
+    return Skeleton(names=tuple(f"joint{k}" for k in range(num_joints)), parents=(-1,) + (0,) * (num_joints - 1))
+
+
+def random_rotmats(shape: Sequence[int], angle_sd: float, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Rotations (*shape, 3, 3) with normally distributed rotation vectors of `angle_sd` radians a component."""
+    generator = torch.Generator().manual_seed(seed)
+    return rotvec_to_rotmat((angle_sd * torch.randn(*shape, 3, dtype=torch.float64, generator=generator)).to(dtype))
