@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The person detector: a window of a picture in, square crops around persons out.
+
+Source: MediaPipe, pose_detection (SSD anchors of a 224 px input, four key points a person, weighted non-maximum
+suppression).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ikol.regressor.crops import Crops, sample_crops
+from ikol.regressor.graph import GraphNetwork
+
+MIN_SCORE = 0.5  # MediaPipe's min_score_thresh; at 0.4 nothing more of use was found in the sample pictures
+MIN_OVERLAP = 0.3  # boxes that overlap more than this belong to one person (MediaPipe's min_suppression_threshold)
+
+_STRIDES_ANCHORS = ((8, 2), (16, 2), (32, 6))  # pixels between anchors, anchors at each place
+_CENTER, _RIM = 0, 1  # of the four key points: middle of the hips, point of the body's circle towards the head
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Persons found, best first."""
+
+    crops: Crops
+    score: Float[Tensor, " persons"]
+
+
+def _anchors(size: int) -> Float[Tensor, "anchors 2"]:
+    """Return the anchors' centres, 0 to 1 over the input."""
+    layers: list[Tensor] = []
+    for stride, count in _STRIDES_ANCHORS:
+        steps = (torch.arange(size // stride, dtype=torch.float32) + 0.5) / (size // stride)
+        grid = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).reshape(-1, 2)
+        layers.append(grid.repeat_interleave(count, 0))
+    return torch.cat(layers)
+
+
+def _overlap(box: Float[Tensor, "4"], boxes: Float[Tensor, "boxes 4"]) -> Float[Tensor, " boxes"]:
+    """Return intersection over union; boxes are x0, y0, x1, y1."""
+    low, high = torch.maximum(box[:2], boxes[:, :2]), torch.minimum(box[2:], boxes[:, 2:])
+    shared = (high - low).clamp_min(0.0).prod(-1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1) + (box[2:] - box[:2]).prod()
+    return shared / (areas - shared)
+
+
+def _merge(
+    boxes: Float[Tensor, "boxes 4"], points: Float[Tensor, "boxes 4 2"], score: Float[Tensor, " boxes"]
+) -> list[tuple[float, Tensor]]:
+    """Return score and key points of each person: the boxes around one person are averaged by their scores."""
+    persons: list[tuple[float, Tensor]] = []
+    order = score.argsort(descending=True)
+    while len(order) > 0:
+        same = _overlap(boxes[order[0]], boxes[order]) > MIN_OVERLAP
+        same[0] = True
+        members = order[same]
+        weight = score[members] / score[members].sum()
+        persons.append((float(score[order[0]]), (points[members] * weight[:, None, None]).sum(0)))
+        order = order[~same]
+    return persons
+
+
+def detect_persons(
+    network: GraphNetwork, rgb: UInt8[np.ndarray, "height width 3"], windows: Crops, device: torch.device
+) -> Detections:
+    """Find persons in each window of a picture, best first; one who is in two windows is found twice."""
+    size = network.input_size
+    pictures = sample_crops(rgb, windows, size, "zeros").to(device) * 2.0 - 1.0
+    outputs = dict(zip(network.output_names, network(pictures), strict=True))
+    raw, score = outputs["boxes"].cpu() / size, outputs["scores"].cpu()[..., 0].sigmoid()
+    anchors = _anchors(size)
+    found: list[tuple[float, Tensor]] = []
+    for i in range(len(windows)):
+        keep = score[i] >= MIN_SCORE
+        center = raw[i, keep, :2] + anchors[keep]
+        half = raw[i, keep, 2:4] / 2.0
+        points = raw[i, keep, 4:].reshape(-1, 4, 2) + anchors[keep, None]
+        for best, merged in _merge(torch.cat([center - half, center + half], -1), points, score[i, keep]):
+            found.append((best, windows[[i]].to_picture(merged[None])[0]))
+    found.sort(key=lambda person: -person[0])
+    points = torch.stack([p for _, p in found]) if found else torch.zeros(0, 4, 2)
+    crops = Crops.around_person(points[:, _CENTER], points[:, _RIM])
+    return Detections(crops, torch.tensor([s for s, _ in found], dtype=torch.float32))
