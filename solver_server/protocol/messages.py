@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 MAX_ID = 2**63 - 1
+MAX_FRAMES = 256  # sixteen persons with eight arrays each, and as much again in reserve
 MAX_NAMES = 512
 MAX_TEXT = 4096
 
 RequestId = Annotated[int, Meta(ge=0, le=MAX_ID)]
-FrameIndex = Annotated[int, Meta(ge=0, le=63)]
+FrameIndex = Annotated[int, Meta(ge=0, lt=MAX_FRAMES)]
 Dimension = Annotated[int, Meta(ge=0, le=65536)]
 Name = Annotated[str, Meta(max_length=128)]
 Names = Annotated[tuple[Name, ...], Meta(max_length=MAX_NAMES)]
@@ -194,7 +195,10 @@ Request = Hello | Ping | Detect | Solve | Cancel | Stats | Shutdown
 
 
 class HelloReply(Struct, frozen=True, tag="hello_reply"):
-    """Who answers. `session` changes with every server process; `device` is where torch computes."""
+    """Who answers. `session` changes with every server process.
+
+    `device` is where torch computes; until the worker is ready it is what was asked for (auto, cpu or cuda).
+    """
 
     id: RequestId
     protocol: tuple[int, int]
@@ -204,12 +208,17 @@ class HelloReply(Struct, frozen=True, tag="hello_reply"):
 
 
 class Pong(Struct, frozen=True, tag="pong"):
-    """`ready`: weights are loaded. `busy`: the worker computes. `queued`: requests that wait."""
+    """`ready`: weights are loaded. `busy`: the worker computes. `queued`: requests that wait.
+
+    `device` is empty until `ready`. `problem` is a sentence when the worker cannot be started, else empty.
+    """
 
     id: RequestId
     ready: bool
     busy: bool
     queued: int
+    device: Name = ""
+    problem: Text = ""
 
 
 class Progress(Struct, frozen=True, tag="progress"):

@@ -1,0 +1,54 @@
+# generated from solver_server/protocol by scripts/vendor_protocol.py; do not edit
+# SPDX-License-Identifier: Apache-2.0
+"""The wire between Blender and the solver: messages, their bytes, their errors, and the version."""
+
+from .codec import MAX_FRAME_BYTES as MAX_FRAME_BYTES
+from .codec import MAX_HEADER_BYTES as MAX_HEADER_BYTES
+from .codec import MAX_MESSAGE_BYTES as MAX_MESSAGE_BYTES
+from .codec import Frames as Frames
+from .codec import FrameWriter as FrameWriter
+from .codec import decode_reply as decode_reply
+from .codec import decode_request as decode_request
+from .codec import encode as encode
+from .errors import ERROR_CODES as ERROR_CODES
+from .errors import FrameError as FrameError
+from .errors import MessageError as MessageError
+from .errors import ProtocolError as ProtocolError
+from .errors import ShapeError as ShapeError
+from .errors import TooLargeError as TooLargeError
+from .errors import VersionError as VersionError
+from .messages import MAX_FRAMES as MAX_FRAMES
+from .messages import MAX_ID as MAX_ID
+from .messages import MAX_NAMES as MAX_NAMES
+from .messages import MAX_TEXT as MAX_TEXT
+from .messages import Anchor as Anchor
+from .messages import ArrayRef as ArrayRef
+from .messages import BlobRef as BlobRef
+from .messages import CameraSpec as CameraSpec
+from .messages import Cancel as Cancel
+from .messages import CancelReply as CancelReply
+from .messages import Detect as Detect
+from .messages import DetectReply as DetectReply
+from .messages import Error as Error
+from .messages import Evidence as Evidence
+from .messages import Hello as Hello
+from .messages import HelloReply as HelloReply
+from .messages import Keypoints2D as Keypoints2D
+from .messages import Keypoints3D as Keypoints3D
+from .messages import Person as Person
+from .messages import Ping as Ping
+from .messages import Pong as Pong
+from .messages import PoseSpec as PoseSpec
+from .messages import Progress as Progress
+from .messages import RelativeKeypoints3D as RelativeKeypoints3D
+from .messages import Reply as Reply
+from .messages import Request as Request
+from .messages import Shutdown as Shutdown
+from .messages import ShutdownReply as ShutdownReply
+from .messages import Solve as Solve
+from .messages import SolveReply as SolveReply
+from .messages import Stats as Stats
+from .messages import StatsReply as StatsReply
+from .messages import Twist as Twist
+from .version import PROTOCOL_VERSION as PROTOCOL_VERSION
+from .version import check_version as check_version

@@ -1,0 +1,296 @@
+# generated from solver_server/protocol by scripts/vendor_protocol.py; do not edit
+# SPDX-License-Identifier: Apache-2.0
+"""Every message of the wire as a typed struct; docs/protocol.md is the authority on their meaning.
+
+Here: field names, types and bounds. Not here: bytes (codec), sockets, torch. Imports: stdlib and msgspec.
+Numbers that are many travel as extra frames and appear in a struct as an `ArrayRef`; an image as a `BlobRef`.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+MAX_ID = 2**63 - 1
+MAX_FRAMES = 256  # sixteen persons with eight arrays each, and as much again in reserve
+MAX_NAMES = 512
+MAX_TEXT = 4096
+
+RequestId = Annotated[int, Meta(ge=0, le=MAX_ID)]
+FrameIndex = Annotated[int, Meta(ge=0, lt=MAX_FRAMES)]
+Dimension = Annotated[int, Meta(ge=0, le=65536)]
+Name = Annotated[str, Meta(max_length=128)]
+Names = Annotated[tuple[Name, ...], Meta(max_length=MAX_NAMES)]
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+Dtype = Literal["<f4", "<f8", "<i4", "<i8", "|u1"]
+
+
+class ArrayRef(Struct, frozen=True):
+    """An array whose little-endian, C-ordered bytes are extra frame number `frame` of the same message."""
+
+    dtype: Dtype
+    shape: Annotated[tuple[Dimension, ...], Meta(max_length=4)]
+    frame: FrameIndex
+
+
+class BlobRef(Struct, frozen=True):
+    """Bytes kept as they are (an encoded image), in extra frame number `frame`."""
+
+    frame: FrameIndex
+
+
+# ---- building blocks -------------------------------------------------------------------------------------------------
+
+
+class CameraSpec(Struct, frozen=True):
+    """A pinhole camera. Pixels have their origin at the top left corner of the picture, x right, y down.
+
+    A world point X (SMPL world: metres, Y up) is R X + t in camera axes (x right, y down, z forward).
+    `rotation` is R row by row; both extrinsics are None while nobody has placed the camera yet.
+    """
+
+    width: Annotated[int, Meta(ge=1, le=65536)]
+    height: Annotated[int, Meta(ge=1, le=65536)]
+    focal_x: Annotated[float, Meta(gt=0)]
+    focal_y: Annotated[float, Meta(gt=0)]
+    center_x: float
+    center_y: float
+    rotation: tuple[float, float, float, float, float, float, float, float, float] | None = None
+    translation: tuple[float, float, float] | None = None
+    focal_source: Literal["exif", "default", "given"] = "given"
+
+
+class PoseSpec(Struct, frozen=True):
+    """A pose of the body: root translation (3) in metres, local rotations (J, 4) as quaternions wxyz, shape (B)."""
+
+    transl: ArrayRef
+    local_quat: ArrayRef
+    betas: ArrayRef
+
+
+class Keypoints2D(Struct, frozen=True, tag="keypoints_2d"):
+    """Points of the body seen on the picture: (K, 2) pixels with a standard deviation (K) in pixels each."""
+
+    names: Names
+    points: ArrayRef
+    sigma: ArrayRef
+
+
+class Keypoints3D(Struct, frozen=True, tag="keypoints_3d"):
+    """Points of the body in the SMPL world: (K, 3) metres with a standard deviation (K) in metres each."""
+
+    names: Names
+    points: ArrayRef
+    sigma: ArrayRef
+
+
+class RelativeKeypoints3D(Struct, frozen=True, tag="relative_keypoints_3d"):
+    """Points relative to the middle of the hips, in camera axes: (K, 3) metres, sigma (K, 3) metres along each axis."""
+
+    names: Names
+    points: ArrayRef
+    sigma: ArrayRef
+
+
+class Anchor(Struct, frozen=True, tag="anchor"):
+    """Stay near these local rotations (J, 4, wxyz): sigma (J) in radians for each joint."""
+
+    local_quat: ArrayRef
+    sigma: ArrayRef
+
+
+class Twist(Struct, frozen=True, tag="twist"):
+    """Angle about the bone of each named joint, (K) radians, sigma (K) radians."""
+
+    names: Names
+    angles: ArrayRef
+    sigma: ArrayRef
+
+
+Evidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist
+
+
+class Person(Struct, frozen=True):
+    """One detected person: what the picture says of it, ready to be stored and to be sent in `solve`.
+
+    `box` is x0, y0, x1, y1 in pixels. `confidence` holds, by keypoint name, 0 (noise) to 1 (certain).
+    """
+
+    score: float
+    box: tuple[float, float, float, float]
+    evidence: Annotated[tuple[Evidence, ...], Meta(max_length=16)]
+    confidence: dict[Name, float]
+
+
+# ---- requests --------------------------------------------------------------------------------------------------------
+
+
+class Hello(Struct, frozen=True, tag="hello"):
+    """First message of a client; another major version is answered with `unsupported_version`."""
+
+    id: RequestId
+    protocol: tuple[int, int]
+    client: Name
+    build: Name = ""
+
+
+class Ping(Struct, frozen=True, tag="ping"):
+    """Answered at once, also while the worker computes."""
+
+    id: RequestId
+
+
+class Detect(Struct, frozen=True, tag="detect"):
+    """Find persons on an encoded picture (JPEG, PNG or WebP) and return their evidence.
+
+    `boxes` (x0, y0, x1, y1 in pixels of the upright picture) replace the detector. `rotation_deg` says by how much the
+    persons are turned clockwise from upright. `focal_px` overrides EXIF and the default.
+    """
+
+    id: RequestId
+    image: BlobRef
+    model: Literal["heavy", "full"] = "heavy"
+    max_persons: Annotated[int, Meta(ge=1, le=16)] = 8
+    boxes: Annotated[tuple[tuple[float, float, float, float], ...], Meta(max_length=16)] = ()
+    rotation_deg: Annotated[float, Meta(ge=-360, le=360)] = 0.0
+    focal_px: Annotated[float, Meta(gt=0)] | None = None
+
+
+class Solve(Struct, frozen=True, tag="solve"):
+    """Find the pose that fits the evidence best.
+
+    Without `initial` the start comes from the evidence. A camera without extrinsics is placed by the server so that the
+    body stands on the floor at the origin. `solve_shape` lets the betas move (under their prior).
+    """
+
+    id: RequestId
+    evidence: Annotated[tuple[Evidence, ...], Meta(max_length=16)]
+    camera: CameraSpec | None = None
+    initial: PoseSpec | None = None
+    body: Name = "default"
+    solve_shape: bool = True
+
+
+class Cancel(Struct, frozen=True, tag="cancel"):
+    """Give up request `target`; that request is then answered with the error `cancelled`."""
+
+    id: RequestId
+    target: RequestId
+
+
+class Stats(Struct, frozen=True, tag="stats"):
+    """Ask for counters."""
+
+    id: RequestId
+
+
+class Shutdown(Struct, frozen=True, tag="shutdown"):
+    """Stop the server after this reply."""
+
+    id: RequestId
+
+
+Request = Hello | Ping | Detect | Solve | Cancel | Stats | Shutdown
+
+
+# ---- replies ---------------------------------------------------------------------------------------------------------
+
+
+class HelloReply(Struct, frozen=True, tag="hello_reply"):
+    """Who answers. `session` changes with every server process.
+
+    `device` is where torch computes; until the worker is ready it is what was asked for (auto, cpu or cuda).
+    """
+
+    id: RequestId
+    protocol: tuple[int, int]
+    server: Name
+    session: Name
+    device: Name
+
+
+class Pong(Struct, frozen=True, tag="pong"):
+    """`ready`: weights are loaded. `busy`: the worker computes. `queued`: requests that wait.
+
+    `device` is empty until `ready`. `problem` is a sentence when the worker cannot be started, else empty.
+    """
+
+    id: RequestId
+    ready: bool
+    busy: bool
+    queued: int
+    device: Name = ""
+    problem: Text = ""
+
+
+class Progress(Struct, frozen=True, tag="progress"):
+    """How far request `id` is: never falling, 0 to 1; none comes after the reply."""
+
+    id: RequestId
+    fraction: Annotated[float, Meta(ge=0, le=1)]
+    text: Text
+
+
+class DetectReply(Struct, frozen=True, tag="detect_reply"):
+    """Persons, most certain first (may be none), and the camera as far as the picture tells (no extrinsics)."""
+
+    id: RequestId
+    camera: CameraSpec
+    persons: tuple[Person, ...]
+    seconds: float
+
+
+class SolveReply(Struct, frozen=True, tag="solve_reply"):
+    """The pose, the placed camera, and how well every point of the evidence is met.
+
+    `joints` (J, 3) world metres in skeleton order. `point_names` are the keypoints of the evidence (each once), with
+    `point_positions` (K, 3) in the world and `point_pixels` (K, 2) on the picture (empty (0, 2) without a camera).
+    `reprojection_px_median` is over the 2D evidence, NaN-free: -1 when there is none.
+    """
+
+    id: RequestId
+    pose: PoseSpec
+    camera: CameraSpec | None
+    joints: ArrayRef
+    point_names: Names
+    point_positions: ArrayRef
+    point_pixels: ArrayRef
+    status: Literal["converged", "stalled", "max_iterations", "failed"]
+    iterations: int
+    cost: float
+    reprojection_px_median: float
+    seconds: float
+
+
+class CancelReply(Struct, frozen=True, tag="cancel_reply"):
+    """`found` is False when `target` was not waiting or running (already answered, or never asked)."""
+
+    id: RequestId
+    found: bool
+
+
+class StatsReply(Struct, frozen=True, tag="stats_reply"):
+    """Counters since the start of the server process."""
+
+    id: RequestId
+    uptime_seconds: float
+    counts: dict[Name, int]
+    device: Name
+    worker_pid: int
+    worker_restarts: int
+
+
+class ShutdownReply(Struct, frozen=True, tag="shutdown_reply"):
+    """The last message of a server."""
+
+    id: RequestId
+
+
+class Error(Struct, frozen=True, tag="error"):
+    """A request that failed. `id` is None when the frame could not be read far enough to know it."""
+
+    id: RequestId | None
+    code: Name
+    message: Text
+
+
+Reply = HelloReply | Pong | Progress | DetectReply | SolveReply | CancelReply | StatsReply | ShutdownReply | Error
