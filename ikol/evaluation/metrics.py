@@ -6,7 +6,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def _masked_mean(values: Float[Tensor, "*batch points"], valid: Bool[Tensor, "*batch points"]) -> Float[Tensor, "*batch"]:
+def _masked_mean(
+    values: Float[Tensor, "*batch points"], valid: Bool[Tensor, "*batch points"]
+) -> Float[Tensor, "*batch"]:
     weight = valid.to(values.dtype)
     return (torch.where(valid, values, torch.zeros_like(values))).sum(-1) / weight.sum(-1)
 

@@ -8,6 +8,7 @@ two hip landmarks.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,15 +18,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ikol.body.points import BLAZEPOSE_LANDMARKS
+from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS
 from ikol.errors import FileFormatError, InputError
 from ikol.evaluation.metrics import bone_angles_deg, mpjpe, pa_mpjpe
-from ikol.pipeline import Intrinsics, PosePipeline, RelativeKeypoints3D
+from ikol.pipeline import Intrinsics, PosePipeline
 
 LIMB_LANDMARKS = tuple(
-    f"{side}_{joint}"
-    for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-    for side in ("left", "right")
+    f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
 )
 LIMB_BONES = (
     *((f"{s}_{a}", f"{s}_{b}") for a, b in (("shoulder", "elbow"), ("elbow", "wrist")) for s in ("left", "right")),
@@ -69,7 +68,7 @@ class _View:
     clip: Path
     frame: int
     intrinsics: Intrinsics
-    distortion: Float[np.ndarray, "4"]
+    distortion: np.ndarray
     truth: Float[Tensor, "33 3"]
     valid: Tensor
     up: Float[Tensor, "3"]
@@ -177,8 +176,6 @@ def evaluate_multiview(
     Raises:
         InputError: the folder is not a recording of this layout.
     """
-    import time  # noqa: PLC0415
-
     views = list(_views(folder, every))
     raw, solved, missed = _Errors(), _Errors(), 0
     seconds: list[float] = []
@@ -218,6 +215,4 @@ def _solve_picture(pipeline: PosePipeline, rgb: np.ndarray, view: _View) -> tupl
     person = detection.persons[0].with_pixels(lambda pixels: _undistorted(pixels, view))
     solution = pipeline.solve(person.evidence, intrinsics=intrinsics)
     assert solution.camera is not None
-    relative = next(block for block in person.raw if isinstance(block, RelativeKeypoints3D))
-    positions = pipeline.landmark_positions(solution.pose)
-    return relative.points, solution.camera.to_camera(positions)
+    return person.landmarks.world_points, solution.camera.to_camera(pipeline.landmark_positions(solution.pose))

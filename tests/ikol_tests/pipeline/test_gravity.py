@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ikol.geometry.rotations import rotvec_to_rotmat
-from ikol.gravity import estimate_up
+from ikol.pipeline.gravity import estimate_up
 
 
 def standing() -> dict[str, torch.Tensor]:
@@ -22,7 +22,9 @@ def standing() -> dict[str, torch.Tensor]:
     return {"neck": neck, "hips": pair(0.9), "knees": pair(0.5), "ankles": pair(0.08)}
 
 
-def turned(points: dict[str, torch.Tensor], axis: tuple[float, float, float], degrees: float) -> dict[str, torch.Tensor]:
+def turned(
+    points: dict[str, torch.Tensor], axis: tuple[float, float, float], degrees: float
+) -> dict[str, torch.Tensor]:
     R = rotvec_to_rotmat(torch.tensor(axis, dtype=torch.float64) * math.radians(degrees))
     return {name: value @ R.mT for name, value in points.items()}
 

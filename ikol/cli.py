@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: `ikol pose` and `ikol evaluate`. Reads arguments and files, prints; the work is done elsewhere."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ikol.errors import IkolError
+
+MAX_PICTURE_BYTES = 64 * 2**20  # as the add-on: no photograph that fits 50 megapixels is larger
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, 1 for an error that is printed, 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except IkolError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ikol", description="From a picture or keypoints to joint rotations.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    pose = commands.add_parser("pose", help="pose the default body as the persons of a photograph")
+    pose.add_argument("photo", type=Path, help="JPEG, PNG or WebP")
+    pose.add_argument("--out", type=Path, help="write the poses to this .npz")
+    pose.add_argument("--focal-px", type=float, help="focal length in pixels (default: EXIF, else a 35 mm lens)")
+    _add_network_options(pose)
+    pose.set_defaults(run=_pose)
+
+    evaluate = commands.add_parser("evaluate", help="measure accuracy on a data set")
+    datasets = evaluate.add_subparsers(required=True, metavar="DATASET")
+    multiview = datasets.add_parser("multiview", help="a calibrated recording of several synchronised views")
+    multiview.add_argument("folder", type=Path, help="clips and *_pseudo_gt_*.npz")
+    multiview.add_argument("--json", type=Path, help="write the report to this file")
+    multiview.add_argument("--every", type=int, default=1, help="take every n-th picture only (default: all)")
+    _add_network_options(multiview)
+    multiview.set_defaults(run=_evaluate_multiview)
+    return parser
+
+
+def _add_network_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", choices=("heavy", "full"), default="heavy", help="landmark network")
+    parser.add_argument("--device", default="cpu", help="torch device of the networks (default: cpu)")
+
+
+def _pose(options: argparse.Namespace) -> None:
+    from ikol.geometry.rotations import rotmat_to_quat  # noqa: PLC0415 - torch is loaded only when there is work
+    from ikol.pipeline import PosePipeline  # noqa: PLC0415
+
+    if options.photo.stat().st_size > MAX_PICTURE_BYTES:
+        raise IkolError(f"{options.photo} is larger than {MAX_PICTURE_BYTES >> 20} MB; save it smaller")
+    pipeline = PosePipeline(options.device, options.model)
+    start = time.perf_counter()
+    detection = pipeline.detect(options.photo.read_bytes(), model=options.model, focal_px=options.focal_px)
+    detected = time.perf_counter()
+    extrinsics, solutions = None, []
+    for person in detection.persons:
+        solution = pipeline.solve(person.evidence, intrinsics=detection.intrinsics, extrinsics=extrinsics)
+        assert solution.camera is not None
+        extrinsics = (solution.camera.R_camera_world, solution.camera.t_camera_world)
+        solutions.append(solution)
+        print(
+            f"person {len(solutions)}: score {person.score:.2f}, {len(solution.point_names)} keypoints, "
+            f"reprojection {solution.reprojection_px_median:.1f} px (median), {solution.status} "
+            f"after {solution.iterations} iterations"
+        )
+    solved = time.perf_counter()
+    print(f"{len(solutions)} person(s); detection {detected - start:.2f} s, solve {solved - detected:.2f} s")
+    if not solutions:
+        raise IkolError(
+            f"no person was found on {options.photo}; try a picture in which the person is larger, or crop it"
+        )
+    if options.out is not None:
+        camera = solutions[0].camera
+        np.savez_compressed(
+            options.out,
+            joint_names=np.array(pipeline.body.skeleton.names),
+            local_quat=np.stack([rotmat_to_quat(each.pose.local_rotmat).numpy() for each in solutions]),
+            transl=np.stack([each.pose.transl.numpy() for each in solutions]),
+            betas=np.stack([each.pose.betas.numpy() for each in solutions]),
+            joints=np.stack([each.joints.numpy() for each in solutions]),
+            focal=camera.focal.numpy(),
+            center=camera.center.numpy(),
+            R_camera_world=camera.R_camera_world.numpy(),
+            t_camera_world=camera.t_camera_world.numpy(),
+        )
+        print(f"wrote {options.out}")
+
+
+def _evaluate_multiview(options: argparse.Namespace) -> None:
+    from ikol.evaluation.multiview import evaluate_multiview  # noqa: PLC0415
+    from ikol.pipeline import PosePipeline  # noqa: PLC0415
+
+    with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}") as bar:
+
+        def show(fraction: float, text: str) -> None:
+            bar.update(100 * fraction - bar.n)
+            bar.set_postfix_str(text)
+
+        report = evaluate_multiview(
+            options.folder, PosePipeline(options.device, options.model), every=options.every, progress=show
+        )
+    if options.json is not None:
+        options.json.write_text(report.to_json() + "\n")
+    print(f"{report.pictures} pictures, {report.pictures_without_person} without a person")
+    print(f"{'':8}{'MPJPE mm':>10}{'PA-MPJPE mm':>13}{'bone deg':>10}{'over 45 deg':>13}")
+    for name in ("raw", "solved"):
+        errors = getattr(report, name)
+        print(
+            f"{name:8}{errors.mpjpe_mm:10.1f}{errors.pa_mpjpe_mm:13.1f}{errors.bone_deg_median:10.1f}"
+            f"{errors.bone_over_45deg:13.1%}"
+        )
+    print(json.dumps({"torso_lean_deg_median": round(report.torso_lean_deg_median, 2)}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Picture to evidence, evidence to pose, for one click."""
+
+from ikol.pipeline.evidence import Anchor as Anchor
+from ikol.pipeline.evidence import DetectedPerson as DetectedPerson
+from ikol.pipeline.evidence import Detection as Detection
+from ikol.pipeline.evidence import Intrinsics as Intrinsics
+from ikol.pipeline.evidence import Keypoints2D as Keypoints2D
+from ikol.pipeline.evidence import Keypoints3D as Keypoints3D
+from ikol.pipeline.evidence import NamedEvidence as NamedEvidence
+from ikol.pipeline.evidence import Pose as Pose
+from ikol.pipeline.evidence import PoseSolution as PoseSolution
+from ikol.pipeline.evidence import Progress as Progress
+from ikol.pipeline.evidence import RelativeKeypoints3D as RelativeKeypoints3D
+from ikol.pipeline.evidence import Twist as Twist
+from ikol.pipeline.pose_pipeline import PosePipeline as PosePipeline

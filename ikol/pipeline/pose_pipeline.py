@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one click runs: a picture to persons with evidence, and evidence to a pose on the default body.
+
+Two functions without memory: what `detect` returns can be stored, changed and given to `solve` at any later time.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ikol.body.default_body import load_default_body
+from ikol.pipeline.evidence import Detection, Intrinsics, NamedEvidence, Pose, PoseSolution, Progress
+from ikol.pipeline.posing import point_positions, solve_pose
+from ikol.pipeline.reading import detected_person, intrinsics_of
+from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, decode_image
+
+Model = Literal["heavy", "full"]
+DETECT_SHARE = 0.05  # of the progress of `detect` is decoding the picture
+
+
+class PosePipeline:
+    """Networks and body, loaded once.
+
+    Args:
+        device: where the networks run. The solve of one person stays on the CPU: it is a few hundred small operations.
+        model: the landmark network that is loaded at once; another is loaded when it is asked for.
+    """
+
+    def __init__(self, device: str = "cpu", model: Model = "heavy") -> None:
+        self.device = device
+        self.body = load_default_body(dtype=torch.float64)
+        self._regressors = {model: LandmarkRegressor(model, device)}
+
+    def detect(
+        self,
+        image: bytes,
+        *,
+        model: Model = "heavy",
+        max_persons: int = 8,
+        boxes: Sequence[tuple[float, float, float, float]] = (),
+        rotation_deg: float = 0.0,
+        focal_px: float | None = None,
+        progress: Progress | None = None,
+    ) -> Detection:
+        """Find the persons on an encoded picture (JPEG, PNG or WebP).
+
+        Args:
+            image: the file's bytes.
+            model: landmark network, "heavy" (more exact) or "full" (faster).
+            max_persons: how many to return at most.
+            boxes: x0, y0, x1, y1 in pixels of the upright picture; they replace the detector.
+            rotation_deg: by how much the persons are turned clockwise from upright.
+            focal_px: focal length in pixels; otherwise EXIF's or a default.
+            progress: told how far it is; may raise `Cancelled`.
+
+        Raises:
+            ImageError: the bytes are not a picture that can be read.
+        """
+        if progress is not None:
+            progress(0.0, "reading the picture")
+        decoded = decode_image(image)
+        intrinsics = intrinsics_of(decoded.width, decoded.height, focal_px, decoded.focal_px)
+        return self.detect_rgb(
+            decoded.rgb,
+            intrinsics=intrinsics,
+            model=model,
+            max_persons=max_persons,
+            boxes=boxes,
+            rotation_deg=rotation_deg,
+            progress=progress,
+        )
+
+    def detect_rgb(
+        self,
+        rgb: UInt8[np.ndarray, "height width 3"],
+        *,
+        intrinsics: Intrinsics,
+        model: Model = "heavy",
+        max_persons: int = 8,
+        boxes: Sequence[tuple[float, float, float, float]] = (),
+        rotation_deg: float = 0.0,
+        progress: Progress | None = None,
+    ) -> Detection:
+        """Find the persons on a decoded, upright picture; see `detect`."""
+        if model not in self._regressors:
+            self._regressors[model] = LandmarkRegressor(model, self.device)
+
+        def report(fraction: float, text: str) -> None:
+            if progress is not None:
+                progress(DETECT_SHARE + (1 - DETECT_SHARE) * fraction, text)
+
+        found = self._regressors[model].detect(
+            rgb, max_persons=max_persons, boxes=boxes or None, rotation_deg=rotation_deg, progress=report
+        )
+        persons = tuple(detected_person(person) for person in found)
+        return Detection(intrinsics, tuple(person for person in persons if person.evidence))
+
+    def solve(
+        self,
+        evidence: Sequence[NamedEvidence],
+        *,
+        intrinsics: Intrinsics | None = None,
+        extrinsics: tuple[Float[Tensor, "3 3"], Float[Tensor, "3"]] | None = None,
+        initial: Pose | None = None,
+        solve_shape: bool = True,
+        progress: Progress | None = None,
+    ) -> PoseSolution:
+        """Find the pose of the default body that fits the evidence best; see `posing.solve_pose`."""
+        return solve_pose(
+            self.body,
+            evidence,
+            intrinsics=intrinsics,
+            extrinsics=extrinsics,
+            initial=initial,
+            solve_shape=solve_shape,
+            progress=progress,
+        )
+
+    def landmark_positions(self, pose: Pose) -> Float[Tensor, "33 3"]:
+        """Return the body's 33 landmarks in the world for a pose, metres, in the picture network's order."""
+        return point_positions(self.body, pose, BLAZEPOSE_LANDMARKS)
+
+    def joint_positions(self, pose: Pose) -> Float[Tensor, "joints 3"]:
+        """Return the body's joints in the world for a pose, metres, in skeleton order."""
+        return point_positions(self.body, pose, self.body.skeleton.names)
