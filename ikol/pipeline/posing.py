@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Named evidence to a pose: names become points of the body, priors and limits join, the solver runs, the world is placed.
+"""Named evidence to a pose: names become points of the body, priors and limits join, the solver runs.
 
-Without extrinsics the solve happens in a level camera's axes; afterwards body and camera are moved together so that up is
-up, the lowest point lies on the floor and the pelvis over the origin.
+Without extrinsics the solve happens in a level camera's axes; afterwards body and camera are moved together so that up
+is up, the lowest point lies on the floor and the pelvis over the origin.
 """
 
 import math
@@ -32,6 +32,7 @@ from ikol.pipeline.evidence import (
 )
 from ikol.pipeline.gravity import estimate_up
 from ikol.pipeline.prior import relaxed_rotmat, relaxed_sigma
+from ikol.solver import Anchor as AnchorEvidence
 from ikol.solver import (
     Evidence,
     GemanMcClure,
@@ -51,7 +52,6 @@ from ikol.solver import (
     start_from_points,
     translation_from_projection,
 )
-from ikol.solver import Anchor as AnchorEvidence
 from ikol.solver import Progress as Iteration
 from ikol.solver import Twist as TwistEvidence
 
@@ -222,7 +222,7 @@ def _start(problem: _Problem) -> SolveState:
 
 
 def _spatial(problem: _Problem) -> tuple[AttachedPoints, Tensor, Tensor] | None:
-    """Return points, world targets and weights of the 3D evidence: that in the world, else that relative to the hips."""
+    """Return points, world targets and weights of the 3D evidence: the world's, else the hip-relative one."""
     for kind in (Keypoints3D, RelativeKeypoints3D):
         block = next((found for found in problem.evidence if isinstance(found, kind)), None)
         if block is None:

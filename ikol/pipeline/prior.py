@@ -43,7 +43,7 @@ def relaxed_rotmat(joint_names: tuple[str, ...], dtype: torch.dtype) -> Float[Te
     return rotvec_to_rotmat(rotvec)
 
 
-def relaxed_sigma(joint_names: tuple[str, ...], dtype: torch.dtype) -> Float[Tensor, "joints"]:  # noqa: UP037
+def relaxed_sigma(joint_names: tuple[str, ...], dtype: torch.dtype) -> Float[Tensor, "joints"]:
     """Return the spread of each joint about the relaxed stance in radians; infinite for the root and unknown names."""
     spread = [_SPREAD_DEG.get(name.removeprefix("L_").removeprefix("R_"), math.inf) for name in joint_names]
     return torch.deg2rad(torch.tensor(spread, dtype=dtype))
