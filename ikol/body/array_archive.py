@@ -18,8 +18,9 @@ from ikol.errors import FileFormatError
 def read_arrays(data: bytes, keys: Iterable[str], source: str, max_bytes: int) -> dict[str, np.ndarray]:
     """Return the named arrays of an .npz.
 
-    `numpy.load(allow_pickle=False)` refuses pickles too, but it reserves what a member's header asks for before it has read a byte
-    of it. Here the header must agree with the size of the member, and all members together stay below `max_bytes`.
+    `numpy.load(allow_pickle=False)` refuses pickles too, but it reserves what a member's header asks for before it has
+    read a byte of it. Here the header must agree with the size of the member, and all members together stay below
+    `max_bytes`.
 
     Args:
         data: the file's content.
@@ -41,7 +42,9 @@ def read_arrays(data: bytes, keys: Iterable[str], source: str, max_bytes: int) -
             if total > max_bytes:
                 raise FileFormatError(f"{source} unpacks to {total} bytes, at most {max_bytes} are accepted")
             # reading a member stops at the size declared in the directory, so a lie there cannot exceed the sum above
-            return {member.removesuffix(".npy"): _parse_array(archive.read(member), member, source) for member in members}
+            return {
+                member.removesuffix(".npy"): _parse_array(archive.read(member), member, source) for member in members
+            }
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise FileFormatError(f"{source} is not a readable .npz file, it may be truncated: {error}") from error
 
@@ -52,10 +55,14 @@ def _parse_array(member: bytes, name: str, source: str) -> np.ndarray:
     try:
         version = np.lib.format.read_magic(stream)
         if version != (1, 0):
-            raise FileFormatError(f"{source}: {name} has .npy version {version}, only 1.0 is accepted; save it again with numpy")
+            raise FileFormatError(
+                f"{source}: {name} has .npy version {version}, only 1.0 is accepted; save it again with numpy"
+            )
         shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
         if dtype.hasobject:
-            raise FileFormatError(f"{source}: {name} holds pickled Python objects, which can run code; plain arrays are accepted")
+            raise FileFormatError(
+                f"{source}: {name} holds pickled Python objects, which can run code; plain arrays are accepted"
+            )
         expected, got = math.prod(shape) * dtype.itemsize, len(member) - stream.tell()
         if expected != got:
             raise FileFormatError(f"{source}: {name} announces {expected} bytes and holds {got}; the file is damaged")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The body that comes with the package: CC0, SMPL's tree and format, 13 492 vertices, 10 betas, BlazePose's landmarks.
 
-The file is made by `scripts/build_default_body.py` and described in `data/README.md`. Its betas mean nothing on another body.
-Here: reading and checking that file. Imports: numpy, torch, ikol.errors, ikol.body.{array_archive, model, points, skeleton}.
+The file is made by `scripts/build_default_body.py` and described in `data/README.md`. Its betas mean nothing on another
+body. Here: reading and checking that file. Imports: numpy, torch, ikol.errors, ikol.body.{array_archive, model, points,
+skeleton}.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from ikol.body.skeleton import Skeleton
 from ikol.errors import FileFormatError
 
 DEFAULT_BODY_PATH = Path(__file__).parent / "data" / "default_body.npz"
-DEFAULT_BODY_SHA256 = "bb8bb484cdbfb6ee2df7d979a10d022444cc838880dba3d02b4532fcb58ffbf7"
+DEFAULT_BODY_SHA256 = "de7811fcf73ca2cde5837a8a43027426447eed302495f2fded653b61b65b4ded"
 
 _MAX_FILE_BYTES = 8 << 20  # the file has 1.1 MB
 _MAX_ARRAY_BYTES = 64 << 20  # it unpacks to 6 MB
@@ -97,18 +98,21 @@ def _read_checked(path: Path, sha256: str | None) -> bytes:
     got = hashlib.sha256(data).hexdigest()
     if sha256 is not None and got != sha256:
         raise FileFormatError(
-            f"{path.name} has SHA-256 {got}, expected {sha256}; the file was changed or is truncated: reinstall the package"
+            f"{path.name} has SHA-256 {got}, expected {sha256}; the file was changed or is truncated: "
+            "reinstall the package"
         )
     return data
 
 
 def _check_layout(arrays: dict[str, np.ndarray], source: str) -> None:
-    """Raise FileFormatError where an array has the wrong kind of numbers or an axis of another length than its namesakes."""
+    """Raise FileFormatError where an array has the wrong kind of numbers, or an axis unlike its namesakes."""
     lengths: dict[str, int] = {}
     for key, (kinds, axes) in _LAYOUT.items():
         array = arrays[key]
         if array.dtype.kind not in kinds:
-            raise FileFormatError(f"{source}: {key} has type {array.dtype}, expected a type of kind {' or '.join(kinds)}")
+            raise FileFormatError(
+                f"{source}: {key} has type {array.dtype}, expected a type of kind {' or '.join(kinds)}"
+            )
         if array.ndim != len(axes):
             raise FileFormatError(f"{source}: {key} has {array.ndim} axes, expected {len(axes)}: {axes}")
         expected = tuple(

@@ -15,14 +15,17 @@ from ikol.body.points import AttachedPoints, check_betas
 from ikol.body.skeleton import Skeleton
 from ikol.errors import InputError
 
-ROW_SUM_TOLERANCE = 1e-3  # files carry float32 weights cut to a few influences; published SMPL files are off by some 1e-5
+ROW_SUM_TOLERANCE = (
+    1e-3  # files carry float32 weights cut to a few influences; published SMPL files are off by some 1e-5
+)
 
 
 @dataclass(frozen=True, eq=False)
 class BodyModel:
-    """A skinned body in SMPL's format: Y up, facing +Z, metres. All tensors share one device and one floating-point type.
+    """A skinned body in SMPL's format: Y up, facing +Z, metres.
 
-    Build it with `from_arrays`, which checks the numbers and derives the joints.
+    All tensors share one device and one floating-point type. Build it with `from_arrays`, which checks the numbers and
+    derives the joints.
     """
 
     name: str
@@ -188,9 +191,12 @@ def _check_arrays(
 def _check_landmarks(name: str, skeleton: Skeleton, landmarks: AttachedPoints, joints: AttachedPoints) -> None:
     """Raise InputError where landmarks do not belong to the body."""
     if landmarks.num_betas != joints.num_betas:
-        raise InputError(f"{name}: landmarks must have {joints.num_betas} betas like the body, got {landmarks.num_betas}")
+        raise InputError(
+            f"{name}: landmarks must have {joints.num_betas} betas like the body, got {landmarks.num_betas}"
+        )
     index = landmarks.joint_index
     if len(landmarks) and not 0 <= int(index.min()) <= int(index.max()) < skeleton.num_joints:
         raise InputError(
-            f"{name}: landmarks must ride on joints 0 to {skeleton.num_joints - 1}, got {int(index.min())} to {int(index.max())}"
+            f"{name}: landmarks must ride on joints 0 to {skeleton.num_joints - 1}, got {int(index.min())} to "
+            f"{int(index.max())}"
         )

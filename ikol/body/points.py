@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Points that ride on joints: what evidence about a body speaks of (joints, landmarks, any skin vertex).
 
-A point keeps its place relative to one joint, so it needs the tree only, not the mesh and its skinning. Its rest position is
-linear in the betas. Here: the points. Not here: which landmarks a body has; those come with the body's file.
+A point keeps its place relative to one joint, so it needs the tree only, not the mesh and its skinning. Its rest
+position is linear in the betas. Here: the points. Not here: which landmarks a body has; they come with the body's file.
 
 The default body carries the 24 joints and BlazePose's 33 landmarks, placed by anatomy:
 
@@ -37,7 +37,7 @@ class AttachedPoints:
 
     names: tuple[str, ...]
     """Distinct."""
-    joint_index: Int[Tensor, "points"]  # noqa: UP037 - jaxtyping reads a one-word axis as a string
+    joint_index: Int[Tensor, "points"]
     """The joint that carries each point."""
     rest: Float[Tensor, "points 3"]
     """Metres, model frame, at betas = 0."""
@@ -59,7 +59,7 @@ class AttachedPoints:
     def from_regressor(
         cls,
         names: tuple[str, ...],
-        joint_index: Int[Tensor, "points"],  # noqa: UP037
+        joint_index: Int[Tensor, "points"],
         regressor: Float[Tensor, "points vertices"],
         v_template: Float[Tensor, "vertices 3"],
         shapedirs: Float[Tensor, "vertices 3 betas"],
@@ -81,8 +81,8 @@ class AttachedPoints:
     def from_vertices(
         cls,
         names: tuple[str, ...],
-        joint_index: Int[Tensor, "points"],  # noqa: UP037
-        vertex_index: Int[Tensor, "points"],  # noqa: UP037
+        joint_index: Int[Tensor, "points"],
+        vertex_index: Int[Tensor, "points"],
         v_template: Float[Tensor, "vertices 3"],
         shapedirs: Float[Tensor, "vertices 3 betas"],
     ) -> "AttachedPoints":
@@ -186,5 +186,7 @@ def check_betas(betas: Tensor, num_betas: int) -> None:
         InputError: the last dimension is not `num_betas`.
     """
     if betas.shape[-1:] != (num_betas,):
-        advice = f"pass betas[..., :{num_betas}]" if betas.ndim and betas.shape[-1] > num_betas else "fill up with zeros"
+        advice = (
+            f"pass betas[..., :{num_betas}]" if betas.ndim and betas.shape[-1] > num_betas else "fill up with zeros"
+        )
         raise InputError(f"betas must have shape (..., {num_betas}), got {tuple(betas.shape)}; {advice}")

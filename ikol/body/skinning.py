@@ -18,10 +18,11 @@ def linear_blend_skinning(
     local_rotmat: Float[Tensor, "*#batch joints 3 3"],
     transl: Float[Tensor, "*#batch 3"],
 ) -> Float[Tensor, "*batch vertices 3"]:
-    """Pose the mesh: v' = sum_j w_vj (G_j (v - rest_j) + x_j), with v shaped by betas and, where there are, by pose blend shapes.
+    """Pose the mesh: v' = sum_j w_vj (G_j (v - rest_j) + x_j).
 
-    The 3x4 transforms are blended first and applied once a vertex, so the cost does not grow with the number of joints that
-    a vertex follows. Batch shapes broadcast.
+    v is shaped by the betas and, where the body has them, by pose blend shapes. The 3x4 transforms are blended first
+    and applied once a vertex, so the cost does not grow with the number of joints that a vertex follows. Batch shapes
+    broadcast.
 
     Args:
         model: the body, on the device and of the type of the inputs.
