@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sends through a ROUTER without losing a reply in silence.
+
+By itself a ROUTER drops what a slow client does not take. With ROUTER_MANDATORY it says so, and what it does not take
+is kept here, up to a limit. Imports: zmq. Not here: what the frames mean.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import zmq
+
+MAX_MESSAGES = 1024
+MAX_BYTES = 256 * 2**20
+
+
+@dataclass
+class _Backlog:
+    messages: deque[Sequence[bytes]] = field(default_factory=deque[Sequence[bytes]])
+    size: int = 0
+
+
+class Outbox:
+    """One queue for every client that reads more slowly than it is answered.
+
+    Args:
+        socket: The ROUTER, with ROUTER_MANDATORY.
+        overflow_message: Makes the frames that a client gets in place of all that it has not read.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], overflow_message: Callable[[], Sequence[bytes]]) -> None:
+        self._socket = socket
+        self._overflow_message = overflow_message
+        self._backlogs: dict[bytes, _Backlog] = {}
+        self._lost: list[bytes] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the network layer has taken everything."""
+        return not self._backlogs
+
+    def send(self, client: bytes, frames: Sequence[bytes], is_droppable: bool = False) -> None:
+        """Send now, or keep it for `flush`; drop it only if it is droppable and others wait already."""
+        backlog = self._backlogs.get(client)
+        if backlog is None and self._try(client, frames):
+            return
+        if is_droppable:
+            return
+        if backlog is None:
+            backlog = self._backlogs[client] = _Backlog()
+        backlog.messages.append(frames)
+        backlog.size += sum(map(len, frames))
+        if len(backlog.messages) > MAX_MESSAGES or backlog.size > MAX_BYTES:
+            self._backlogs[client] = _Backlog(deque([self._overflow_message()]))
+            self._lost.append(client)
+
+    def flush(self) -> None:
+        """Send what can be sent of what was kept."""
+        for client, backlog in list(self._backlogs.items()):
+            while backlog.messages and self._try(client, backlog.messages[0]):
+                backlog.size -= sum(map(len, backlog.messages.popleft()))
+            if not backlog.messages:
+                del self._backlogs[client]
+
+    def take_lost(self) -> list[bytes]:
+        """Give the clients that went away or do not read, since the last call."""
+        lost, self._lost = self._lost, []
+        return lost
+
+    def _try(self, client: bytes, frames: Sequence[bytes]) -> bool:
+        """Hand a message to the network layer; True also when the client is gone and nothing is to be kept."""
+        try:
+            self._socket.send_multipart([client, *frames], flags=zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self._lost.append(client)
+        return True

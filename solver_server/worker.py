@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker process: owns torch, computes one request after the other, ends with its parent.
+
+Started by the control process with pipes for stdin and stdout. A reading thread takes orders, so that an abort arrives
+while the main thread computes, and ends the process when the control process is gone. Not here: sockets.
+"""
+
+import argparse
+import faulthandler
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, Protocol
+
+from ikol.errors import Cancelled, IkolError
+from solver_server import pipe
+from solver_server.protocol import (
+    Detect,
+    DetectReply,
+    Error,
+    Frames,
+    FrameWriter,
+    Solve,
+    SolveReply,
+    decode_request,
+    encode,
+)
+
+PROGRESS_INTERVAL = 0.03  # seconds; one report for each frame of a 30 Hz display, however many steps there are
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[float, str], None]
+
+
+class Handler(Protocol):
+    """What computes: `solver_server.service.Service`, or a fake in the tests."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes, for the user."""
+        ...
+
+    def handle(
+        self, request: Detect | Solve, frames: Frames, progress: Progress
+    ) -> tuple[DetectReply | SolveReply | Error, FrameWriter]:
+        """Compute the reply and its frames."""
+        ...
+
+
+HandlerFactory = Callable[[str, int], Handler]
+"""Makes the handler from the device (auto, cpu, cuda) and the number of threads (0: torch's choice)."""
+
+
+class _Orders:
+    """Takes orders from the control process on a thread of its own."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._jobs: queue.SimpleQueue[tuple[int, list[bytes]]] = queue.SimpleQueue()
+        self._aborted = -1
+
+    def start(self) -> None:
+        """Begin to listen."""
+        threading.Thread(target=self._listen, name="orders", daemon=True).start()
+
+    def next_job(self) -> tuple[int, list[bytes]]:
+        """Wait for a job: its sequence number and the frames of its request."""
+        return self._jobs.get()
+
+    def is_aborted(self, sequence: int) -> bool:
+        """Tell whether the control process has given this job up. Sequence numbers only rise."""
+        return self._aborted >= sequence
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                order, frames = pipe.read_order(self._stream)
+            except (EOFError, OSError):
+                # the control process is gone; the main thread may be deep in torch, so no polite exit
+                os._exit(0)
+            except ValueError:
+                _log.exception("the pipe from the control process is broken")
+                os._exit(4)
+            match order:
+                case pipe.Run(sequence):
+                    self._jobs.put((sequence, frames))
+                case pipe.Abort(sequence):
+                    self._aborted = sequence
+
+
+class _Reporter:
+    """Progress of one job: never falling, not too often, and the place where an abort takes effect."""
+
+    def __init__(self, sequence: int, orders: _Orders, stream: BinaryIO) -> None:
+        self._sequence = sequence
+        self._orders = orders
+        self._stream = stream
+        self._fraction = 0.0
+        self._last_time = float("-inf")
+
+    def __call__(self, fraction: float, text: str) -> None:
+        if self._orders.is_aborted(self._sequence):
+            raise Cancelled("the request was given up")
+        self._fraction = max(self._fraction, min(float(fraction), 1.0))
+        now = time.monotonic()
+        if now - self._last_time >= PROGRESS_INTERVAL:
+            self._last_time = now
+            pipe.write(self._stream, pipe.Step(self._sequence, self._fraction, text))
+
+
+def answer(handler: Handler, parts: Sequence[bytes], progress: Progress) -> tuple[str | None, list[bytes]]:
+    """Compute the frames of the reply to the frames of a request; whatever happens, there is a reply.
+
+    Returns:
+        The code of the error or None, and the frames.
+    """
+    request_id = None
+    try:
+        request, frames = decode_request(parts)
+        request_id = request.id
+        if not isinstance(request, (Detect, Solve)):
+            raise TypeError(f"{type(request).__name__} is not for the worker")
+        reply, reply_frames = handler.handle(request, frames, progress)
+        return reply.code if isinstance(reply, Error) else None, encode(reply, reply_frames)
+    except Exception:
+        reference = uuid.uuid4().hex[:8]
+        _log.exception("internal error %s", reference)
+        text = f"internal error {reference} in the solver; its log has the details"
+        return "internal_error", encode(Error(id=request_id, code="internal_error", message=text))
+
+
+def main(argv: Sequence[str] | None = None, make_handler: HandlerFactory | None = None) -> int:
+    """Run the worker until its stdin ends.
+
+    Args:
+        argv: Command line without the program's name.
+        make_handler: What computes; by default `solver_server.service.make_service`.
+
+    Returns:
+        The exit status: 3 when the handler cannot be made.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=0)
+    options = parser.parse_args(argv)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal reaches the whole process group
+    faulthandler.enable()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s worker %(levelname)s %(message)s")
+    stdin, stdout = _take_pipes()
+    orders = _Orders(stdin)
+    orders.start()
+    try:
+        try:
+            handler = (make_handler or _make_service)(options.device, options.threads)
+        except Exception as error:
+            _log.exception("the worker cannot start")
+            pipe.write(stdout, pipe.StartFailed(_start_failure(error)))
+            return 3
+        pipe.write(stdout, pipe.Ready(handler.device))
+        while True:
+            sequence, parts = orders.next_job()
+            code, frames = answer(handler, parts, _Reporter(sequence, orders, stdout))
+            pipe.write(stdout, pipe.Done(sequence, code), frames)
+    except BrokenPipeError:
+        return 0
+
+
+def _make_service(device: str, threads: int) -> Handler:
+    # not at the top: torch takes seconds to import, and a failure has to be reported through the pipe
+    from solver_server.service import make_service  # noqa: PLC0415
+
+    return make_service(device, threads)
+
+
+def _start_failure(error: Exception) -> str:
+    match error:
+        case IkolError():
+            return str(error)
+        case ImportError():
+            return f"a package is missing in the solver's Python ({error}); install the solver again"
+        case _:
+            return f"the solver cannot start ({type(error).__name__}: {error}); its log has the details"
+
+
+def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Keep stdin and stdout for the control process alone, whatever a library prints or reads."""
+    stdin = os.fdopen(os.dup(0), "rb")
+    stdout = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return stdin, stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What computes in the server's tests: no torch, and a request says how it wants to be treated.
+
+The command is the picture of `detect` or the body of `solve`: "work SECONDS", "hang SECONDS", "crash", "fault",
+"print", "bad_image", anything else is answered at once.
+"""
+
+import os
+import time
+from collections.abc import Callable
+
+import protocol_cases
+
+from ikol.errors import Cancelled
+from solver_server import protocol
+
+
+class FakeHandler:
+    """Obeys the command in a request."""
+
+    device = "fake"
+
+    def handle(
+        self, request: protocol.Detect | protocol.Solve, frames: protocol.Frames, progress: Callable[[float, str], None]
+    ) -> tuple[protocol.DetectReply | protocol.SolveReply | protocol.Error, protocol.FrameWriter]:
+        text = frames.blob(request.image).decode() if isinstance(request, protocol.Detect) else request.body
+        writer = protocol.FrameWriter()
+        try:
+            self._obey(text, progress)
+        except Cancelled as error:
+            return protocol.Error(id=request.id, code="cancelled", message=str(error)), writer
+        if text == "bad_image":
+            return protocol.Error(id=request.id, code="bad_image", message="this is no picture"), writer
+        if isinstance(request, protocol.Detect):
+            return protocol.DetectReply(request.id, protocol_cases.camera(is_placed=False), (), 0.5), writer
+        reply = protocol.SolveReply(
+            id=request.id,
+            pose=protocol_cases.pose(writer),
+            camera=None,
+            joints=writer.add_array(protocol_cases.floats(2, 3)),
+            point_names=(),
+            point_positions=writer.add_array(protocol_cases.floats(1, 3)),
+            point_pixels=writer.add_array(protocol_cases.floats(1, 2)),
+            status="converged",
+            iterations=1,
+            cost=0.0,
+            reprojection_px_median=-1.0,
+            seconds=0.0,
+        )
+        return reply, writer
+
+    def _obey(self, text: str, progress: Callable[[float, str], None]) -> None:
+        command, _, argument = text.partition(" ")
+        match command:
+            case "work":
+                end = time.monotonic() + float(argument)
+                while (remaining := end - time.monotonic()) > 0:
+                    progress(1 - remaining / float(argument), "working")
+                    time.sleep(0.005)
+            case "hang":
+                time.sleep(float(argument))
+            case "crash":
+                os._exit(7)
+            case "fault":
+                raise RuntimeError("a secret of the source code")
+            case "print":
+                os.write(1, b"a library prints to descriptor 1")
+                print("and to sys.stdout", flush=True)
+            case _:
+                progress(0.0, "start")
+
+
+def make_handler(device: str, threads: int) -> FakeHandler:
+    """Make the fake; the environment says how the start goes."""
+    match os.environ.get("FAKE_START", "").split():
+        case ["slow", seconds]:
+            time.sleep(float(seconds))
+        case ["fail"]:
+            raise ImportError("No module named 'torch'")
+        case ["crash"]:
+            os._exit(9)
+        case _:
+            pass
+    return FakeHandler()

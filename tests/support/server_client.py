@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts a server process and talks to it as the add-on does, with time limits everywhere."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from solver_server import protocol
+
+ROOT = Path(__file__).resolve().parents[2]
+SUPPORT = Path(__file__).resolve().parent
+FAKE_SERVER = [sys.executable, str(SUPPORT / "fake_server.py")]
+PATIENCE = 20.0  # seconds; far more than anything takes, so that a loaded machine does not fail a test
+
+
+class ServerProcess:
+    """A running server and the key that it lets in."""
+
+    def __init__(
+        self,
+        command: Sequence[str] = FAKE_SERVER,
+        arguments: Sequence[str] = (),
+        log: Path | None = None,
+        line: bytes | None = None,
+        **environment: str,
+    ) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.public_key, self.secret_key = zmq.curve_keypair()
+        paths = os.pathsep.join([str(ROOT), str(SUPPORT)])
+        start = time.perf_counter()
+        with log.open("ab") if log is not None else open(os.devnull, "wb") as stderr:
+            self.process = subprocess.Popen(
+                [*command, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env={**os.environ, "PYTHONPATH": paths, **environment},
+                cwd=ROOT,
+            )
+        assert self.process.stdin is not None
+        if line is None:
+            invitation = {"client_key": self.public_key.decode(), "protocol": [1, 0]}
+            line = json.dumps(invitation).encode() + b"\n"
+        self.process.stdin.write(line)
+        self.process.stdin.flush()
+        self.answer = self._read_answer()
+        self.start_seconds = time.perf_counter() - start
+
+    def client(self, **options: Any) -> "Client":
+        """Give a client that is let in; `options` are those of its socket."""
+        return Client(self, **options)
+
+    def close_stdin(self) -> None:
+        """Do what the death of the parent does."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def stop(self) -> None:
+        """End the process and the context."""
+        self.close_stdin()
+        try:
+            self.process.wait(5)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+            self.context.destroy(linger=0)
+
+    def __enter__(self) -> "ServerProcess":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _read_answer(self) -> dict[str, Any]:
+        stdout = self.process.stdout
+        assert stdout is not None
+        lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
+        return json.loads(lines.get(timeout=PATIENCE) or b"{}")
+
+
+class Client:
+    """A DEALER with ids of its own."""
+
+    def __init__(self, server: ServerProcess, is_greeted: bool = True, **options: Any) -> None:
+        self.socket = server.context.socket(zmq.DEALER)
+        self.socket.linger = 0
+        self.socket.curve_serverkey = server.answer["server_key"].encode()
+        self.socket.curve_publickey = server.public_key
+        self.socket.curve_secretkey = server.secret_key
+        for name, value in options.items():
+            setattr(self.socket, name, value)
+        self.socket.connect(f"tcp://127.0.0.1:{server.answer['port']}")
+        self.last_id = 0
+        self.progress: list[protocol.Progress] = []
+        if is_greeted:
+            self.hello_reply = self.ask(self.hello())
+
+    def next_id(self) -> int:
+        """Give an id that was not used yet."""
+        self.last_id += 1
+        return self.last_id
+
+    def hello(self, version: tuple[int, int] = protocol.PROTOCOL_VERSION) -> protocol.Hello:
+        """Give a hello."""
+        return protocol.Hello(id=self.next_id(), protocol=version, client="test")
+
+    def send(self, message: protocol.Request, frames: protocol.FrameWriter | None = None) -> int:
+        """Send a request; give its id."""
+        self.socket.send_multipart(protocol.encode(message, frames))
+        return message.id
+
+    def detect(self, command: str) -> int:
+        """Send a detect that carries a command for the fake handler; give its id."""
+        writer = protocol.FrameWriter()
+        return self.send(protocol.Detect(id=self.next_id(), image=writer.add_blob(command.encode())), writer)
+
+    def solve(self, command: str = "") -> int:
+        """Send a solve that carries a command for the fake handler; give its id."""
+        return self.send(protocol.Solve(id=self.next_id(), evidence=(), body=command))
+
+    def receive(self, timeout: float = PATIENCE) -> Any:
+        """Give the next reply, or None when none comes; progress is kept aside."""
+        deadline = time.monotonic() + timeout
+        while self.socket.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+            reply, _ = protocol.decode_reply(self.socket.recv_multipart())
+            if not isinstance(reply, protocol.Progress):
+                return reply
+            self.progress.append(reply)
+        return None
+
+    def receive_for(self, request_id: int) -> Any:
+        """Give the reply to one request; others are thrown away."""
+        while (reply := self.receive()) is not None and reply.id != request_id:
+            pass
+        return reply
+
+    def wait_for_progress(self) -> protocol.Progress:
+        """Wait until the worker has begun with a request."""
+        assert self.socket.poll(int(PATIENCE * 1000))
+        reply, _ = protocol.decode_reply(self.socket.recv_multipart())
+        assert isinstance(reply, protocol.Progress), reply
+        return reply
+
+    def ask(self, message: protocol.Request) -> Any:
+        """Send a request and give its reply."""
+        return self.receive_for(self.send(message))
+
+    def ping(self) -> protocol.Pong:
+        """Ping."""
+        return self.ask(protocol.Ping(id=self.next_id()))
+
+    def stats(self) -> protocol.StatsReply:
+        """Ask for the counters."""
+        return self.ask(protocol.Stats(id=self.next_id()))
+
+    def wait_until_ready(self) -> protocol.Pong:
+        """Ping until the worker is ready or has a problem."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            pong = self.ping()
+            if pong.ready or pong.problem:
+                return pong
+            time.sleep(0.01)
+        raise AssertionError("the worker does not become ready")
