@@ -8,8 +8,8 @@ The mouse and keyboard are real (xdotool on the X server) or Blender's own event
 Blender tells no script where its buttons are, so `find_button` asks as a user could: it moves the mouse over the region
 and presses Ctrl+C, which copies the operator of the button below the pointer to Blender's clipboard.
 
-Pixel positions are those of the screen: origin at the top left, x to the right, y down. Imports only bpy and the standard
-library.
+Pixel positions are those of the screen: origin at the top left, x to the right, y down. Imports only bpy and the
+standard library.
 """
 
 import json
@@ -22,6 +22,7 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import bpy
 
@@ -32,8 +33,8 @@ SETTLE = 0.7
 # Longest time between two ticks of a timer that still counts as a window that answers.
 MAX_PAUSE = 1.0
 HEARTBEAT = 0.05
-# What Blender copies while the pointer rests on a button: an operator's command or a field's value; a property's full path
-# (which the preferences do not have).
+# What Blender copies while the pointer rests on a button: an operator's command or a field's value; a property's full
+# path (which the preferences do not have).
 COPY = "ctrl+c"
 COPY_PATH = "ctrl+alt+shift+c"
 
@@ -78,9 +79,9 @@ class RealInput:
 class SimulatedInput:
     """Blender's own event simulation: faster and free of the X server, but it skips the part that users touch."""
 
-    _KEYS = {"Escape": "ESC", "Return": "RET", "Tab": "TAB", "Delete": "DEL", "Home": "HOME", "BackSpace": "BACK_SPACE"}
+    _KEYS: ClassVar = {"Escape": "ESC", "Return": "RET", "Tab": "TAB", "Delete": "DEL", "BackSpace": "BACK_SPACE"}
     _DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
-    _BUTTONS = {1: "LEFTMOUSE", 2: "MIDDLEMOUSE", 3: "RIGHTMOUSE"}
+    _BUTTONS: ClassVar = {1: "LEFTMOUSE", 2: "MIDDLEMOUSE", 3: "RIGHTMOUSE"}
 
     def __init__(self) -> None:
         self._at = (0, 0)
@@ -106,7 +107,7 @@ class SimulatedInput:
     def key(self, chord: str) -> None:
         """Press and release a chord such as "ctrl+z", "Escape" or "Return"."""
         *modifiers, name = chord.split("+")
-        held = {modifier: True for modifier in modifiers}
+        held = dict.fromkeys(modifiers, True)
         if name.isdigit():
             self.write(name)
             return

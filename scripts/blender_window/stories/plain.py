@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Story without the extension: does the window open, draw, take a mouse and a keyboard, and undo? Checks the driver."""
+"""Story without the extension: does the window open, draw, and take mouse, keys and a dropped file? Checks the driver.
+
+Run it with --photos FOLDER; the first photograph of the folder is dropped.
+"""
 
 import os
 import sys
+from pathlib import Path
 
 import bpy
 
 sys.path.insert(0, os.environ["IKOL_WINDOW_DRIVER"])
-from driver import Driver, Wait  # noqa: E402  (the folder is known only at run time)
+from driver import Driver, Wait
+from file_manager import FileManager
 
 
 class WM_OT_plain_story_button(bpy.types.Operator):
@@ -61,6 +66,18 @@ def story(driver: Driver) -> Wait:
     driver.check("a button of the sidebar is found by its operator", pressed)
     driver.check("clicking it runs the operator once", bpy.context.scene.get("plain_story_clicks") == 1)
     yield from driver.picture("sidebar")
+
+    pictures = Path.home() / "Pictures"
+    if driver.real and pictures.is_dir():
+        files = FileManager(driver, pictures)
+        opened = yield from files.open()
+        driver.check("a file manager opens beside Blender", opened)
+        left, top, width, height = driver.box(driver.area())
+        first = min(path.name for path in pictures.glob("*.jpg"))
+        yield from files.drag(first, left + width // 4, top + height // 2, "dragging")
+        images = [thing for thing in bpy.data.objects if thing.type == "EMPTY"]
+        driver.check("a file dropped from it becomes an image", len(images) == 1, [thing.name for thing in images])
+        files.close()
 
     with driver.context():
         bpy.ops.screen.userpref_show("INVOKE_DEFAULT")
