@@ -18,7 +18,7 @@ def linear_blend_skinning(
     local_rotmat: Float[Tensor, "*#batch joints 3 3"],
     transl: Float[Tensor, "*#batch 3"],
 ) -> Float[Tensor, "*batch vertices 3"]:
-    """Pose the mesh: v' = sum_j w_vj (G_j (v - rest_j) + x_j).
+    """Pose the mesh: v' = sum_j w_vj (G_j (v - rest_j) + x_j) + transl.
 
     v is shaped by the betas and, where the body has them, by pose blend shapes. The 3x4 transforms are blended first
     and applied once a vertex, so the cost does not grow with the number of joints that a vertex follows. Batch shapes
@@ -36,7 +36,8 @@ def linear_blend_skinning(
     Source: Loper et al., "SMPL: a skinned multi-person linear model", 2015, equations 2 to 10.
     """
     rest_joints = model.rest_joints(betas)
-    pose = forward_kinematics(model.skeleton, rest_joints, local_rotmat, transl)
+    # transl is added last: rows of weights that sum to 1 within float32 would scale it
+    pose = forward_kinematics(model.skeleton, rest_joints, local_rotmat, torch.zeros_like(transl))
     vertices = model.rest_vertices(betas)
     if model.posedirs is not None:
         identity = torch.eye(3, dtype=local_rotmat.dtype, device=local_rotmat.device)
@@ -45,4 +46,4 @@ def linear_blend_skinning(
     offset = pose.joints - (pose.global_rotmat @ rest_joints[..., None])[..., 0]
     transform = torch.cat([pose.global_rotmat, offset[..., None]], dim=-1).flatten(-2)  # (*b, J, 12)
     blended = (model.lbs_weights @ transform).unflatten(-1, (3, 4))
-    return (blended[..., :3] @ vertices[..., None])[..., 0] + blended[..., 3]
+    return (blended[..., :3] @ vertices[..., None])[..., 0] + blended[..., 3] + transl[..., None, :]
