@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The armature with its skinned mesh: built from the default body, shaped by betas, posed and keyed.
+
+Bones stand straight up, so that their local axes equal SMPL's: a local rotation goes into `rotation_quaternion`
+unchanged, and the translation into the pelvis' location.
+"""
+
+from collections.abc import Sequence
+
+import bpy
+import numpy as np
+
+from ..core.body import WEIGHT_THRESHOLD, BodyData
+from ..core.errors import SceneError
+from ..core.pose_conversion import as_quaternion, as_vector, continuous_quaternion, to_blender
+from ..core.record import Pose, Quaternion
+from ..core.rig import BONE_LENGTH, JOINT_NAMES, JOINT_PARENTS, ROOT_BONE, SHAPE_KEY_RANGE, shape_key_name
+from .keys import KeyReader
+
+BETA_TOLERANCE = 1e-4
+"""Betas nearer than that move no joint by a hundredth of a millimetre: the bones stay where they are."""
+
+
+def build_body(context: bpy.types.Context, body: BodyData, betas: Sequence[float]) -> bpy.types.Object:
+    """Make an armature and its mesh in the active collection, in rest pose, and return the armature."""
+    armature = bpy.data.objects.new("IKOL Body", bpy.data.armatures.new("IKOL Body"))
+    link_visibly(context, armature)
+    armature.data.display_type = "STICK"  # octahedra that all point up hide the body
+    armature.show_in_front = True
+    _edit_bones(context, armature, body, betas)
+    for bone in armature.pose.bones:
+        bone.rotation_mode = "QUATERNION"
+    mesh = _build_mesh(body)
+    link_visibly(context, mesh)
+    mesh.parent = armature
+    modifier = mesh.modifiers.new("IKOL Armature", "ARMATURE")
+    modifier.object = armature
+    _set_shape_keys(mesh, betas)
+    return armature
+
+
+def link_visibly(context: bpy.types.Context, thing: bpy.types.Object) -> None:
+    """Link an object where the user works; a collection that is switched off would make it unreachable."""
+    context.collection.objects.link(thing)
+    if thing.name not in context.view_layer.objects:
+        context.collection.objects.unlink(thing)
+        context.scene.collection.objects.link(thing)
+
+
+def _edit_bones(context: bpy.types.Context, armature: bpy.types.Object, body: BodyData, betas: Sequence[float]) -> None:
+    """Make or move the bones. Edit mode is the only way to it; the user's mode and active object come back."""
+    objects = context.view_layer.objects
+    active = objects.active
+    mode = active.mode if active is not None else "OBJECT"
+    if mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+    hidden = armature.hide_get()
+    armature.hide_set(False)
+    objects.active = armature
+    bpy.ops.object.mode_set(mode="EDIT")
+    try:
+        _place_edit_bones(armature.data.edit_bones, body, betas)
+    finally:
+        bpy.ops.object.mode_set(mode="OBJECT")
+        armature.hide_set(hidden)
+        objects.active = active
+        if active is not None and mode != "OBJECT":
+            bpy.ops.object.mode_set(mode=mode)
+
+
+def _place_edit_bones(edit_bones: "bpy.types.ArmatureEditBones", body: BodyData, betas: Sequence[float]) -> None:
+    joints = to_blender(body.rest_joints(betas))
+    heads = {ROOT_BONE: np.zeros(3), **dict(zip(JOINT_NAMES, joints, strict=True))}
+    for name, head in heads.items():
+        bone = edit_bones.get(name) or edit_bones.new(name)
+        bone.head = head
+        bone.tail = head + np.array([0.0, 0.0, BONE_LENGTH])
+        bone.roll = 0.0
+    edit_bones[ROOT_BONE].use_deform = False
+    for name, parent in zip(JOINT_NAMES, JOINT_PARENTS, strict=True):
+        edit_bones[name].parent = edit_bones[ROOT_BONE if parent < 0 else JOINT_NAMES[parent]]
+
+
+def _build_mesh(body: BodyData) -> bpy.types.Object:
+    mesh = bpy.data.meshes.new("IKOL Body Mesh")
+    mesh.from_pydata(to_blender(body.v_template).tolist(), [], body.faces.tolist())
+    mesh.shade_smooth()
+    thing = bpy.data.objects.new("IKOL Body Mesh", mesh)
+    for joint, name in enumerate(JOINT_NAMES):
+        group = thing.vertex_groups.new(name=name)
+        column = body.lbs_weights[:, joint]
+        for vertex in np.flatnonzero(column > WEIGHT_THRESHOLD).tolist():
+            group.add((vertex,), float(column[vertex]), "REPLACE")
+    thing.shape_key_add(name="Basis", from_mix=False)
+    for index in range(body.num_betas):
+        key = thing.shape_key_add(name=shape_key_name(index), from_mix=False)
+        key.slider_min, key.slider_max = -SHAPE_KEY_RANGE, SHAPE_KEY_RANGE
+        key.value = 0.0  # Blender 5 makes shape keys with value 1
+        points = to_blender(body.v_template + body.shapedirs[:, :, index])
+        key.data.foreach_set("co", points.astype(np.float32).ravel())
+    return thing
+
+
+def find_mesh(armature: bpy.types.Object) -> bpy.types.Object | None:
+    """Return the mesh that the armature moves and that has the shape keys, if it is still there."""
+    for child in armature.children:
+        if child.type == "MESH" and child.data.shape_keys and shape_key_name(0) in child.data.shape_keys.key_blocks:
+            return child
+    return None
+
+
+def read_betas(armature: bpy.types.Object, stored: Sequence[float]) -> tuple[float, ...]:
+    """Return the shape as the sliders show it; the stored one when the mesh is gone."""
+    mesh = find_mesh(armature)
+    if mesh is None:
+        return tuple(stored)
+    blocks = mesh.data.shape_keys.key_blocks
+    names = [shape_key_name(index) for index in range(len(stored))]
+    return tuple(blocks[name].value if name in blocks else beta for name, beta in zip(names, stored, strict=True))
+
+
+def _set_shape_keys(mesh: bpy.types.Object, betas: Sequence[float]) -> None:
+    blocks = mesh.data.shape_keys.key_blocks
+    for index, beta in enumerate(betas):
+        if shape_key_name(index) in blocks:
+            blocks[shape_key_name(index)].value = beta
+
+
+def set_shape(context: bpy.types.Context, armature: bpy.types.Object, body: BodyData, betas: Sequence[float]) -> None:
+    """Give the body a shape: shape keys, and the bones at the joints of that shape."""
+    mesh = find_mesh(armature)
+    if mesh is not None:
+        _set_shape_keys(mesh, betas)
+    wanted = to_blender(body.rest_joints(betas))
+    heads = [armature.data.bones[name].head_local for name in JOINT_NAMES]
+    if np.abs(wanted - np.array(heads)).max() > BETA_TOLERANCE:
+        _edit_bones(context, armature, body, betas)
+
+
+def read_pose(armature: bpy.types.Object, betas: Sequence[float]) -> Pose:
+    """Return the pose that the bones have now, whatever their rotation mode; constraints are not looked at."""
+    bones = armature.pose.bones
+    quats = tuple(as_quaternion(bones[name].matrix_basis.to_quaternion()) for name in JOINT_NAMES)
+    return Pose(as_vector(bones[JOINT_NAMES[0]].location), quats, tuple(betas))
+
+
+def key_pose(armature: bpy.types.Object, pose: Pose, frame: int) -> None:
+    """Pose the bones and set keys on `frame`; keys on other frames stay as they are.
+
+    Raises:
+        SceneError: The channels cannot be keyed, as on a linked armature.
+    """
+    if armature.library is not None or armature.data.library is not None:
+        raise SceneError("the armature is linked from another file; make a library override or a local copy first")
+    keys = KeyReader(armature, frame)
+    for name, quat in zip(JOINT_NAMES, pose.local_quat, strict=True):
+        bone = armature.pose.bones[name]
+        bone.rotation_mode = "QUATERNION"
+        bone.rotation_quaternion = continuous_quaternion(quat, _previous_rotation(keys, bone))
+        bone.keyframe_insert("rotation_quaternion", frame=frame, group=name)
+    pelvis = armature.pose.bones[JOINT_NAMES[0]]
+    pelvis.location = pose.transl
+    pelvis.keyframe_insert("location", frame=frame, group=pelvis.name)
+
+
+def _previous_rotation(keys: KeyReader, bone: "bpy.types.PoseBone") -> Quaternion:
+    """Return the rotation keyed nearest before the frame, or the one that the bone has when nothing is keyed."""
+    keyed = keys.rotation(f'pose.bones["{bpy.utils.escape_identifier(bone.name)}"].rotation_quaternion')
+    return keyed if keyed is not None else as_quaternion(bone.rotation_quaternion)

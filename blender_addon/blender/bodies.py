@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Finding the add-on's armatures in the scene, where they stand, and what is stored on them."""
+
+import bpy
+import numpy as np
+
+from ..core.body import FloatArray
+from ..core.errors import SceneError
+from ..core.record import Record, decode_record, encode_record
+from ..core.rig import CAMERA_PROPERTY, EVIDENCE_PROPERTY, JOINT_NAMES, ROOT_BONE
+
+
+def is_body(candidate: bpy.types.Object | None) -> bool:
+    """Return whether the object is an armature with stored evidence."""
+    return candidate is not None and candidate.type == "ARMATURE" and EVIDENCE_PROPERTY in candidate
+
+
+def find_body(context: bpy.types.Context) -> bpy.types.Object | None:
+    """Return the armature that a command is for.
+
+    That is the active object or the armature that it belongs to (its mesh or a keypoint may be active), else the only
+    one of the scene.
+    """
+    candidate = context.view_layer.objects.active
+    while candidate is not None:
+        if is_body(candidate):
+            return candidate
+        candidate = candidate.parent
+    bodies = [candidate for candidate in context.scene.objects if is_body(candidate)]
+    return bodies[0] if len(bodies) == 1 else None
+
+
+def get_body(name: str) -> bpy.types.Object:
+    """Return the armature of that name.
+
+    Raises:
+        SceneError: It is gone, or bones of it are.
+    """
+    armature = bpy.data.objects.get(name)
+    if armature is None or armature.type != "ARMATURE":
+        raise SceneError(f"the armature {name} is gone; nothing was changed")
+    missing = [bone for bone in (ROOT_BONE, *JOINT_NAMES) if bone not in armature.pose.bones]
+    if missing:
+        raise SceneError(f"the armature {name} lacks the bone {missing[0]}; run Pose from Image for a new body")
+    return armature
+
+
+def read_record(armature: bpy.types.Object) -> Record:
+    """Return what is stored on the armature.
+
+    Raises:
+        EvidenceError: It cannot be read.
+    """
+    return decode_record(str(armature[EVIDENCE_PROPERTY]))
+
+
+def write_record(armature: bpy.types.Object, record: Record) -> None:
+    """Store a record on the armature."""
+    armature[EVIDENCE_PROPERTY] = encode_record(record)
+
+
+def body_camera(armature: bpy.types.Object) -> bpy.types.Object | None:
+    """Return the camera that sees the person as the photograph did, if it is still there."""
+    camera = armature.get(CAMERA_PROPERTY)
+    return camera if isinstance(camera, bpy.types.Object) and camera.type == "CAMERA" else None
+
+
+def body_to_world(armature: bpy.types.Object) -> FloatArray:
+    """Return the 4x4 matrix of the body's place in the scene: of the armature, moved on by its root bone."""
+    root = armature.pose.bones[ROOT_BONE]
+    return np.array(armature.matrix_world @ root.matrix @ root.bone.matrix_local.inverted())

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands that pose a body: from a picture, from 3D keypoints, again from moved keypoints."""
+
+from pathlib import Path
+
+import bpy
+from bpy.props import StringProperty
+
+from ..core import jobs
+from ..core.body import BodyData, load_body
+from ..core.errors import SceneError
+from ..core.jobs import JobResult, Steps
+from ..core.keypoint_files import KEYPOINT_SUFFIXES, read_keypoints
+from ..core.photo import PHOTO_SUFFIXES, read_photo
+from ..core.record import Record
+from ..core.rig import CAMERA_PROPERTY
+from . import runtime
+from .armature import build_body, key_pose, read_betas, read_pose, set_shape
+from .bodies import body_camera, body_to_world, find_body, get_body, read_record, write_record
+from .camera import build_camera, current_photo_camera, look_through
+from .keypoints import read_edits, show_keypoints
+from .solve_operator import SolveOperator
+
+BODY_PATH = Path(__file__).parents[1] / "data" / "default_body.npz"
+
+
+def _target(context: bpy.types.Context) -> bpy.types.Object | None:
+    """Return the armature that gets the pose, None for a new one."""
+    if context.scene.ikol.target == "NEW":
+        return None
+    armature = find_body(context)
+    if armature is None:
+        raise SceneError("no IKOL body is active; select one, or choose New Body in the panel")
+    return get_body(armature.name)
+
+
+def _target_betas(armature: bpy.types.Object | None) -> tuple[float, ...] | None:
+    return None if armature is None else read_betas(armature, read_record(armature).solution.pose.betas)
+
+
+def _place_body(
+    context: bpy.types.Context, body: BodyData, record: Record, armature: bpy.types.Object | None, frame: int
+) -> bpy.types.Object:
+    """Pose the armature (a new one for None), key it on the frame, store the record; the shape is the record's."""
+    betas = record.solution.pose.betas
+    if len(betas) != body.num_betas:
+        raise SceneError(f"the solver's body has {len(betas)} betas, the add-on's {body.num_betas}; update both")
+    if armature is None:
+        armature = build_body(context, body, betas)
+    else:
+        set_shape(context, armature, body, betas)
+    key_pose(armature, record.solution.pose, frame)
+    write_record(armature, record)
+    context.view_layer.update()
+    return armature
+
+
+def _select_only(context: bpy.types.Context, armature: bpy.types.Object) -> None:
+    for thing in context.selected_objects:
+        thing.select_set(False)
+    armature.select_set(True)
+    context.view_layer.objects.active = armature
+
+
+def _object_mode(context: bpy.types.Context) -> None:
+    active = context.view_layer.objects.active
+    if active is not None and active.mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+
+
+class IKOL_OT_pose_from_image(SolveOperator, bpy.types.Operator):
+    """The command *Pose from Image*."""
+
+    bl_idname = "ikol.pose_from_image"
+    bl_label = "Pose from Image"
+    bl_description = (
+        "Find the persons on a photograph and make a posed, keyed armature of each, with a camera that sees them so"
+    )
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE", "HIDDEN"})
+
+    def invoke(self, context: bpy.types.Context, event: "bpy.types.Event") -> set[str]:
+        """Ask for a file unless one was dropped."""
+        if not self.filepath:
+            bpy.ops.ikol.pick_image("INVOKE_DEFAULT")
+            return {"CANCELLED"}
+        return super().invoke(context, event)
+
+    def prepare(self, context: bpy.types.Context) -> Steps:
+        """Read the picture file."""
+        path = Path(bpy.path.abspath(self.filepath))
+        photo = read_photo(path)
+        armature = _target(context)
+        settings = context.scene.ikol
+        is_single = armature is not None or settings.persons == "BEST"
+        self._path, self._orientation = path, photo.orientation
+        self._frame = context.scene.frame_current
+        self._armature_name = None if armature is None else armature.name
+        return jobs.pose_from_image(
+            photo.name,
+            photo.data,
+            runtime.get_preferences().model,
+            1 if is_single else jobs.MAX_PERSONS,
+            _target_betas(armature),
+        )
+
+    def apply(self, context: bpy.types.Context, result: JobResult) -> str:
+        """Make bodies, camera and keypoints."""
+        body = load_body(BODY_PATH)
+        target = None if self._armature_name is None else get_body(self._armature_name)
+        _object_mode(context)
+        armatures = [_place_body(context, body, record, target, self._frame) for record in result.records]
+        first = result.records[0]
+        camera = build_camera(context, first.camera, self._path, self._orientation, body_to_world(armatures[0]))
+        for armature, record in zip(armatures, result.records, strict=True):
+            armature[CAMERA_PROPERTY] = camera
+            show_keypoints(context, armature, record)
+        _select_only(context, armatures[0])
+        look_through(context)
+        persons = "1 person" if len(armatures) == 1 else f"{len(armatures)} persons"
+        return f"Posed {persons}, keypoints met within {first.solution.reprojection_px:.1f} px"
+
+
+class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
+    """The command *Re-solve*."""
+
+    bl_idname = "ikol.resolve"
+    bl_label = "Re-solve"
+    bl_description = (
+        "Solve again from the current pose: keypoints that you moved are kept, the rest of the picture keeps its say"
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only with a body that has evidence."""
+        if find_body(context) is None:
+            cls.poll_message_set("Select a body that was made by Pose from Image or Solve Keypoints")
+            return False
+        return True
+
+    def prepare(self, context: bpy.types.Context) -> Steps:
+        """Read what the user changed: keypoints, pose, shape, camera."""
+        armature = get_body(find_body(context).name)
+        record = read_record(armature)
+        self._armature_name, self._frame = armature.name, context.scene.frame_current
+        edits = read_edits(context, armature, record)
+        pose = read_pose(armature, read_betas(armature, record.solution.pose.betas))
+        self._record = record
+        return jobs.resolve(record, edits, current_photo_camera(armature, record), pose)
+
+    def apply(self, context: bpy.types.Context, result: JobResult) -> str:
+        """Key the new pose and put the keypoints where they are now."""
+        (record,) = result.records
+        armature = get_body(self._armature_name)
+        _place_body(context, load_body(BODY_PATH), record, armature, self._frame)
+        show_keypoints(context, armature, record)
+        moved = len(record.edits)
+        return f"Solved again with {moved} placed keypoint{'' if moved == 1 else 's'}"
+
+
+class IKOL_OT_solve_keypoints(SolveOperator, bpy.types.Operator):
+    """The command *Solve Keypoints*."""
+
+    bl_idname = "ikol.solve_keypoints"
+    bl_label = "Solve Keypoints"
+    bl_description = (
+        "Pose a body by 3D keypoints from a .npz or .json file (names and points in metres, Y up), without a picture"
+    )
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE", "HIDDEN"})
+
+    def invoke(self, context: bpy.types.Context, event: "bpy.types.Event") -> set[str]:
+        """Ask for a file unless one is given."""
+        if not self.filepath:
+            bpy.ops.ikol.pick_keypoints("INVOKE_DEFAULT")
+            return {"CANCELLED"}
+        return super().invoke(context, event)
+
+    def prepare(self, context: bpy.types.Context) -> Steps:
+        """Read the keypoint file."""
+        path = Path(bpy.path.abspath(self.filepath))
+        keypoints = read_keypoints(path)
+        armature = _target(context)
+        self._frame = context.scene.frame_current
+        self._armature_name = None if armature is None else armature.name
+        return jobs.solve_keypoints(path.name, keypoints, _target_betas(armature))
+
+    def apply(self, context: bpy.types.Context, result: JobResult) -> str:
+        """Make or pose the body and show the keypoints."""
+        (record,) = result.records
+        target = None if self._armature_name is None else get_body(self._armature_name)
+        _object_mode(context)
+        armature = _place_body(context, load_body(BODY_PATH), record, target, self._frame)
+        if body_camera(armature) is not None:
+            del armature[CAMERA_PROPERTY]  # it belongs to the picture that this record replaces
+        show_keypoints(context, armature, record)
+        _select_only(context, armature)
+        return f"Solved {len(record.evidence[0].names)} keypoints"
+
+
+class _FilePicker:
+    """Mixin: a file browser that hands the chosen file to another command.
+
+    The command itself cannot open the browser and go modal afterwards: Blender calls `execute` when a file is chosen.
+    """
+
+    def invoke(self, context: bpy.types.Context, _event: "bpy.types.Event") -> set[str]:
+        """Open the file browser."""
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+
+class IKOL_OT_pick_image(_FilePicker, bpy.types.Operator):
+    """The command *Pose from Image*."""
+
+    bl_idname = "ikol.pick_image"
+    bl_label = "Pose from Image"
+    bl_description = "Choose a photograph and make a posed, keyed armature of each person on it"
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default=";".join(f"*{suffix}" for suffix in PHOTO_SUFFIXES), options={"HIDDEN"})
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Start the command that poses."""
+        bpy.ops.ikol.pose_from_image("INVOKE_DEFAULT", filepath=self.filepath)
+        return {"FINISHED"}
+
+
+class IKOL_OT_pick_keypoints(_FilePicker, bpy.types.Operator):
+    """The command *Solve Keypoints*."""
+
+    bl_idname = "ikol.pick_keypoints"
+    bl_label = "Solve Keypoints"
+    bl_description = "Choose a file with 3D keypoints and pose a body by them"
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default=";".join(f"*{suffix}" for suffix in KEYPOINT_SUFFIXES), options={"HIDDEN"})
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Start the command that poses."""
+        bpy.ops.ikol.solve_keypoints("INVOKE_DEFAULT", filepath=self.filepath)
+        return {"FINISHED"}
+
+
+class IKOL_FH_photo(bpy.types.FileHandler):
+    """Photographs that are dropped into the 3D view."""
+
+    bl_idname = "IKOL_FH_photo"
+    bl_label = "IKOL: Pose from Image"
+    bl_import_operator = "ikol.pose_from_image"
+    bl_file_extensions = ";".join(PHOTO_SUFFIXES)
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        """Only into the 3D view: elsewhere a picture means something else."""
+        return context.area is not None and context.area.type == "VIEW_3D"

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Preferences of the add-on: which Python has the solver, on which device it computes, which network looks."""
+
+import bpy
+from bpy.props import EnumProperty, StringProperty
+
+from ..core.solver_state import Phase
+from . import runtime
+from .identity import BASE_PACKAGE
+from .text import draw_sentence
+
+
+def _on_solver_changed(_preferences: "IKOL_Preferences", _context: bpy.types.Context) -> None:
+    """The running process was started with the old values: part from it; the next command starts a new one."""
+    state = runtime.get()
+    if state.solver.state.phase is not Phase.STOPPED:
+        state.solver.stop()
+    state.check_result = ""
+    state.notice = None
+    state.configure()
+
+
+class IKOL_Preferences(bpy.types.AddonPreferences):
+    """What the user sets once."""
+
+    bl_idname = BASE_PACKAGE
+
+    solver_python: StringProperty(
+        name="Solver's Python",
+        description="The Python interpreter of the environment in which ikol is installed",
+        subtype="FILE_PATH",
+        update=_on_solver_changed,
+    )
+    device: EnumProperty(
+        name="Device",
+        description="Where the solver computes",
+        items=[
+            ("auto", "Automatic", "The graphics card when there is one that fits, else the processor"),
+            ("cpu", "Processor", "Always the processor"),
+            ("cuda", "CUDA", "An NVIDIA graphics card"),
+        ],
+        default="auto",
+        update=_on_solver_changed,
+    )
+    model: EnumProperty(
+        name="Network",
+        description="Which landmark network looks at the picture",
+        items=[
+            ("heavy", "Heavy", "The most exact one"),
+            ("full", "Full", "Twice as fast, a little less exact"),
+        ],
+        default="heavy",
+    )
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        """Draw the page in Blender's preferences."""
+        column = self.layout.column()
+        column.use_property_split = True
+        row = column.row(align=True)
+        row.prop(self, "solver_python")
+        row.operator("ikol.check_python", text="Check", icon="CHECKMARK")
+        column.prop(self, "device")
+        column.prop(self, "model")
+        result = runtime.get().check_result
+        if result:
+            draw_sentence(column, result, width=110)

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What lives as long as the add-on is enabled: the solver client, the last message to the user, the timer.
+
+Everything that Blender calls back asks `get()` for it. It holds no reference into Blender's data.
+"""
+
+import logging
+from pathlib import Path
+
+import bpy
+from bpy.app.handlers import persistent
+
+from ..client.process import SolverConfig
+from ..client.python_check import PythonCheck, find_problem
+from ..client.solver import Solver
+from ..core.errors import AddonError
+from ..core.solver_state import Phase
+from .identity import BASE_PACKAGE
+
+BUSY_SECONDS = 1 / 30
+"""Between two looks at the socket while something is under way: a progress bar that moves evenly."""
+IDLE_SECONDS = 0.5
+"""Otherwise: soon enough to notice that the solver process ended."""
+
+LOG_NAME = "solver.log"
+
+logger = logging.getLogger(__name__)
+
+
+class Runtime:
+    """The add-on's living parts. Made by `start`, ended by `stop`."""
+
+    def __init__(self) -> None:
+        self.solver = Solver()
+        self.notice: AddonError | None = None
+        """What the last command failed with; shown in the panel until the next command."""
+        self.warnings: tuple[str, ...] = ()
+        self.check: PythonCheck | None = None
+        self.check_result = ""
+        self._shown: object = None
+
+    def config(self) -> SolverConfig:
+        """Return how to start the solver, by the preferences.
+
+        Raises:
+            SolverError: The preferences name no Python that can be run.
+        """
+        preferences = get_preferences()
+        python = solver_python()
+        problem = find_problem(python)
+        if problem is not None:
+            raise problem
+        return SolverConfig(python, preferences.device, log_path())
+
+    def configure(self) -> None:
+        """Look at the preferences again."""
+        self.solver.configure(find_problem(solver_python()))
+
+    def pump(self) -> None:
+        """Do what is due and redraw what shows it."""
+        self.solver.pump()
+        self._pump_check()
+        job = self.solver.job
+        shown = (self.solver.state, self.check_result, job and (round(job.fraction, 2), job.text))
+        if shown != self._shown:
+            self._shown = shown
+            redraw()
+
+    def begin_check(self) -> None:
+        """Start looking for what the solver's Python lacks.
+
+        Raises:
+            SolverError: The preferences name nothing that can be run.
+        """
+        self.end_check()
+        self.check_result = "Checking"
+        try:
+            self.check = PythonCheck(solver_python())
+        except AddonError as error:
+            self.check_result = sentence(error)
+            raise
+
+    def end_check(self) -> None:
+        """Give up a check that runs."""
+        if self.check is not None:
+            self.check.kill()
+            self.check = None
+
+    def _pump_check(self) -> None:
+        if self.check is None:
+            return
+        try:
+            result = self.check.poll()
+        except AddonError as error:
+            result = sentence(error)
+        if result is not None:
+            self.check_result = result
+            self.check = None
+            self.configure()
+
+    def close(self) -> None:
+        """End the solver process and what else runs."""
+        self.end_check()
+        self.solver.close()
+
+
+class _Holder:
+    """Where the runtime is kept between `register` and `unregister`."""
+
+    runtime: Runtime | None = None
+
+
+def get() -> Runtime:
+    """Return the runtime; it is there while the add-on is registered."""
+    runtime = _Holder.runtime
+    if runtime is None:
+        raise RuntimeError("the add-on is not registered")
+    return runtime
+
+
+def get_preferences() -> "bpy.types.AddonPreferences":
+    """Return the add-on's preferences."""
+    return bpy.context.preferences.addons[BASE_PACKAGE].preferences
+
+
+def solver_python() -> str:
+    """Return the path of the solver's Python as the preferences name it, empty for none."""
+    path = get_preferences().solver_python.strip().strip('"')
+    return bpy.path.abspath(path) if path else ""
+
+
+def log_path() -> Path:
+    """Return where the solver's log is; the folder belongs to the user, not to the add-on."""
+    return Path(bpy.utils.extension_path_user(BASE_PACKAGE, path="log", create=True)) / LOG_NAME
+
+
+def sentence(error: AddonError) -> str:
+    """Return an error's text as it is shown: with a capital letter."""
+    text = str(error)
+    return text[:1].upper() + text[1:]
+
+
+def redraw() -> None:
+    """Have the panels drawn again in every window."""
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type in {"VIEW_3D", "PREFERENCES"}:
+                area.tag_redraw()
+
+
+def tick() -> float:
+    """Pump from Blender's timer; return the seconds until the next time."""
+    runtime = get()
+    runtime.pump()
+    is_busy = runtime.solver.job is not None or runtime.solver.state.phase is Phase.STARTING
+    return BUSY_SECONDS if is_busy or runtime.check is not None else IDLE_SECONDS
+
+
+@persistent
+def on_load(*_: object) -> None:
+    """Drop what was under way for the file that is no longer open."""
+    runtime = get()
+    runtime.solver.cancel()
+    runtime.notice = None
+    runtime.warnings = ()
+
+
+def start() -> None:
+    """Make the runtime, its timer and its handler."""
+    _Holder.runtime = Runtime()
+    bpy.app.handlers.load_post.append(on_load)
+    # persistent: Blender drops other timers when a file is loaded
+    bpy.app.timers.register(tick, first_interval=IDLE_SECONDS, persistent=True)
+
+
+def stop() -> None:
+    """Take back handler and timer, and end the solver process."""
+    if bpy.app.timers.is_registered(tick):
+        bpy.app.timers.unregister(tick)
+    if on_load in bpy.app.handlers.load_post:
+        bpy.app.handlers.load_post.remove(on_load)
+    if _Holder.runtime is not None:
+        _Holder.runtime.close()
+        _Holder.runtime = None

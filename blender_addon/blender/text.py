@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sentences in a layout: Blender cuts a label off at the edge, so that a sentence has to be broken into lines."""
+
+import textwrap
+
+import bpy
+
+CHARACTER_WIDTH = 6.3
+"""Pixels of an average letter at a resolution scale of 1 in Blender's own font."""
+
+MARGIN = 50
+"""Pixels of a sidebar that go to margins, box and icon."""
+
+
+def sidebar_width(context: bpy.types.Context) -> int:
+    """Return how many letters fit into a line of the sidebar."""
+    scale = context.preferences.system.ui_scale
+    region = context.region
+    width = region.width if region is not None and region.width > 1 else 260
+    return max(16, int((width / scale - MARGIN) / CHARACTER_WIDTH))
+
+
+def draw_sentence(layout: bpy.types.UILayout, text: str, width: int, icon: str = "NONE") -> None:
+    """Draw a text broken into lines of at most `width` letters."""
+    column = layout.column(align=True)
+    for number, line in enumerate(textwrap.wrap(text, width)):
+        column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE", translate=False)

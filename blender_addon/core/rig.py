@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names and tree of the armature that the add-on builds: the convention of the MPI SMPL add-on.
+
+Here: joint names, parents, names of shape keys, keypoint objects and custom properties. Not here: positions (body),
+axes (pose_conversion).
+"""
+
+ROOT_BONE = "root"
+"""Bone above the pelvis that carries no rotation of the pose; the user moves the whole body with it."""
+
+JOINT_NAMES = (
+    "Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle", "R_Ankle", "Spine3", "L_Foot",
+    "R_Foot", "Neck", "L_Collar", "R_Collar", "Head", "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist",
+    "R_Wrist", "L_Hand", "R_Hand",
+)  # fmt: skip
+"""SMPL's 24 joints in SMPL's order; bones have the same names."""
+
+JOINT_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+
+LANDMARK_NAMES = (
+    "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
+    "left_ear", "right_ear", "mouth_left", "mouth_right", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_pinky", "right_pinky", "left_index", "right_index", "left_thumb",
+    "right_thumb", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle", "left_heel",
+    "right_heel", "left_foot_index", "right_foot_index",
+)  # fmt: skip
+"""BlazePose's 33 landmarks: the other points of the body that evidence may name."""
+
+POINT_NAMES = frozenset(JOINT_NAMES) | frozenset(LANDMARK_NAMES)
+
+BONE_LENGTH = 0.1
+"""Metres from head to tail, straight up: tails carry no meaning, equal local axes do."""
+
+SHAPE_KEY_RANGE = 10.0
+"""Shape keys run from -10 to 10; Blender's own 0 to 1 would clamp the betas (also in FBX files)."""
+
+KEYPOINT_COLLECTION = "IKOL Keypoints"
+
+# Custom properties on Blender objects. They are read back from files, so that renaming one needs a migration.
+EVIDENCE_PROPERTY = "ikol_evidence"
+"""On the armature: the stored record as JSON (core/record.py)."""
+CAMERA_PROPERTY = "ikol_camera"
+"""On the armature: pointer to the camera object that looks at the person as the photograph did."""
+POINT_PROPERTY = "ikol_point"
+"""On a keypoint object: the point of the body that it stands for."""
+
+
+def shape_key_name(index: int) -> str:
+    """Return the name of the shape key of beta number `index`."""
+    return f"Shape{index:03d}"
+
+
+def keypoint_object_name(point: str) -> str:
+    """Return the name of the object that stands for `point`; Blender adds a number for the second person."""
+    return f"IKOL {point}"
