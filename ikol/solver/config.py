@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings and progress of a solve. Imports: torch, ikol.errors."""
+
+import math
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ikol.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class SolveConfig:
+    """What may move, and when to stop."""
+
+    max_iterations: int = 50
+    """Steps tried, rejected ones included; 0 only evaluates the initial state."""
+    free_joints: Bool[Tensor, "..."] | None = None
+    """(J,), or (J, 3) for each axis of the joint: which rotations may change. None: all, the root's too."""
+    free_transl: bool = True
+    """Whether the root translation may change."""
+    solve_shape: bool = False
+    """Whether the betas may change; give a `ShapePrior` then."""
+    max_step: float = 0.8
+    """Radians: no joint turns by more in one step. Linearised rotations mean little beyond."""
+    initial_damping: float = 1e-3
+    """Relative to the diagonal of the normal equations, so without a unit."""
+    cost_tolerance: float = 1e-6
+    """An accepted step that lowers the cost by less than this part of it is the last."""
+    gradient_tolerance: float = 1e-4
+    """In standard deviations: no unknown alone could lower the cost by more than half its square."""
+    gnc_start: float = 64.0
+    """Convexity of the first iteration where a Geman-McClure loss is used: outliers up to 8 k count as inliers."""
+    gnc_factor: float = 2.0
+    """The convexity is divided by this after each iteration, down to 1."""
+
+    def __post_init__(self) -> None:
+        if self.max_iterations < 0:
+            raise InputError(f"max_iterations must not be negative, got {self.max_iterations}")
+        for name in ("max_step", "initial_damping"):
+            value = getattr(self, name)
+            if not (value > 0 and math.isfinite(value)):
+                raise InputError(f"{name} must be a positive number, got {value}")
+        for name in ("cost_tolerance", "gradient_tolerance"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not (self.gnc_start >= 1 and self.gnc_factor > 1):
+            raise InputError(
+                f"gnc_start must be at least 1 and gnc_factor above 1, got {self.gnc_start} and {self.gnc_factor}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """Handed to the callback after each iteration."""
+
+    iteration: int
+    """Counted from 1."""
+    max_iterations: int
+    cost: Float[Tensor, "*batch"]
+    num_active: int
+    """How many items of the batch have not ended yet."""

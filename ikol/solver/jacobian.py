@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the unknowns move the tree: spatial motion of the joints, and the shape's effect on points.
+
+The unknowns are the root translation, a right perturbation R_j <- R_j Exp(d_j) of each joint's own rotation, and the betas.
+d_j moves everything below joint j as one rigid body: a point p by G_j d_j x (p - x_j). That motion is written as a spatial
+velocity (w, v) about the root joint, w = G_j d_j and v = x_j x w, with p moving by w x p + v. Places are taken relative
+to the root joint, so that a person far from the origin loses no digits.
+Imports: torch, ikol.geometry, ikol.solver.residuals.
+
+Source: Featherstone, Rigid Body Dynamics Algorithms, 2008, ch. 2 and 4 (motion subspaces).
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ikol.geometry.rotations import skew
+from ikol.solver.residuals import Posed
+
+
+def motion_subspaces(posed: Posed) -> Float[Tensor, "n blocks 6 3"]:
+    """Return the spatial velocity caused by each unknown: block 0 is the translation, block 1 + j joint j's rotation."""
+    rotmat = posed.global_rotmat
+    lever = skew(posed.joints - posed.joints[:, :1])
+    turns = torch.cat((rotmat, lever @ rotmat), dim=-2)
+    eye = torch.eye(3, dtype=rotmat.dtype, device=rotmat.device)
+    shift = torch.cat((torch.zeros_like(eye), eye)).expand(len(rotmat), 1, 6, 3)
+    return torch.cat((shift, turns), dim=1)
+
+
+def point_subspaces(posed: Posed) -> Float[Tensor, "n points 3 6"]:
+    """Return how a spatial velocity (w, v) of its body moves each point: [-[p]x, I]."""
+    lever = skew(posed.joints[:, :1] - posed.points)
+    eye = torch.eye(3, dtype=lever.dtype, device=lever.device)
+    return torch.cat((lever, eye.expand_as(lever)), dim=-1)
+
+
+def shape_motion(
+    posed: Posed,
+    parents: Int[Tensor, "joints"],  # noqa: UP037 - jaxtyping reads a one-word axis as a string
+    ancestors: Float[Tensor, "joints joints"],
+    joints_shapedirs: Float[Tensor, "joints 3 betas"],
+    point_joints: Int[Tensor, "points"],  # noqa: UP037
+    point_shapedirs: Float[Tensor, "points 3 betas"],
+) -> Float[Tensor, "n points 3 betas"]:
+    """Return d x_p / d betas: the bones on the way to the root, each turned as its parent, then the point's own arm.
+
+    Args:
+        posed: the states.
+        parents: of each joint; the root's is ignored.
+        ancestors: 1 where the second joint is the first one or lies above it.
+        joints_shapedirs: of the rest joints.
+        point_joints: the joint that carries each point.
+        point_shapedirs: of the points' rest places.
+    """
+    bones = joints_shapedirs[1:] - joints_shapedirs[parents[1:]]
+    turned = posed.global_rotmat[:, parents[1:]] @ bones
+    root = joints_shapedirs[:1].expand(len(turned), -1, -1, -1)
+    steps = torch.cat((root, turned), dim=1)
+    joints = (ancestors @ steps.flatten(-2)).unflatten(-1, steps.shape[-2:])
+    arms = point_shapedirs - joints_shapedirs[point_joints]
+    return joints[:, point_joints] + posed.global_rotmat[:, point_joints] @ arms

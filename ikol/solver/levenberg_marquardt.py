@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Levenberg-Marquardt over a flat batch of independent solves.
+
+Each item has its own damping, acceptance and end; its result does not depend on its neighbours. The cost of an item never
+rises over an accepted step (with graduated non-convexity: as long as the loss stays the same).
+Imports: torch, the other modules of this package.
+
+Source: Nielsen, Damping parameter in Marquardt's method, 1999 (gain ratio and damping update).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ikol.geometry.rotations import rotvec_to_rotmat
+from ikol.solver.config import SolveConfig
+from ikol.solver.linear import diagonal_scale, predicted_decrease, solve_damped_step
+from ikol.solver.normal_equations import NormalEquations, normal_equations
+from ikol.solver.problem import Problem
+from ikol.solver.residuals import Posed, Rows
+from ikol.solver.result import SolveStatus
+from ikol.solver.robust import GemanMcClure, robust_cost
+from ikol.solver.state import SolveState
+
+MAX_DAMPING = 1e10  # relative to the diagonal: steps are then below rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """States and their residuals."""
+
+    state: SolveState
+    posed: Posed
+    rows: tuple[Rows, ...]
+
+    def cost(self, convexity: float = 1.0) -> Float[Tensor, "n"]:  # noqa: UP037 - jaxtyping's one-word axis
+        """Return 1/2 sum rho(s^2)."""
+        total = self.state.transl.new_zeros(len(self.state.transl))
+        for rows in self.rows:
+            total = total + 0.5 * robust_cost(rows.loss, rows.squared, convexity).sum(-1)
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class Minimised:
+    """Where the iteration ended, for each item."""
+
+    end: Evaluated
+    status: Int[Tensor, "n"]  # noqa: UP037
+    iterations: Int[Tensor, "n"]  # noqa: UP037
+    initial_cost: Float[Tensor, "n"]  # noqa: UP037
+    gradient_norm: Float[Tensor, "n"]  # noqa: UP037
+
+
+@dataclass(frozen=True, eq=False)
+class _Control:
+    """What steers the items: changed by every iteration."""
+
+    damping: Float[Tensor, "n"]  # noqa: UP037
+    growth: Float[Tensor, "n"]  # noqa: UP037
+    """By how much the damping grows at the next rejection."""
+    status: Int[Tensor, "n"]  # noqa: UP037
+    is_active: Bool[Tensor, "n"]  # noqa: UP037
+    iterations: Int[Tensor, "n"]  # noqa: UP037
+
+    def ended(self, items: Bool[Tensor, "n"], status: SolveStatus) -> "_Control":  # noqa: UP037
+        """Return the control with some active items ended."""
+        items = items & self.is_active
+        return replace(self, status=self.status.masked_fill(items, int(status)), is_active=self.is_active & ~items)
+
+
+def evaluate(problem: Problem, state: SolveState) -> Evaluated:
+    """Pose the tree and take all residuals."""
+    posed = problem.pose(state)
+    return Evaluated(state, posed, problem.rows(posed))
+
+
+def minimise(
+    problem: Problem,
+    initial: SolveState,
+    config: SolveConfig,
+    columns: Int[Tensor, "free"],  # noqa: UP037
+    on_iteration: Callable[[int, Float[Tensor, "n"], int], None] | None,  # noqa: UP037
+) -> Minimised:
+    """Iterate until every item has ended.
+
+    Args:
+        problem: what to minimise.
+        initial: flat batch of states.
+        config: see there.
+        columns: the free unknowns, as columns of the normal equations.
+        on_iteration: called with the iteration, the costs and the number of active items.
+    """
+    here = evaluate(problem, initial)
+    convexity = config.gnc_start if any(isinstance(rows.loss, GemanMcClure) for rows in here.rows) else 1.0
+    initial_cost = here.cost()
+    cost = here.cost(convexity)
+    control = _start(cost, config)
+    equations = None
+    for iteration in range(1, config.max_iterations + 1):
+        if equations is None:
+            equations = _free_equations(problem, here, config, columns, convexity)
+        if convexity == 1.0:
+            is_flat = _gradient_norm(equations) <= config.gradient_tolerance
+            control = control.ended(is_flat, SolveStatus.CONVERGED)
+        if not bool(control.is_active.any()):
+            break
+        trial, predicted = _try_step(problem, here, equations, columns, config, control)
+        trial_cost = trial.cost(convexity)
+        decrease = cost - trial_cost
+        is_accepted = control.is_active & (predicted > 0) & (decrease > 0)
+        control = _steer(control, is_accepted, decrease, predicted, cost, config, is_final=convexity == 1.0)
+        here, has_moved = _advance(problem, here, trial, is_accepted)
+        cost = torch.where(is_accepted, trial_cost, cost)
+        if on_iteration is not None:
+            on_iteration(iteration, cost, int(control.is_active.sum()))
+        if convexity > 1.0:
+            # a loss that changes is a new problem: what the damping has learnt from the old one holds it back
+            convexity = max(1.0, convexity / config.gnc_factor)
+            cost = here.cost(convexity)
+            control = replace(
+                control,
+                damping=control.damping.clamp(max=config.initial_damping),
+                growth=torch.full_like(control.growth, 2.0),
+            )
+            has_moved = True
+        if has_moved:
+            equations = None
+    if equations is None or convexity > 1.0:
+        equations = _free_equations(problem, here, config, columns, 1.0)
+    return Minimised(here, control.status, control.iterations, initial_cost, _gradient_norm(equations))
+
+
+def _start(cost: Float[Tensor, "n"], config: SolveConfig) -> _Control:  # noqa: UP037
+    is_finite = torch.isfinite(cost)
+    count = torch.zeros_like(cost, dtype=torch.long)
+    ended = torch.where(is_finite, int(SolveStatus.MAX_ITERATIONS), int(SolveStatus.FAILED))
+    return _Control(
+        damping=torch.full_like(cost, config.initial_damping),
+        growth=torch.full_like(cost, 2.0),
+        status=ended,
+        is_active=is_finite,
+        iterations=count,
+    )
+
+
+def _free_equations(
+    problem: Problem,
+    here: Evaluated,
+    config: SolveConfig,
+    columns: Int[Tensor, "free"],  # noqa: UP037
+    convexity: float,
+) -> NormalEquations:
+    """The normal equations of the free unknowns only."""
+    full = normal_equations(problem, here.posed, here.rows, with_shape=config.solve_shape, convexity=convexity)
+    if len(columns) == full.gradient.shape[-1]:
+        return full
+    return NormalEquations(full.hessian[:, columns[:, None], columns], full.gradient[:, columns])
+
+
+def _gradient_norm(equations: NormalEquations) -> Float[Tensor, "n"]:  # noqa: UP037
+    """Largest |g_i| / sqrt(H_ii): in standard deviations, whatever the unknown's unit."""
+    if equations.gradient.shape[-1] == 0:
+        return equations.gradient.new_zeros(len(equations.gradient))
+    return (equations.gradient / diagonal_scale(equations.hessian)).abs().amax(-1)
+
+
+def _try_step(
+    problem: Problem,
+    here: Evaluated,
+    equations: NormalEquations,
+    columns: Int[Tensor, "free"],  # noqa: UP037
+    config: SolveConfig,
+    control: _Control,
+) -> tuple[Evaluated, Float[Tensor, "n"]]:  # noqa: UP037
+    """Return where a damped step leads, and by how much the model says that the cost falls; ended items stay."""
+    damped = solve_damped_step(equations.hessian, equations.gradient, control.damping)
+    joints = 3 * (1 + problem.tree.skeleton.num_joints)
+    betas = problem.tree.num_betas if config.solve_shape else 0
+    step = damped.step.new_zeros(len(damped.step), joints + betas).index_copy(1, columns, damped.step)
+    turn = step[:, 3:joints].unflatten(-1, (-1, 3)).square().sum(-1).amax(-1).sqrt()
+    shrink = (config.max_step / turn.clamp(min=config.max_step)) * control.is_active
+    free_step = shrink[:, None] * damped.step
+    step = shrink[:, None] * step
+    state = SolveState(
+        transl=here.state.transl + step[:, :3],
+        local_rotmat=here.state.local_rotmat @ rotvec_to_rotmat(step[:, 3:joints].unflatten(-1, (-1, 3))),
+        betas=here.state.betas + step[:, joints:] if config.solve_shape else here.state.betas,
+    )
+    return evaluate(problem, state), predicted_decrease(equations.hessian, equations.gradient, free_step)
+
+
+def _steer(
+    control: _Control,
+    is_accepted: Bool[Tensor, "n"],  # noqa: UP037
+    decrease: Float[Tensor, "n"],  # noqa: UP037
+    predicted: Float[Tensor, "n"],  # noqa: UP037
+    cost: Float[Tensor, "n"],  # noqa: UP037
+    config: SolveConfig,
+    *,
+    is_final: bool,
+) -> _Control:
+    """Change the damping by the gain ratio and end the items that have arrived.
+
+    Args:
+        control: before the step.
+        is_accepted: whether the cost fell.
+        decrease: by how much.
+        predicted: by how much the model said it would.
+        cost: before the step.
+        config: tolerances.
+        is_final: whether the losses have reached their final shape, so that arriving means something.
+    """
+    eps = torch.finfo(cost.dtype).eps
+    gain = decrease / torch.where(predicted > 0, predicted, torch.ones_like(predicted))
+    shrink = (1.0 - (2.0 * gain.clamp(0.0, 1.0) - 1.0) ** 3).clamp(min=1.0 / 3.0)
+    # below 100 eps the damping no longer protects Cholesky from the rounding of a few dozen sums
+    damping = torch.where(is_accepted, control.damping * shrink, control.damping * control.growth).clamp(min=100 * eps)
+    was_gentle = control.damping < 1.0  # a short step because of heavy damping is no sign of having arrived
+    growth = torch.where(is_accepted, torch.full_like(control.growth, 2.0), 2.0 * control.growth)
+    iterations = control.iterations + control.is_active.to(torch.long)
+    control = replace(control, damping=damping, growth=growth, iterations=iterations)
+    if is_final:
+        is_last = is_accepted & was_gentle & (decrease <= config.cost_tolerance * cost)
+        # the cost is a sum of some hundred terms: changes below 16 eps cannot be told from rounding
+        is_last = is_last | (~is_accepted & (predicted >= 0) & (predicted <= 16 * eps * cost) & was_gentle)
+        control = control.ended(is_last, SolveStatus.CONVERGED)
+    return control.ended(~is_accepted & (damping > MAX_DAMPING), SolveStatus.STALLED)
+
+
+def _advance(
+    problem: Problem,
+    here: Evaluated,
+    trial: Evaluated,
+    is_accepted: Bool[Tensor, "n"],  # noqa: UP037
+) -> tuple[Evaluated, bool]:
+    """Move the accepted items; say whether any has moved."""
+    if not bool(is_accepted.any()):
+        return here, False
+    if bool(is_accepted.all()):
+        return trial, True
+    old, new = here.state, trial.state
+    merged = SolveState(
+        transl=torch.where(is_accepted[:, None], new.transl, old.transl),
+        local_rotmat=torch.where(is_accepted[:, None, None, None], new.local_rotmat, old.local_rotmat),
+        betas=torch.where(is_accepted[:, None], new.betas, old.betas),
+    )
+    return evaluate(problem, merged), True

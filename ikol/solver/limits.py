@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joint limits: how far each joint may swing and twist, and the one-sided residuals that say so.
+
+Here: the limits of any rig as numbers, and their residual with its derivative. Not here: a human's ranges (anatomy).
+Imports: torch, ikol.geometry, ikol.errors.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ikol.errors import InputError
+from ikol.geometry.rotations import right_jacobian_inverse, rotmat_to_rotvec, rotvec_to_rotmat
+from ikol.geometry.swing_twist import twist_angle, twist_gradient
+
+# cos^2(swing / 2) between which a twist is believed: at a swing of 175 degrees not at all, at 150 fully. In between the
+# gate closes smoothly, because the twist angle turns ever faster and is undefined at half a turn.
+GATE_CLOSED = 0.0019
+GATE_OPEN = 0.067
+
+
+@dataclass(frozen=True, eq=False)
+class JointLimits:
+    """Ranges of K joints in radians. R = Exp(swing) Exp(twist about axes[0]); swing has two components.
+
+    A ball joint's swing stays in an ellipse, made of four quarters with the ends of both ranges as half-axes. A hinge's
+    swing stays in a box: the first range is its bend, the second what play it has sideways.
+    """
+
+    joint_index: Int[Tensor, "limited"]  # noqa: UP037 - jaxtyping reads a one-word axis as a string
+    axes: Float[Tensor, "limited 3 3"]
+    """Rows: the twist axis (along the bone), the first and the second swing axis; orthonormal, in the joint's frame."""
+    swing_range: Float[Tensor, "limited 4"]
+    """Lowest and highest angle about the first, then about the second swing axis. A ball joint's contain 0."""
+    twist_range: Float[Tensor, "limited 2"]
+    """Lowest and highest twist, within (-pi, pi)."""
+    is_hinge: Bool[Tensor, "limited"]  # noqa: UP037
+
+    def __post_init__(self) -> None:
+        count = len(self.joint_index)
+        if not count == len(self.axes) == len(self.swing_range) == len(self.twist_range) == len(self.is_hinge):
+            raise InputError("joint limits need axes, a swing range, a twist range and a kind for each joint")
+        if not bool(torch.isfinite(self.axes).all()):
+            raise InputError("the axes of joint limits must be finite")
+        gram = self.axes @ self.axes.transpose(-1, -2)
+        if not bool(((gram - torch.eye(3, dtype=gram.dtype, device=gram.device)).abs() < 1e-4).all()):
+            raise InputError("the three axes of each joint limit must be unit vectors at right angles")
+        low, high = self.swing_range[:, 0::2], self.swing_range[:, 1::2]
+        is_ball = ~self.is_hinge[:, None]
+        if not bool(((low <= high) & (~is_ball | ((low < 0) & (high > 0)))).all()):
+            raise InputError("a swing range must be lowest, highest; a ball joint's must contain 0 inside")
+        if not bool((self.twist_range[:, 0] <= self.twist_range[:, 1]).all()):
+            raise InputError("a twist range must be lowest, highest")
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "JointLimits":
+        """Return the limits on another device, in another floating-point type."""
+        return JointLimits(
+            joint_index=self.joint_index.to(device=device),
+            axes=self.axes.to(device=device, dtype=dtype),
+            swing_range=self.swing_range.to(device=device, dtype=dtype),
+            twist_range=self.twist_range.to(device=device, dtype=dtype),
+            is_hinge=self.is_hinge.to(device=device),
+        )
+
+
+@dataclass(frozen=True)
+class Excess:
+    """How far K joints are beyond their limits (swing, swing, twist; 0 inside), and how that changes."""
+
+    residual: Float[Tensor, "*batch limited 3"]
+    """Radians. A ball joint's swing excess is the first number, along the ray from rest; its second is 0."""
+    jacobian: Float[Tensor, "*batch limited 3 3"]
+    """With respect to a right perturbation R Exp(d) of the joint's own rotation."""
+
+
+def limit_excess(limits: JointLimits, local_rotmat: Float[Tensor, "*batch limited 3 3"]) -> Excess:
+    """Return the excess over the limits and its derivative.
+
+    With R = S T: dS is S Exp(T d) Exp(-u dt), so the swing vector changes by J_r^-1(swing) (T - u dt/dd) d.
+    """
+    axis = limits.axes[:, 0]
+    twist = twist_angle(local_rotmat, axis)
+    gradient = twist_gradient(local_rotmat, axis)
+    twist_rotmat = rotvec_to_rotmat(twist[..., None] * axis)
+    swing = rotmat_to_rotvec(local_rotmat @ twist_rotmat.transpose(-1, -2))
+    components = (limits.axes[:, 1:] @ swing[..., None]).squeeze(-1)
+    swing_jacobian = right_jacobian_inverse(swing) @ (twist_rotmat - axis[..., :, None] * gradient[..., None, :])
+    ball, ball_jacobian = _ellipse_excess(components, limits.swing_range)
+    hinge, hinge_jacobian = _box_excess(components, limits.swing_range)
+    is_hinge = limits.is_hinge[:, None]
+    swing_excess = torch.where(is_hinge, hinge, ball)
+    chain = torch.where(is_hinge[..., None], hinge_jacobian, ball_jacobian)
+    gate, gate_gradient = twist_gate(local_rotmat, axis)
+    beyond, is_beyond = _range_excess(twist, limits.twist_range[:, 0], limits.twist_range[:, 1])
+    twist_jacobian = (gate * is_beyond)[..., None] * gradient + beyond[..., None] * gate_gradient
+    return Excess(
+        residual=torch.cat((swing_excess, (gate * beyond)[..., None]), dim=-1),
+        jacobian=torch.cat((chain @ (limits.axes[:, 1:] @ swing_jacobian), twist_jacobian[..., None, :]), dim=-2),
+    )
+
+
+def twist_gate(
+    rotmat: Float[Tensor, "*batch joints 3 3"], axis: Float[Tensor, "joints 3"]
+) -> tuple[Float[Tensor, "*batch joints"], Float[Tensor, "*batch joints 3"]]:
+    """Return how far the twist is to be believed, 0 to 1, and its derivative for a right perturbation.
+
+    A smooth step of cos^2(swing / 2) = (1 + axis^T R axis) / 2; the derivative of axis^T R Exp(d) axis is
+    axis x (R^T axis).
+    """
+    back = (rotmat.transpose(-1, -2) @ axis[..., None]).squeeze(-1)
+    closeness = 0.5 * (1.0 + (axis * back).sum(-1))
+    step = ((closeness - GATE_CLOSED) / (GATE_OPEN - GATE_CLOSED)).clamp(0.0, 1.0)
+    slope = 6.0 * step * (1.0 - step) / (GATE_OPEN - GATE_CLOSED)
+    return step.square() * (3.0 - 2.0 * step), 0.5 * slope[..., None] * torch.linalg.cross(axis.expand_as(back), back)
+
+
+def _ellipse_excess(
+    swing: Float[Tensor, "*batch limited 2"], swing_range: Float[Tensor, "limited 4"]
+) -> tuple[Float[Tensor, "*batch limited 2"], Float[Tensor, "*batch limited 2 2"]]:
+    """Return |s| (1 - 1/e) where e = sqrt((s_1/a_1)^2 + (s_2/a_2)^2) exceeds 1: the way to the ellipse along the ray."""
+    # a hinge's range may end at 0; its ellipse is not used, but must not divide by 0
+    half_axes = torch.where(swing >= 0, swing_range[:, 1::2], -swing_range[:, 0::2]).clamp(min=1e-3)
+    scaled = swing / half_axes.square()
+    ratio_squared = (swing * scaled).sum(-1)
+    is_outside = ratio_squared > 1.0
+    ratio = torch.where(is_outside, ratio_squared, torch.ones_like(ratio_squared)).sqrt()
+    length = torch.where(is_outside, swing.square().sum(-1), torch.ones_like(ratio)).sqrt()
+    excess = torch.where(is_outside, length * (1.0 - 1.0 / ratio), torch.zeros_like(ratio))
+    gradient = ((1.0 - 1.0 / ratio) / length)[..., None] * swing + (length / ratio**3)[..., None] * scaled
+    gradient = torch.where(is_outside[..., None], gradient, torch.zeros_like(gradient))
+    zero = torch.zeros_like(gradient)
+    return torch.stack((excess, torch.zeros_like(excess)), dim=-1), torch.stack((gradient, zero), dim=-2)
+
+
+def _box_excess(
+    swing: Float[Tensor, "*batch limited 2"], swing_range: Float[Tensor, "limited 4"]
+) -> tuple[Float[Tensor, "*batch limited 2"], Float[Tensor, "*batch limited 2 2"]]:
+    excess, is_outside = _range_excess(swing, swing_range[:, 0::2], swing_range[:, 1::2])
+    return excess, torch.diag_embed(is_outside)
+
+
+def _range_excess(
+    value: Float[Tensor, "*shape"], low: Float[Tensor, "..."], high: Float[Tensor, "..."]
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+    """Return how far the value is above `high` (positive) or below `low` (negative), and the derivative: 1 outside."""
+    excess = (value - high).clamp(min=0.0) + (value - low).clamp(max=0.0)
+    return excess, (excess != 0).to(value.dtype)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The damped step of a batch of normal equations. Damping is added here and nowhere else. Imports: torch."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+# unknowns that the evidence sees less than this, relative to the best seen one, are scaled as if it saw that much: they
+# stay where they are instead of being scaled up without bound
+LEAST_DIAGONAL = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class DampedStep:
+    """A step for each item of the batch."""
+
+    step: Float[Tensor, "n columns"]
+    predicted_decrease: Float[Tensor, "n"]  # noqa: UP037 - jaxtyping reads a one-word axis as a string
+    """Of the quadratic model without damping."""
+    is_valid: Bool[Tensor, "n"]  # noqa: UP037
+    """False where the damped matrix was not positive definite; the step is zero there."""
+
+
+def diagonal_scale(hessian: Float[Tensor, "n columns columns"]) -> Float[Tensor, "n columns"]:
+    """Return D^(1/2): how many standard deviations one unit of each unknown is worth. Never zero."""
+    diagonal = hessian.diagonal(dim1=-2, dim2=-1)
+    largest = diagonal.amax(-1, keepdim=True)
+    largest = torch.where(largest > 0, largest, torch.ones_like(largest))
+    return diagonal.clamp(min=LEAST_DIAGONAL * largest).sqrt()
+
+
+def solve_damped_step(
+    hessian: Float[Tensor, "n columns columns"],
+    gradient: Float[Tensor, "n columns"],
+    damping: Float[Tensor, "n"],  # noqa: UP037
+) -> DampedStep:
+    """Return the d with (H + damping D) d = -g, D the diagonal of H.
+
+    The system is scaled to a unit diagonal before Cholesky, so that metres, radians and betas weigh alike in float32.
+
+    Source: Nocedal and Wright, Numerical Optimization, 2006, sec. 10.3 (Levenberg-Marquardt with Marquardt's scaling).
+    """
+    scale = diagonal_scale(hessian).reciprocal()
+    scaled = hessian * scale[..., :, None] * scale[..., None, :]
+    scaled = scaled + torch.diag_embed(damping[:, None].expand_as(gradient))
+    factor, info = torch.linalg.cholesky_ex(scaled)
+    right = -(gradient * scale)[..., None]
+    # where the factorisation failed the factor is partial: solve with the identity there, and drop the result
+    is_valid = info == 0
+    eye = torch.eye(gradient.shape[-1], dtype=factor.dtype, device=factor.device)
+    factor = torch.where(is_valid[:, None, None], factor, eye)
+    step = torch.cholesky_solve(right, factor).squeeze(-1) * scale
+    is_valid = is_valid & torch.isfinite(step).all(-1)
+    step = torch.where(is_valid[:, None], step, torch.zeros_like(step))
+    return DampedStep(step, predicted_decrease(hessian, gradient, step), is_valid)
+
+
+def predicted_decrease(
+    hessian: Float[Tensor, "n columns columns"],
+    gradient: Float[Tensor, "n columns"],
+    step: Float[Tensor, "n columns"],
+) -> Float[Tensor, "n"]:  # noqa: UP037
+    """Return -(g . d + 1/2 d^T H d): how much the quadratic model falls along a step."""
+    curved = (hessian @ step[..., None]).squeeze(-1)
+    return -((gradient + 0.5 * curved) * step).sum(-1)

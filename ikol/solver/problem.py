@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A solve made ready: evidence checked and flattened to one batch dimension, index tables of the tree and its points.
+
+Here: the public boundary's checks, each with a sentence. Not here: the iteration.
+Imports: torch, ikol.body, ikol.errors, the evidence and the terms.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ikol.body.kinematics import forward_kinematics
+from ikol.body.points import AttachedPoints
+from ikol.errors import InputError
+from ikol.solver import evidence as ev
+from ikol.solver import residuals as res
+from ikol.solver.state import RestTree, SolveState
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Everything that stays the same over the iterations, for a flat batch of n solves."""
+
+    tree: RestTree
+    batch_shape: tuple[int, ...]
+    terms: tuple[res.Term, ...]
+    point_joints: Int[Tensor, "points"]  # noqa: UP037 - jaxtyping reads a one-word axis as a string
+    """The joint that carries each point of the table."""
+    point_rest: Float[Tensor, "points 3"]
+    point_shapedirs: Float[Tensor, "points 3 betas"]
+    parents: Int[Tensor, "joints"]  # noqa: UP037
+    ancestors: Float[Tensor, "joints joints"]
+    """1 where the second joint is the first one or lies above it."""
+    carries: Float[Tensor, "blocks points"]
+    """1 where a point moves with a block of unknowns: block 0 the translation, block 1 + j joint j."""
+    couples: Float[Tensor, "columns columns"]
+    """1 where the second column's block lies at or below the first's."""
+    couples_below: Float[Tensor, "columns columns"]
+    """1 where it lies below."""
+
+    def pose(self, state: SolveState) -> res.Posed:
+        """Pose the tree and its points."""
+        rest_joints = self.tree.rest_joints(state.betas)
+        pose = forward_kinematics(self.tree.skeleton, rest_joints, state.local_rotmat, state.transl)
+        rest_points = self.point_rest + torch.einsum("pik,nk->npi", self.point_shapedirs, state.betas)
+        arms = rest_points - rest_joints[:, self.point_joints]
+        turned = (pose.global_rotmat[:, self.point_joints] @ arms[..., None]).squeeze(-1)
+        return res.Posed(
+            local_rotmat=state.local_rotmat,
+            global_rotmat=pose.global_rotmat,
+            joints=pose.joints,
+            points=pose.joints[:, self.point_joints] + turned,
+            betas=state.betas,
+        )
+
+    def rows(self, posed: res.Posed) -> tuple[res.Rows, ...]:
+        """Return the residuals of all terms."""
+        return tuple(rows for term in self.terms for rows in term.rows(posed))
+
+
+def build_problem(tree: RestTree, evidence: Sequence[ev.Evidence], batch_shape: tuple[int, ...]) -> Problem:
+    """Check the evidence and make it ready for a batch of states of the shape `batch_shape`.
+
+    Raises:
+        InputError: a block does not fit the tree, the batch or itself, or holds values that cannot be used.
+    """
+    names = [block.name for block in evidence]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"evidence blocks must have different names, got {', '.join(repeated)} more than once")
+    builder = _Builder(tree, batch_shape)
+    terms = tuple(builder.term(block) for block in evidence)
+    joint_index, rest, shapedirs = builder.table()
+    ancestors = tree.skeleton.ancestor_mask.to(rest.device)
+    count = tree.skeleton.num_joints + 1
+    # the translation stands above the root
+    above = torch.ones(count, count, dtype=torch.bool, device=rest.device).tril()
+    above[1:, 1:] = ancestors
+    above[0, 1:] = False
+    couples = above.T.repeat_interleave(3, 0).repeat_interleave(3, 1)
+    is_same = torch.eye(count, dtype=torch.bool, device=rest.device).repeat_interleave(3, 0).repeat_interleave(3, 1)
+    return Problem(
+        tree=tree,
+        batch_shape=batch_shape,
+        terms=terms,
+        point_joints=joint_index,
+        point_rest=rest,
+        point_shapedirs=shapedirs,
+        parents=torch.tensor(tree.skeleton.parents, device=rest.device),
+        ancestors=ancestors.to(rest.dtype),
+        carries=above[1 + joint_index].T.to(rest.dtype),
+        couples=couples.to(rest.dtype),
+        couples_below=(couples & ~is_same).to(rest.dtype),
+    )
+
+
+class _Builder:
+    """Collects the points of all blocks into one table while the blocks become terms."""
+
+    def __init__(self, tree: RestTree, batch_shape: tuple[int, ...]) -> None:
+        self._tree = tree
+        self._batch = batch_shape
+        self._like = tree.joints_template
+        self._tables: list[AttachedPoints] = []
+        self._num_points = 0
+
+    def table(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The joint, the rest place and the shape directions of all points."""
+        like, num_betas = self._like, self._tree.num_betas
+        joints = [torch.zeros(0, dtype=torch.long, device=like.device)]
+        rests, shapedirs = [like.new_zeros(0, 3)], [like.new_zeros(0, 3, num_betas)]
+        for points in self._tables:
+            joints.append(points.joint_index)
+            rests.append(points.rest)
+            shapedirs.append(points.shapedirs)
+        return torch.cat(joints), torch.cat(rests), torch.cat(shapedirs)
+
+    def term(self, block: ev.Evidence) -> res.Term:
+        """Check one block and make it ready."""
+        name = block.name
+        match block:
+            case ev.Points3D():
+                first = self._add_points(name, block.points)
+                target, weight = self._target(name, block.target, block.sigma, (len(block.points), 3))
+                return res.PointTerm(name, block.loss, first, target, weight)
+            case ev.RelativePoints3D():
+                first = self._add_points(name, block.points)
+                target, weight = self._target(name, block.target, block.sigma, (len(block.points), 3))
+                axes = self._flat(name, "axes", block.axes, (3, 3))
+                self._check_finite(name, "axes", axes)
+                return res.RelativePointTerm(name, block.loss, first, target, weight, axes, self._reference(block))
+            case ev.Points2D():
+                first = self._add_points(name, block.points)
+                target, weight = self._target(name, block.target, block.sigma, (len(block.points), 2))
+                return res.PixelTerm(name, block.loss, first, target, weight, self._camera(block))
+            case ev.Orientation():
+                joint_index = self._joints(name, block.joint_index)
+                reference, weight = self._rotations(name, block.reference, block.sigma, len(joint_index))
+                return res.OrientationTerm(name, block.loss, joint_index, reference, weight)
+            case ev.Anchor():
+                joint_index = torch.arange(self._tree.skeleton.num_joints, device=self._like.device)
+                reference, weight = self._rotations(name, block.reference, block.sigma, len(joint_index))
+                is_used = (weight > 0).any(-1).any(0)
+                joint_index, reference, weight = joint_index[is_used], reference[:, is_used], weight[:, is_used]
+                return res.AnchorTerm(name, block.loss, joint_index, reference, weight)
+            case ev.Twist():
+                return self._twist(block)
+            case ev.Limits():
+                return self._limits(block)
+            case ev.ShapePrior():
+                count = self._tree.num_betas
+                mean, weight = self._target(name, block.mean[..., None, :], block.sigma[..., None, :], (1, count))
+                return res.ShapeTerm(name, mean, weight)
+
+    def _add_points(self, name: str, points: AttachedPoints) -> int:
+        if points.num_betas != self._tree.num_betas:
+            raise InputError(
+                f"{name}: the points have {points.num_betas} shape directions, the tree {self._tree.num_betas}; "
+                "take both from the same body"
+            )
+        self._joints(name, points.joint_index)
+        self._check_like(name, "points", points.rest)
+        first = self._num_points
+        self._tables.append(points)
+        self._num_points += len(points)
+        return first
+
+    def _reference(self, block: ev.RelativePoints3D) -> res.Reference:
+        count = len(block.reference)
+        if count == 0:
+            raise InputError(f"{block.name}: at least one reference point is needed, got none")
+        weights = block.reference_weights
+        if weights is None:
+            weights = self._like.new_full((count,), 1.0 / count)
+        self._check_like(block.name, "reference_weights", weights)
+        if weights.shape != (count,) or not abs(float(weights.sum()) - 1.0) < 1e-4:
+            raise InputError(
+                f"{block.name}: reference_weights must be {count} numbers with sum 1, got shape "
+                f"{tuple(weights.shape)} with sum {float(weights.sum()):.4g}"
+            )
+        return res.Reference(self._add_points(block.name, block.reference), weights)
+
+    def _camera(self, block: ev.Points2D) -> ev.Camera:
+        camera = block.camera
+        parts = {
+            "focal": (camera.focal, (2,)),
+            "center": (camera.center, (2,)),
+            "R_camera_world": (camera.R_camera_world, (3, 3)),
+            "t_camera_world": (camera.t_camera_world, (3,)),
+        }
+        flat = {key: self._flat(block.name, f"camera {key}", value, shape) for key, (value, shape) in parts.items()}
+        for key, value in flat.items():
+            self._check_finite(block.name, f"camera {key}", value)
+        return replace(camera, **flat)
+
+    def _twist(self, block: ev.Twist) -> res.TwistTerm:
+        joint_index = self._joints(block.name, block.joint_index)
+        count = len(joint_index)
+        self._check_like(block.name, "axis", block.axis)
+        if block.axis.shape != (count, 3) or not bool((block.axis.norm(dim=-1) - 1.0).abs().lt(1e-3).all()):
+            raise InputError(f"{block.name}: axis must hold {count} unit vectors, got shape {tuple(block.axis.shape)}")
+        angle, weight = self._target(block.name, block.angle[..., None], block.sigma[..., None], (count, 1))
+        return res.TwistTerm(block.name, block.loss, joint_index, block.axis, angle.squeeze(-1), weight)
+
+    def _limits(self, block: ev.Limits) -> res.LimitTerm:
+        self._joints(block.name, block.limits.joint_index)
+        self._check_like(block.name, "limits", block.limits.axes)
+        if not (block.sigma > 0 and math.isfinite(block.sigma)):
+            raise InputError(f"{block.name}: sigma must be a positive number of radians, got {block.sigma}")
+        weight = self._like.new_full((1, len(block.limits.joint_index), 3), block.sigma**-2)
+        return res.LimitTerm(block.name, block.limits, weight)
+
+    def _rotations(self, name: str, reference: Tensor, sigma: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Flat reference rotations, the identity where missing, and the weights of their three rows."""
+        flat = self._flat(name, "reference", reference, (count, 3, 3))
+        # the rows of the weights are those of the rotations; the target stands in for their shape
+        _, weight = self._target(name, reference[..., 0].new_zeros(reference.shape[:-1]), sigma, (count, 3))
+        is_used = (weight > 0).any(-1)[..., None, None]
+        eye = torch.eye(3, dtype=flat.dtype, device=flat.device)
+        safe = torch.where(is_used, flat, eye)
+        self._check_finite(name, "reference", safe)
+        if bool(((safe @ safe.transpose(-1, -2) - eye).abs() > 1e-2).any()):
+            raise InputError(f"{name}: reference must hold rotation matrices; some are not orthonormal")
+        return safe.expand(max(len(flat), len(weight)), -1, -1, -1), weight
+
+    def _target(
+        self, name: str, target: Tensor, sigma: Tensor, shape: tuple[int, int]
+    ) -> tuple[Float[Tensor, "#n rows width"], Float[Tensor, "#n rows width"]]:
+        """Flat targets, zero where missing, and weights 1/sigma^2."""
+        flat = self._flat(name, "target", target, shape)
+        count, width = shape
+        is_per_row = sigma.ndim < target.ndim and sigma.shape[-1:] == (count,)
+        per_axis = sigma[..., None].expand(*sigma.shape, width) if is_per_row else sigma
+        deviation = self._flat(name, "sigma", per_axis, shape)
+        if bool((torch.isnan(deviation) | (deviation <= 0)).any()):
+            raise InputError(f"{name}: sigma must be positive, inf where a row is missing; got NaN, zero or less")
+        weight = deviation.square().reciprocal()
+        is_missing = weight == 0
+        flat = torch.where(is_missing, 0.0, flat)
+        self._check_finite(name, "target", flat)
+        return flat, weight
+
+    def _joints(self, name: str, joint_index: Tensor) -> Int[Tensor, "rows"]:  # noqa: UP037
+        count = self._tree.skeleton.num_joints
+        if joint_index.numel() and not 0 <= int(joint_index.min()) <= int(joint_index.max()) < count:
+            raise InputError(
+                f"{name}: joint indices must lie between 0 and {count - 1}, got {int(joint_index.min())} to "
+                f"{int(joint_index.max())}; is it meant for another skeleton?"
+            )
+        return joint_index
+
+    def _flat(self, name: str, field: str, tensor: Tensor, shape: tuple[int, ...]) -> Float[Tensor, "..."]:
+        """One batch dimension, of size 1 where the tensor is the same for the whole batch."""
+        self._check_like(name, field, tensor)
+        lead = tensor.shape[: tensor.ndim - len(shape)]
+        fits = tensor.ndim >= len(shape) and tensor.shape[tensor.ndim - len(shape) :] == shape
+        if not fits or not _broadcasts(lead, self._batch):
+            expected = ", ".join(str(size) for size in shape)
+            raise InputError(
+                f"{name}: {field} must have shape (*batch, {expected}) with a batch that fits {self._batch}, got "
+                f"{tuple(tensor.shape)}"
+            )
+        if math.prod(lead) == 1:
+            return tensor.reshape(1, *shape)
+        return tensor.expand(*self._batch, *shape).reshape(-1, *shape)
+
+    def _check_like(self, name: str, field: str, tensor: Tensor) -> None:
+        if tensor.dtype != self._like.dtype or tensor.device != self._like.device:
+            raise InputError(
+                f"{name}: {field} is {tensor.dtype} on {tensor.device}, the tree is {self._like.dtype} on "
+                f"{self._like.device}; convert one of them with .to()"
+            )
+
+    def _check_finite(self, name: str, field: str, tensor: Tensor) -> None:
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(
+                f"{name}: {field} holds NaN or infinite numbers; give a missing row the sigma inf, or leave it out"
+            )
+
+
+def flatten_state(state: SolveState, tree: RestTree, batch_shape: tuple[int, ...]) -> SolveState:
+    """Check the initial state and give it one batch dimension.
+
+    Raises:
+        InputError: it does not fit the tree, or is not finite.
+    """
+    builder = _Builder(tree, batch_shape)
+    count = tree.skeleton.num_joints
+    shapes: dict[str, tuple[int, ...]] = {"transl": (3,), "local_rotmat": (count, 3, 3), "betas": (tree.num_betas,)}
+    flat: dict[str, Tensor] = {}
+    size = math.prod(batch_shape)
+    for field, shape in shapes.items():
+        value = builder._flat("initial state", field, getattr(state, field), shape)
+        if not bool(torch.isfinite(value).all()):
+            raise InputError(f"initial state: {field} holds NaN or infinite numbers")
+        flat[field] = value.expand(size, *shape)
+    return SolveState(flat["transl"], flat["local_rotmat"], flat["betas"])
+
+
+def batch_shape_of(state: SolveState, evidence: Sequence[ev.Evidence]) -> tuple[int, ...]:
+    """Return the batch shape that the state and all evidence broadcast to.
+
+    Raises:
+        InputError: they do not broadcast.
+    """
+    shapes: list[tuple[str, tuple[int, ...]]] = [
+        ("initial transl", tuple(state.transl.shape[:-1])),
+        ("initial local_rotmat", tuple(state.local_rotmat.shape[:-3])),
+        ("initial betas", tuple(state.betas.shape[:-1])),
+    ]
+    for block in evidence:
+        shapes += [(block.name, shape) for shape in _batches(block)]
+    result: tuple[int, ...] = ()
+    for name, shape in shapes:
+        try:
+            result = tuple(torch.broadcast_shapes(result, shape))
+        except RuntimeError as error:
+            raise InputError(f"{name}: its batch {shape} does not fit the batch {result} of what came before") from error
+    return result
+
+
+def _batches(block: ev.Evidence) -> list[tuple[int, ...]]:
+    """The batch shapes of a block's main tensors; the others are checked when they are flattened."""
+    match block:
+        case ev.Points3D():
+            return [tuple(block.target.shape[:-2])]
+        case ev.RelativePoints3D():
+            return [tuple(block.target.shape[:-2]), tuple(block.axes.shape[:-2])]
+        case ev.Points2D():
+            return [tuple(block.target.shape[:-2]), tuple(block.camera.focal.shape[:-1])]
+        case ev.Orientation() | ev.Anchor():
+            return [tuple(block.reference.shape[:-3])]
+        case ev.Twist():
+            return [tuple(block.angle.shape[:-1])]
+        case ev.Limits():
+            return []
+        case ev.ShapePrior():
+            return [tuple(block.mean.shape[:-1])]
+
+
+def _broadcasts(shape: Sequence[int], target: Sequence[int]) -> bool:
+    if len(shape) > len(target):
+        return False
+    return all(size in (1, wanted) for size, wanted in zip(reversed(shape), reversed(target), strict=False))
+
+
+FreeMask = Bool[Tensor, "joints"] | Bool[Tensor, "joints 3"]  # noqa: UP037

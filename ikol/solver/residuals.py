@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Residuals of every kind of evidence, with their local derivatives.
+
+A term is one evidence block made ready: one batch dimension (or one of size 1), weights 1/sigma^2, zero for missing rows.
+Its rows differentiate only by what they touch directly: the place of a point, the rotation of a joint in the world, a
+joint's own rotation, or the betas. How that moves with the unknowns is the business of `normal_equations`.
+Imports: torch, ikol.geometry, ikol.camera, ikol.solver.limits, ikol.solver.robust.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ikol.camera import Camera
+from ikol.geometry.rotations import right_jacobian_inverse, rotmat_to_rotvec
+from ikol.geometry.swing_twist import twist_angle, twist_gradient
+from ikol.solver.limits import JointLimits, limit_excess, twist_gate
+from ikol.solver.robust import RobustLoss
+
+MIN_DEPTH = 0.2  # metres: nobody is photographed from nearer; points there are pushed away from the camera
+DEPTH_SIGMA = 0.01  # metres: at 5 cm behind MIN_DEPTH the push weighs as much as 5 standard deviations of a keypoint
+
+
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """A batch of n states with everything that residuals look at. Metres, world."""
+
+    local_rotmat: Float[Tensor, "n joints 3 3"]
+    global_rotmat: Float[Tensor, "n joints 3 3"]
+    joints: Float[Tensor, "n joints 3"]
+    points: Float[Tensor, "n points 3"]
+    betas: Float[Tensor, "n betas"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The weighted mean of some points of the table, from which others are measured."""
+
+    first: int
+    weights: Float[Tensor, "reference"]  # noqa: UP037 - jaxtyping reads a one-word axis as a string
+
+
+@dataclass(frozen=True, eq=False)
+class OnPoints:
+    """The rows' three columns are the place of points `first`, `first + 1` ... of the table, less the reference."""
+
+    first: int
+    reference: Reference | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class OnRotations:
+    """The rows' three columns are a turn of the joint in the world: G <- Exp(w) G."""
+
+    joint_index: Int[Tensor, "rows"]  # noqa: UP037
+
+
+@dataclass(frozen=True, eq=False)
+class OnJoints:
+    """The rows' three columns are a right perturbation of the joint's own rotation: R <- R Exp(d)."""
+
+    joint_index: Int[Tensor, "rows"]  # noqa: UP037
+
+
+@dataclass(frozen=True, eq=False)
+class OnShape:
+    """One group of rows whose columns are the betas."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """K residual groups of m rows each, whitened by `weight`, robust by group."""
+
+    name: str
+    residual: Float[Tensor, "n groups rows"]
+    weight: Float[Tensor, "#n groups rows"]
+    """1 / sigma^2; 0 where missing."""
+    jacobian: Float[Tensor, "#n #groups rows columns"]
+    touches: OnPoints | OnRotations | OnJoints | OnShape
+    loss: RobustLoss | None = None
+    is_reported: bool = True
+    """False for rows that only keep the solver on track."""
+
+    @property
+    def squared(self) -> Float[Tensor, "n groups"]:
+        """The squared number of standard deviations of each group."""
+        return (self.weight * self.residual.square()).sum(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class PointTerm:
+    """x_p - target."""
+
+    name: str
+    loss: RobustLoss | None
+    first: int
+    target: Float[Tensor, "#n rows 3"]
+    weight: Float[Tensor, "#n rows 3"]
+
+    def rows(self, posed: Posed) -> tuple[Rows, ...]:
+        """Linearise."""
+        points = posed.points[:, self.first : self.first + self.target.shape[-2]]
+        eye = torch.eye(3, dtype=points.dtype, device=points.device)[None, None]
+        return (Rows(self.name, points - self.target, self.weight, eye, OnPoints(self.first), self.loss),)
+
+
+@dataclass(frozen=True, eq=False)
+class RelativePointTerm:
+    """axes (x_p - x_reference) - target."""
+
+    name: str
+    loss: RobustLoss | None
+    first: int
+    target: Float[Tensor, "#n rows 3"]
+    weight: Float[Tensor, "#n rows 3"]
+    axes: Float[Tensor, "#n 3 3"]
+    reference: Reference
+
+    def rows(self, posed: Posed) -> tuple[Rows, ...]:
+        """Linearise."""
+        points = posed.points[:, self.first : self.first + self.target.shape[-2]]
+        weights = self.reference.weights
+        around = posed.points[:, self.reference.first : self.reference.first + len(weights)]
+        origin = weights @ around
+        residual = (points - origin[:, None]) @ self.axes.transpose(-1, -2) - self.target
+        touches = OnPoints(self.first, self.reference)
+        return (Rows(self.name, residual, self.weight, self.axes[:, None], touches, self.loss),)
+
+
+@dataclass(frozen=True, eq=False)
+class PixelTerm:
+    """project(x_p) - target, and a one-sided row that keeps the points in front of the camera."""
+
+    name: str
+    loss: RobustLoss | None
+    first: int
+    target: Float[Tensor, "#n rows 2"]
+    weight: Float[Tensor, "#n rows 2"]
+    camera: Camera
+
+    def rows(self, posed: Posed) -> tuple[Rows, ...]:
+        """Linearise."""
+        points = posed.points[:, self.first : self.first + self.target.shape[-2]]
+        seen = self.camera.project_with_jacobian(points)
+        touches = OnPoints(self.first)
+        lack = (MIN_DEPTH - seen.depth).clamp(min=0.0)[..., None]
+        ahead = self.camera.R_camera_world[:, None, 2:, :]
+        # a missing keypoint may be behind the camera, as in a portrait's feet: only what is seen is in front
+        push = torch.where(lack > 0, self.weight[..., :1] > 0, False).to(points.dtype) / DEPTH_SIGMA**2
+        return (
+            Rows(self.name, seen.pixels - self.target, self.weight, seen.jacobian, touches, self.loss),
+            Rows(f"{self.name}_depth", lack, push, -ahead, touches, None, is_reported=False),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class OrientationTerm:
+    """Log(reference^T G_j)."""
+
+    name: str
+    loss: RobustLoss | None
+    joint_index: Int[Tensor, "rows"]  # noqa: UP037
+    reference: Float[Tensor, "#n rows 3 3"]
+    weight: Float[Tensor, "#n rows 3"]
+
+    def rows(self, posed: Posed) -> tuple[Rows, ...]:
+        """Linearise: Exp(w) G = G Exp(G^T w)."""
+        rotmat = posed.global_rotmat[:, self.joint_index]
+        residual = rotmat_to_rotvec(self.reference.transpose(-1, -2) @ rotmat)
+        jacobian = right_jacobian_inverse(residual) @ rotmat.transpose(-1, -2)
+        return (Rows(self.name, residual, self.weight, jacobian, OnRotations(self.joint_index), self.loss),)
+
+
+@dataclass(frozen=True, eq=False)
+class AnchorTerm:
+    """Log(reference_j^T R_j)."""
+
+    name: str
+    loss: RobustLoss | None
+    joint_index: Int[Tensor, "rows"]  # noqa: UP037
+    reference: Float[Tensor, "#n rows 3 3"]
+    weight: Float[Tensor, "#n rows 3"]
+
+    def rows(self, posed: Posed) -> tuple[Rows, ...]:
+        """Linearise."""
+        residual = rotmat_to_rotvec(self.reference.transpose(-1, -2) @ posed.local_rotmat[:, self.joint_index])
+        jacobian = right_jacobian_inverse(residual)
+        return (Rows(self.name, residual, self.weight, jacobian, OnJoints(self.joint_index), self.loss),)
+
+
+@dataclass(frozen=True, eq=False)
+class TwistTerm:
+    """gate(swing) wrap(twist_j - angle)."""
+
+    name: str
+    loss: RobustLoss | None
+    joint_index: Int[Tensor, "rows"]  # noqa: UP037
+    axis: Float[Tensor, "rows 3"]
+    angle: Float[Tensor, "#n rows"]
+    weight: Float[Tensor, "#n rows 1"]
+
+    def rows(self, posed: Posed) -> tuple[Rows, ...]:
+        """Linearise."""
+        rotmat = posed.local_rotmat[:, self.joint_index]
+        difference = twist_angle(rotmat, self.axis) - self.angle
+        wrapped = torch.remainder(difference + math.pi, 2.0 * math.pi) - math.pi
+        gate, gate_gradient = twist_gate(rotmat, self.axis)
+        jacobian = gate[..., None] * twist_gradient(rotmat, self.axis) + wrapped[..., None] * gate_gradient
+        residual = (gate * wrapped)[..., None]
+        touches = OnJoints(self.joint_index)
+        return (Rows(self.name, residual, self.weight, jacobian[..., None, :], touches, self.loss),)
+
+
+@dataclass(frozen=True, eq=False)
+class LimitTerm:
+    """Excess over joint limits."""
+
+    name: str
+    limits: JointLimits
+    weight: Float[Tensor, "1 limited 3"]
+
+    def rows(self, posed: Posed) -> tuple[Rows, ...]:
+        """Linearise."""
+        excess = limit_excess(self.limits, posed.local_rotmat[:, self.limits.joint_index])
+        return (Rows(self.name, excess.residual, self.weight, excess.jacobian, OnJoints(self.limits.joint_index)),)
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeTerm:
+    """betas - mean."""
+
+    name: str
+    mean: Float[Tensor, "#n 1 betas"]
+    weight: Float[Tensor, "#n 1 betas"]
+
+    def rows(self, posed: Posed) -> tuple[Rows, ...]:
+        """Linearise."""
+        eye = torch.eye(posed.betas.shape[-1], dtype=posed.betas.dtype, device=posed.betas.device)[None, None]
+        return (Rows(self.name, posed.betas[:, None] - self.mean, self.weight, eye, OnShape()),)
+
+
+Term = (
+    PointTerm | RelativePointTerm | PixelTerm | OrientationTerm | AnchorTerm | TwistTerm | LimitTerm | ShapeTerm
+)

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a solve starts: a pose from 3D points in closed form, and a translation from their pixels.
+
+Gauss-Newton finds the nearest minimum; a body that starts facing the wrong way keeps facing it. So the torso is aligned by
+Kabsch first, then each joint down the limbs turns its bone, from where it already is, to its target.
+Imports: torch, ikol.geometry, ikol.body, ikol.camera, ikol.errors.
+
+Source: Li et al., HybrIK, CVPR 2021, sec. 3.3 (the adaptive swing), with least squares at joints that carry several points
+and the bending plane of hinges instead of a given twist.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ikol.body.points import AttachedPoints
+from ikol.body.skeleton import Skeleton
+from ikol.camera import Camera
+from ikol.errors import InputError
+from ikol.geometry.rotations import kabsch, rotation_between
+from ikol.solver.limits import JointLimits
+from ikol.solver.residuals import MIN_DEPTH
+from ikol.solver.state import RestTree, SolveState
+
+# joints that hardly move against each other, so that points on them give the root's rotation; at the start they rest
+TORSO = ("Pelvis", "Spine1", "Spine2", "Spine3", "L_Collar", "R_Collar")
+AT_JOINT = 0.1  # of a bone: a point on the next joint but off its centre by this much counts half for the bone's direction
+PULL = 0.01  # to the rest pose, relative to a fully weighted bone; decides what points leave open
+BEND_UNSEEN, BEND_SEEN = math.sin(math.radians(15)), math.sin(math.radians(45))  # a hinge bent less gives no plane
+MAX_HINGE_TURN_COS = math.cos(math.radians(110))  # a bend that would twist the bone above by more is noise
+FAR_AWAY = 3.0  # metres: the distance where pixels do not tell it
+"""Of a person photographed from head to foot, give or take."""
+
+
+def start_from_points(
+    tree: RestTree,
+    points: AttachedPoints,
+    target: Float[Tensor, "*batch points 3"],
+    weights: Float[Tensor, "*batch points"],
+    betas: Float[Tensor, "*batch betas"],
+    *,
+    limits: JointLimits | None = None,
+) -> SolveState:
+    """Return a pose near the given points.
+
+    Args:
+        tree: the rig. With SMPL's names its torso is known; of another rig only the root counts as torso.
+        points: of the body.
+        target: where they are, metres, world; ignored where the weight is zero.
+        weights: 0 for missing, relative otherwise.
+        betas: the shape.
+        limits: where given, the bend of their hinges turns the bone above (an elbow's plane turns the upper arm).
+
+    Raises:
+        InputError: numbers are not finite, or weights are negative.
+    """
+    batch = torch.broadcast_shapes(target.shape[:-2], weights.shape[:-1], betas.shape[:-1])
+    weights = weights.expand(*batch, -1).reshape(-1, len(points))
+    if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+        raise InputError("the weights of points must be finite and not negative; give missing points the weight 0")
+    is_used = weights > 0
+    target = torch.where(is_used[..., None], target.expand(*batch, -1, -1).reshape(-1, len(points), 3), 0.0)
+    if not bool(torch.isfinite(target).all()):
+        raise InputError("target points hold NaN or infinite numbers; give missing points the weight 0")
+    # relative to the largest, so that the pull to rest means the same whatever the scale of the weights
+    weights = weights / weights.amax(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+    flat_betas = betas.expand(*batch, -1).reshape(-1, tree.num_betas)
+    walk = _Walk(tree.skeleton, tree.rest_joints(flat_betas), points, points.rest_points(flat_betas), target, weights)
+    local_rotmat, root = walk.down(limits)
+    return SolveState(
+        transl=(root - walk.rest_joints[:, 0]).reshape(*batch, 3),
+        local_rotmat=local_rotmat.reshape(*batch, tree.skeleton.num_joints, 3, 3),
+        betas=betas.expand(*batch, -1).clone(),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Walk:
+    """The way from the root to the leaves, for a flat batch of n."""
+
+    skeleton: Skeleton
+    rest_joints: Float[Tensor, "n joints 3"]
+    points: AttachedPoints
+    rest_points: Float[Tensor, "n points 3"]
+    target: Float[Tensor, "n points 3"]
+    weights: Float[Tensor, "n points"]
+
+    def down(self, limits: JointLimits | None) -> tuple[Float[Tensor, "n joints 3 3"], Float[Tensor, "n 3"]]:
+        """Return the local rotations and the place of the root joint."""
+        count, size = len(self.target), self.skeleton.num_joints
+        eye = torch.eye(3, dtype=self.target.dtype, device=self.target.device)
+        torso = {joint for joint, name in enumerate(self.skeleton.names) if name in TORSO} | {0}
+        root_rotmat, root = self._root(torso)
+        local = [eye.expand(count, 3, 3)] * size
+        rotmats, places = [root_rotmat] * size, [root] * size
+        local[0] = root_rotmat
+        offsets = self._offsets()
+        for level in self.skeleton.levels[1:]:
+            for joint in level:
+                parent = self.skeleton.parents[joint]
+                bone = self.rest_joints[:, joint] - self.rest_joints[:, parent]
+                places[joint] = places[parent] + (rotmats[parent] @ bone[..., None]).squeeze(-1)
+                rotmats[joint] = rotmats[parent]
+            turning = [joint for joint in level if joint not in torso]
+            if not turning:
+                continue
+            above = torch.stack([rotmats[joint] for joint in turning], dim=1)
+            turned = self._turn(turning, torch.stack([places[joint] for joint in turning], dim=1), above, offsets, limits)
+            for k, joint in enumerate(turning):
+                local[joint] = turned[:, k]
+                rotmats[joint] = rotmats[joint] @ turned[:, k]
+        return torch.stack(local, dim=1), root
+
+    def _root(self, torso: set[int]) -> tuple[Float[Tensor, "n 3 3"], Float[Tensor, "n 3"]]:
+        """Align what moves with the torso; place the body by all points where the torso is not seen."""
+        arms = (self.rest_points - self.rest_joints[:, self.points.joint_index]).norm(dim=-1).amax(0)
+        joints: list[int] = self.points.joint_index.tolist()
+        is_torso = torch.tensor(
+            [
+                joint in torso or (self.skeleton.parents[joint] in torso and arm < 1e-3)
+                for joint, arm in zip(joints, arms.tolist(), strict=True)
+            ],
+            dtype=torch.bool,
+            device=self.target.device,
+        )
+        on_torso = self.weights * is_torso
+        weights = torch.where(on_torso.sum(-1, keepdim=True) > 0, on_torso, self.weights)
+        share = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+        rest_center = (share[..., None] * self.rest_points).sum(-2)
+        center = (share[..., None] * self.target).sum(-2)
+        # limbs say nothing about where the torso faces: without a torso point the rotation stays the identity
+        rotmat = kabsch(self.rest_points - rest_center[:, None], self.target - center[:, None], on_torso)
+        arm = (rotmat @ (self.rest_joints[:, 0] - rest_center)[..., None]).squeeze(-1)
+        is_seen = self.weights.sum(-1, keepdim=True) > 0
+        return rotmat, torch.where(is_seen, center + arm, self.rest_joints[:, 0])
+
+    def _offsets(self) -> Float[Tensor, "joints points"]:
+        """How much each point says about the rotation of each joint: its own points fully, those of children by place."""
+        own = torch.nn.functional.one_hot(self.points.joint_index, self.skeleton.num_joints).T.to(self.target.dtype)
+        parents = torch.tensor((0, *self.skeleton.parents[1:]), device=self.target.device)
+        bone = (self.rest_joints - self.rest_joints[:, parents]).norm(dim=-1).amax(0).clamp(min=1e-6)
+        arm = (self.rest_points - self.rest_joints[:, self.points.joint_index]).norm(dim=-1).amax(0)
+        share = 1.0 / (1.0 + (arm / (AT_JOINT * bone[self.points.joint_index])).square())
+        on_child = torch.zeros_like(own)
+        carrier = parents[self.points.joint_index]
+        on_child[carrier, torch.arange(len(self.points), device=carrier.device)] = share
+        on_child[0] *= self.points.joint_index != 0
+        return own + on_child
+
+    def _turn(
+        self,
+        joints: Sequence[int],
+        places: Float[Tensor, "n level 3"],
+        above: Float[Tensor, "n level 3 3"],
+        offsets: Float[Tensor, "joints points"],
+        limits: JointLimits | None,
+    ) -> Float[Tensor, "n level 3 3"]:
+        """Return the local rotations that turn the joints' points to their targets, in the parents' frames."""
+        index = list(joints)
+        source = self.rest_points[:, None] - self.rest_joints[:, index, None]
+        wanted = (self.target[:, None] - places[:, :, None]) @ above
+        length = source.norm(dim=-1)
+        # directions only: another person's bones are longer or shorter
+        wanted = wanted * (length / wanted.norm(dim=-1).clamp(min=1e-9))[..., None]
+        weights = self.weights[:, None] * offsets[index]
+        weights = weights * (length > 1e-6)
+        reach = (weights * length.square()).amax(-1)
+        eye = torch.eye(3, dtype=source.dtype, device=source.device).expand(*reach.shape, 3, 3)
+        pull = torch.where(reach > 0, PULL * reach, torch.ones_like(reach))[..., None].expand(*reach.shape, 3)
+        sources, targets, shares = [source, eye], [wanted, eye], [weights, pull]
+        if limits is not None:
+            hinge = self._bends(index, above, (source, wanted, weights, reach), limits)
+            for total, part in zip((sources, targets, shares), hinge, strict=True):
+                total.append(part)
+        return kabsch(torch.cat(sources, dim=-2), torch.cat(targets, dim=-2), torch.cat(shares, dim=-1))
+
+    def _bends(
+        self,
+        joints: list[int],
+        above: Float[Tensor, "n level 3 3"],
+        bones: tuple[Tensor, Tensor, Tensor, Tensor],
+        limits: JointLimits,
+    ) -> tuple[Float[Tensor, "n level 1 3"], Float[Tensor, "n level 1 3"], Float[Tensor, "n level 1"]]:
+        """Where a joint's only child is a bent hinge: the hinge's axis, the normal of the bend and its weight."""
+        source, wanted, weights, reach = bones
+        hinge_rows = {int(joint): row for row, joint in enumerate(limits.joint_index) if bool(limits.is_hinge[row])}
+        axis = torch.zeros_like(source[..., 0, :])
+        normal, share = torch.zeros_like(axis), torch.zeros_like(reach)
+        for k, joint in enumerate(joints):
+            children = self.skeleton.children[joint]
+            hinge = children[0] if len(children) == 1 else -1
+            if hinge not in hinge_rows or len(self.skeleton.children[hinge]) != 1:
+                continue
+            near, is_near_seen = self._seen_at(hinge)
+            far, is_far_seen = self._seen_at(self.skeleton.children[hinge][0])
+            # the bone above by its best point, the bone below between the two centres
+            best = (weights[:, k] * source[:, k].square().sum(-1)).argmax(-1)
+            upper = wanted[torch.arange(len(best)), k, best]
+            lower = ((far - near)[:, None] @ above[:, k]).squeeze(1)
+            upper = upper / upper.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+            lower = lower / lower.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+            cross = torch.linalg.cross(upper, lower)
+            sine = cross.norm(dim=-1)
+            axis[:, k] = limits.axes[hinge_rows[hinge], 1]
+            normal[:, k] = cross / sine.clamp(min=1e-9)[:, None]
+            rest_bone = self.rest_joints[:, hinge] - self.rest_joints[:, joint]
+            swung = (rotation_between(rest_bone, upper) @ axis[:, k, :, None]).squeeze(-1)
+            is_sane = (swung * normal[:, k]).sum(-1) > MAX_HINGE_TURN_COS
+            clarity = ((sine - BEND_UNSEEN) / (BEND_SEEN - BEND_UNSEEN)).clamp(0.0, 1.0)
+            share[:, k] = clarity * reach[:, k] * (is_sane & is_near_seen & is_far_seen)
+        return axis[..., None, :], normal[..., None, :], share[..., None]
+
+    def _seen_at(self, joint: int) -> tuple[Float[Tensor, "n 3"], Bool[Tensor, "n"]]:  # noqa: UP037
+        """Return the mean target of the points at a joint's centre, and whether there is one."""
+        arm = (self.rest_points - self.rest_joints[:, joint, None]).norm(dim=-1).amax(0)
+        at_center = self.weights * ((self.points.joint_index == joint) & (arm < 1e-3))
+        total = at_center.sum(-1, keepdim=True)
+        mean = (at_center[..., None] * self.target).sum(-2) / total.clamp(min=torch.finfo(total.dtype).tiny)
+        return mean, total.squeeze(-1) > 0
+
+
+def translation_from_projection(
+    points_camera: Float[Tensor, "*#batch points 3"],
+    pixels: Float[Tensor, "*#batch points 2"],
+    weights: Float[Tensor, "*#batch points"],
+    camera: Camera,
+) -> Float[Tensor, "..."]:
+    """Return t (*batch, 3) such that the lens sees points + t at the pixels, by weighted least squares.
+
+    x + t_x = m (z + t_z) with m = (u - c) / f is linear in t. Its error is that of the pixel times depth / f, so it is solved
+    three times, each with the depths of the one before. What the pixels leave open (one point, all points at one place)
+    is filled with a distance of 3 m. All weighted points come to lie in front of the camera.
+
+    Args:
+        points_camera: metres, in camera axes, from any origin.
+        pixels: ignored where the weight is zero.
+        weights: 1/sigma^2 of the pixels, or anything relative; 0 for missing.
+        camera: its lens; its place is not used.
+
+    Raises:
+        InputError: numbers are not finite, or weights are negative.
+    """
+    if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+        raise InputError("the weights of pixels must be finite and not negative; give missing pixels the weight 0")
+    is_used = (weights > 0)[..., None]
+    slope = (pixels - camera.center[..., None, :]) / camera.focal[..., None, :]
+    slope = torch.where(is_used, slope, 0.0)
+    points = torch.where(is_used, points_camera, 0.0)
+    if not bool(torch.isfinite(slope).all() and torch.isfinite(points).all()):
+        raise InputError("points or pixels hold NaN or infinite numbers; give missing ones the weight 0")
+    share = weights / weights.amax(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+    nearest = torch.where(is_used.squeeze(-1), points[..., 2], math.inf).amin(-1)
+    # with no point at all: any distance
+    least = torch.where(torch.isfinite(nearest), MIN_DEPTH - nearest, FAR_AWAY)
+    distance = torch.maximum(torch.full_like(least, FAR_AWAY), least)
+    for _ in range(3):
+        depth = (points[..., 2] + distance[..., None]).clamp(min=MIN_DEPTH)
+        distance = torch.maximum(_distance(points, slope, share / depth.square()), least)
+    depth = (points[..., 2] + distance[..., None]).clamp(min=MIN_DEPTH)
+    share = (share / depth.square())[..., None]
+    total = share.sum(-2).clamp(min=torch.finfo(share.dtype).tiny)
+    sideways = (share * (slope * (points[..., 2:] + distance[..., None, None]) - points[..., :2])).sum(-2) / total
+    return torch.cat((sideways, distance[..., None]), dim=-1)
+
+
+def _distance(
+    points: Float[Tensor, "*#batch points 3"],
+    slope: Float[Tensor, "*#batch points 2"],
+    share: Float[Tensor, "*#batch points"],
+) -> Float[Tensor, "..."]:
+    """Return t_z of the least-squares solution: t_x and t_y are eliminated by centring."""
+    share = share[..., None]
+    total = share.sum(-2, keepdim=True).clamp(min=torch.finfo(share.dtype).tiny)
+    wanted = slope * points[..., 2:] - points[..., :2]
+    slope_spread = slope - (share * slope).sum(-2, keepdim=True) / total
+    wanted_spread = wanted - (share * wanted).sum(-2, keepdim=True) / total
+    # t_x - m t_z = m z - x: regress on -m, pulled to FAR_AWAY by the rounding level of the slopes
+    curvature = (share * slope_spread.square()).sum((-1, -2))
+    pull = 1e-6 * total.squeeze(-1).squeeze(-1)  # as if a milliradian of spread were seen at FAR_AWAY
+    return (pull * FAR_AWAY - (share * slope_spread * wanted_spread).sum((-1, -2))) / (curvature + pull)
