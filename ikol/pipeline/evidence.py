@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ikol.camera import Camera
-from ikol.regressor.landmarks import PersonLandmarks
+from ikol.regressor.person import PersonLandmarks
 
 Progress = Callable[[float, str], None]
 """Told how far the work is, 0 to 1, and what is being done; raises `ikol.errors.Cancelled` to stop it."""

@@ -208,7 +208,7 @@ def _start(problem: _Problem) -> SolveState:
     if spatial is not None:
         points, target, weights = spatial
         limits = default_limits(body.skeleton, dtype=torch.float64)
-        state = start_from_points(tree, points, target, weights, betas, limits=limits, initial_rotmat=relaxed)
+        state = start_from_points(tree, points, target, weights, betas, limits=limits)
     elif camera is not None:
         state = replace(state, transl=camera.to_world(torch.tensor([[0.0, 0.0, DEFAULT_DISTANCE]]).double())[0])
     if any(isinstance(block, Keypoints3D) for block in problem.evidence):

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Poses from evidence made from a known pose of the default body, seen through a known camera."""
+
+import math
+
+import pytest
+import torch
+
+from ikol.body.default_body import load_default_body
+from ikol.body.model import BodyModel
+from ikol.errors import Cancelled, InputError
+from ikol.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
+from ikol.pipeline import (
+    Anchor,
+    Intrinsics,
+    Keypoints2D,
+    Keypoints3D,
+    NamedEvidence,
+    Pose,
+    RelativeKeypoints3D,
+    Twist,
+)
+from ikol.pipeline.posing import point_positions, solve_pose
+from ikol.pipeline.prior import relaxed_rotmat
+from ikol.regressor import BLAZEPOSE_LANDMARKS
+
+LENS = Intrinsics(1080, 1920, (1700.0, 1700.0), (540.0, 960.0), "given")
+LEVEL = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
+
+
+@pytest.fixture(scope="module")
+def body() -> BodyModel:
+    return load_default_body(dtype=torch.float64)
+
+
+def known_pose(body: BodyModel, seed: int = 0, spread: float = 0.25) -> Pose:
+    """A random pose inside anatomical limits: knees and elbows bend forwards only."""
+    generator = torch.Generator().manual_seed(seed)
+    names = body.skeleton.names
+    rotvec = spread * torch.randn(len(names), 3, generator=generator, dtype=torch.float64)
+    for joint, name in enumerate(names):
+        if "Knee" in name:
+            rotvec[joint] = torch.tensor([0.5, 0.0, 0.0], dtype=torch.float64)
+        elif "Elbow" in name:
+            rotvec[joint] = torch.tensor([0.0, -0.7 if name[0] == "L" else 0.7, 0.0], dtype=torch.float64)
+        elif any(part in name for part in ("Foot", "Hand", "Wrist", "Collar", "Spine", "Neck", "Head", "Ankle")):
+            rotvec[joint] *= 0.2
+    rotmat = relaxed_rotmat(names, torch.float64) @ rotvec_to_rotmat(rotvec)
+    transl = torch.tensor([0.2, 0.3, -4.0], dtype=torch.float64)
+    return Pose(transl, rotmat, torch.zeros(body.num_betas, dtype=torch.float64))
+
+
+def seen_as(
+    body: BodyModel, pose: Pose, names: tuple[str, ...] = BLAZEPOSE_LANDMARKS
+) -> tuple[NamedEvidence, NamedEvidence]:
+    """Return exact 2D and hip-relative evidence of a pose before a level camera at the world's origin."""
+    camera_points = point_positions(body, pose, names) @ LEVEL
+    pixels = camera_points[:, :2] / camera_points[:, 2:] * torch.tensor(LENS.focal) + torch.tensor(LENS.center)
+    hips = point_positions(body, pose, ("left_hip", "right_hip")).mean(0) @ LEVEL
+    count = len(names)
+    return (
+        Keypoints2D(names, pixels.double(), torch.full((count,), 8.0, dtype=torch.float64)),
+        RelativeKeypoints3D(
+            names, camera_points - hips, torch.tensor([0.03, 0.03, 0.09], dtype=torch.float64).expand(count, 3).clone()
+        ),
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pose_that_made_the_evidence_is_found_within_the_weight_of_the_priors(body: BodyModel, seed: int) -> None:
+    pose = known_pose(body, seed)
+    solution = solve_pose(body, seen_as(body, pose), intrinsics=LENS)
+    assert solution.status == "converged"
+    # the relaxed-stance prior pulls a little against exact evidence of 8 px = 2 cm
+    assert solution.reprojection_px_median < 3.0
+    camera = solution.camera
+    assert camera is not None
+    truth = point_positions(body, pose, body.skeleton.names) @ LEVEL
+    error = (camera.to_camera(solution.joints) - truth - (camera.to_camera(solution.joints) - truth)[0]).norm(dim=-1)
+    assert float(error.mean()) < 0.03, f"mean joint error {1000 * float(error.mean()):.1f} mm"
+
+
+def test_swapped_landmark_is_outvoted(body: BodyModel) -> None:
+    pose = known_pose(body)
+    picture, relative = seen_as(body, pose)
+    assert isinstance(picture, Keypoints2D)
+    wrong = picture.points.clone()
+    wrong[BLAZEPOSE_LANDMARKS.index("left_wrist")] += 300.0
+    solution = solve_pose(body, (Keypoints2D(picture.names, wrong, picture.sigma), relative), intrinsics=LENS)
+    at = solution.point_names.index("left_wrist")
+    error = (solution.point_pixels[at] - picture.points[BLAZEPOSE_LANDMARKS.index("left_wrist")]).norm()
+    assert float(error) < 40.0, f"{float(error):.0f} px from the true wrist"  # 10 cm; the outlier was 424 px away
+
+
+def test_body_stands_on_the_floor_over_the_origin(body: BodyModel) -> None:
+    solution = solve_pose(body, seen_as(body, known_pose(body)), intrinsics=LENS)
+    lowest = float(point_positions(body, solution.pose, body.points.names)[:, 1].min())
+    assert lowest == pytest.approx(0.0, abs=1e-9)
+    torch.testing.assert_close(solution.joints[0, [0, 2]], torch.zeros(2, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+def test_standing_body_before_a_pitched_camera_stands_upright(body: BodyModel) -> None:
+    upright = Pose(
+        torch.tensor([0.0, 0.0, -4.0], dtype=torch.float64),
+        relaxed_rotmat(body.skeleton.names, torch.float64),
+        torch.zeros(body.num_betas, dtype=torch.float64),
+    )
+    tilt = rotvec_to_rotmat(torch.tensor([math.radians(20.0), 0.0, 0.0], dtype=torch.float64))
+    pelvis = body.joints_template[0]
+    seen = Pose(
+        tilt @ (pelvis + upright.transl) - pelvis,
+        torch.cat((tilt[None] @ upright.local_rotmat[:1], upright.local_rotmat[1:])),
+        upright.betas,
+    )
+    solution = solve_pose(body, seen_as(body, seen), intrinsics=LENS)
+    trunk = solution.joints[12] - solution.joints[[7, 8]].mean(0)
+    lean = math.degrees(math.acos(float(trunk[1] / trunk.norm())))
+    assert lean < 4.0, f"{lean:.1f} degrees"
+
+
+def test_unseen_legs_stay_at_rest(body: BodyModel) -> None:
+    upper = tuple(name for name in BLAZEPOSE_LANDMARKS[:25])
+    solution = solve_pose(body, seen_as(body, known_pose(body, 1), upper), intrinsics=LENS)
+    names = body.skeleton.names
+    legs = [names.index(f"{side}_{part}") for side in "LR" for part in ("Knee", "Ankle", "Foot")]
+    bend = rotmat_to_rotvec(solution.pose.local_rotmat[legs]).norm(dim=-1).max()
+    assert math.degrees(float(bend)) < 1.0
+
+
+def test_moved_keypoint_is_met_and_the_camera_stays(body: BodyModel) -> None:
+    evidence = seen_as(body, known_pose(body))
+    first = solve_pose(body, evidence, intrinsics=LENS)
+    assert first.camera is not None
+    extrinsics = (first.camera.R_camera_world, first.camera.t_camera_world)
+    wrist = point_positions(body, first.pose, ("left_wrist",)) + torch.tensor([[0.1, 0.15, 0.1]]).double()
+    edit = Keypoints3D(("left_wrist",), wrist, torch.tensor([0.01]).double())
+    second = solve_pose(
+        body, (*evidence, edit), intrinsics=LENS, extrinsics=extrinsics, initial=first.pose, solve_shape=False
+    )
+    at = second.point_names.index("left_wrist")
+    assert float((second.point_positions[at] - wrist[0]).norm()) < 0.03
+    assert second.camera is not None
+    torch.testing.assert_close(second.camera.t_camera_world, first.camera.t_camera_world)
+    torch.testing.assert_close(second.pose.betas, first.pose.betas)
+    feet = [body.skeleton.names.index(name) for name in ("L_Foot", "R_Foot")]
+    moved = float((second.joints[feet] - first.joints[feet]).norm(dim=-1).max())
+    assert moved < 0.03, f"the feet moved {1000 * moved:.0f} mm though the picture still shows them"
+
+
+def test_keypoints_without_a_picture_give_a_pose_in_the_world(body: BodyModel) -> None:
+    pose = known_pose(body, 2)
+    names = body.skeleton.names
+    points = point_positions(body, pose, names)
+    solution = solve_pose(body, [Keypoints3D(names, points, torch.full((24,), 0.005).double())])
+    assert solution.camera is None
+    assert solution.reprojection_px_median == -1.0
+    assert solution.point_pixels.shape == (0, 2)
+    error = (solution.point_positions - points).norm(dim=-1)
+    assert float(error.mean()) < 0.01, f"{1000 * float(error.mean()):.1f} mm"
+
+
+def test_anchor_alone_gives_the_anchor(body: BodyModel) -> None:
+    pose = known_pose(body, 3)
+    solution = solve_pose(body, [Anchor(pose.local_rotmat, torch.full((24,), 0.001).double())], solve_shape=False)
+    angle = rotmat_to_rotvec(pose.local_rotmat.mT @ solution.pose.local_rotmat).norm(dim=-1).max()
+    assert math.degrees(float(angle)) < 0.5
+
+
+def test_twist_evidence_turns_the_forearm(body: BodyModel) -> None:
+    evidence = seen_as(body, known_pose(body))
+    twist = Twist(("L_Elbow",), torch.tensor([0.6]).double(), torch.tensor([0.02]).double())
+    plain = solve_pose(body, evidence, intrinsics=LENS)
+    turned = solve_pose(body, (*evidence, twist), intrinsics=LENS)
+    change = rotmat_to_rotvec(plain.pose.local_rotmat[18].mT @ turned.pose.local_rotmat[18])
+    assert float(change.norm()) > 0.1
+
+
+def test_no_evidence_is_refused(body: BodyModel) -> None:
+    with pytest.raises(InputError, match="nothing to solve"):
+        solve_pose(body, [])
+
+
+def test_picture_without_lens_is_refused(body: BodyModel) -> None:
+    with pytest.raises(InputError, match="need its camera"):
+        solve_pose(body, seen_as(body, known_pose(body)))
+
+
+def test_unknown_point_is_named(body: BodyModel) -> None:
+    block = Keypoints3D(("left_wing",), torch.zeros(1, 3).double(), torch.ones(1).double())
+    with pytest.raises(InputError, match="left_wing"):
+        solve_pose(body, [block])
+
+
+def test_progress_can_cancel(body: BodyModel) -> None:
+    def stop(fraction: float, text: str) -> None:
+        raise Cancelled("stopped by the test")
+
+    with pytest.raises(Cancelled):
+        solve_pose(body, seen_as(body, known_pose(body)), intrinsics=LENS, progress=stop)
