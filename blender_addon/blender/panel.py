@@ -60,6 +60,7 @@ class IKOL_PT_main(bpy.types.Panel):
         self._draw_notice(layout, width)
         column = layout.column()
         column.use_property_split = True
+        column.use_property_decorate = False  # no dots for keys: these choices are for the next command
         column.prop(context.scene.ikol, "persons")
         column.prop(context.scene.ikol, "target")
         actions = layout.column(align=True)

@@ -56,9 +56,8 @@ class IKOL_Preferences(bpy.types.AddonPreferences):
         """Draw the page in Blender's preferences."""
         column = self.layout.column()
         column.use_property_split = True
-        row = column.row(align=True)
-        row.prop(self, "solver_python")
-        row.operator("ikol.check_python", text="Check", icon="CHECKMARK")
+        column.prop(self, "solver_python")  # a line of its own: paths are long
+        column.operator("ikol.check_python", text="Check", icon="CHECKMARK")
         column.prop(self, "device")
         column.prop(self, "model")
         result = runtime.get().check_result
