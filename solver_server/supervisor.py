@@ -6,6 +6,7 @@ that writes its orders, because pipes cannot be polled together with sockets on 
 post to the mailbox. Not here: sockets, requests, torch.
 """
 
+import contextlib
 import logging
 import queue
 import subprocess
@@ -101,9 +102,10 @@ class WorkerProcess:
         try:
             while (item := self._orders.get()) is not None:
                 pipe.write(stream, *item)
-            stream.close()
         except OSError:
             _log.info("worker %d takes no more orders", self.pid)
+        with contextlib.suppress(OSError):  # closing flushes what a dead worker did not take
+            stream.close()
 
 
 class Supervisor:

@@ -30,6 +30,7 @@ from .messages import Detect as Detect
 from .messages import DetectReply as DetectReply
 from .messages import Error as Error
 from .messages import Evidence as Evidence
+from .messages import FocalSource as FocalSource
 from .messages import Hello as Hello
 from .messages import HelloReply as HelloReply
 from .messages import Keypoints2D as Keypoints2D
@@ -46,6 +47,7 @@ from .messages import Shutdown as Shutdown
 from .messages import ShutdownReply as ShutdownReply
 from .messages import Solve as Solve
 from .messages import SolveReply as SolveReply
+from .messages import SolveStatus as SolveStatus
 from .messages import Stats as Stats
 from .messages import StatsReply as StatsReply
 from .messages import Twist as Twist

@@ -81,18 +81,22 @@ class FrameWriter:
         """The frames so far, in the order of their indices."""
         return tuple(self._frames)
 
-    def add_array(self, array: "ReadableBuffer") -> ArrayRef:
+    def add_array(self, array: object) -> ArrayRef:
         """Copy an array into a new frame.
 
         Args:
-            array: Anything with the buffer protocol: C-ordered, little-endian float32, float64, int32, int64 or uint8,
-                at most 4 dimensions.
+            array: Anything with the buffer protocol, such as a numpy array: C-ordered, little-endian float32, float64,
+                int32, int64 or uint8, at most 4 dimensions. (numpy's types say so only from Python 3.12 on.)
 
         Raises:
             ShapeError: The layout or the type cannot be sent.
             TooLargeError: The frame or the number of frames is over the limit.
         """
-        view = memoryview(array)
+        try:
+            view = memoryview(cast("ReadableBuffer", array))
+        except TypeError as error:
+            text = f"an array to be sent must be a buffer, got {type(array).__name__}; pass numpy.asarray(array)"
+            raise ShapeError(text) from error
         dtype = _dtype_of(view)
         if not view.c_contiguous:
             raise ShapeError("an array to be sent must be C-contiguous; pass numpy.ascontiguousarray(array)")

@@ -21,6 +21,8 @@ Name = Annotated[str, Meta(max_length=128)]
 Names = Annotated[tuple[Name, ...], Meta(max_length=MAX_NAMES)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Dtype = Literal["<f4", "<f8", "<i4", "<i8", "|u1"]
+FocalSource = Literal["exif", "default", "given"]
+SolveStatus = Literal["converged", "stalled", "max_iterations", "failed"]
 
 
 class ArrayRef(Struct, frozen=True):
@@ -55,7 +57,7 @@ class CameraSpec(Struct, frozen=True):
     center_y: float
     rotation: tuple[float, float, float, float, float, float, float, float, float] | None = None
     translation: tuple[float, float, float] | None = None
-    focal_source: Literal["exif", "default", "given"] = "given"
+    focal_source: FocalSource = "given"
 
 
 class PoseSpec(Struct, frozen=True):
@@ -253,7 +255,7 @@ class SolveReply(Struct, frozen=True, tag="solve_reply"):
     point_names: Names
     point_positions: ArrayRef
     point_pixels: ArrayRef
-    status: Literal["converged", "stalled", "max_iterations", "failed"]
+    status: SolveStatus
     iterations: int
     cost: float
     reprojection_px_median: float

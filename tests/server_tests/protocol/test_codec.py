@@ -263,6 +263,7 @@ def test_quoted_input_does_not_make_the_sentence_long() -> None:
         pytest.param(np.zeros(4, dtype=np.float16), "<f4, <f8", id="half"),
         pytest.param(np.zeros(4, dtype=bool), "buffer format '?'", id="bool"),
         pytest.param(np.zeros(4, dtype=object), "buffer format 'O'", id="objects"),
+        pytest.param([1.0, 2.0], "must be a buffer, got list", id="list"),
         pytest.param(np.zeros((1, 1, 1, 1, 1), dtype=np.float32), "4 dimensions", id="five dimensions"),
     ],
 )

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests to replies without sockets: what reaches the pipeline, what comes back, and what becomes of faults."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fake_pipeline import NUM_BETAS, NUM_JOINTS, FakePipeline, evidence, turn
+
+from ikol.errors import Cancelled, ImageError, InputError
+from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat
+from solver_server import protocol
+from solver_server.conversion import Writer, camera_of_lens, intrinsics
+from solver_server.protocol import FrameWriter
+from solver_server.service import Service
+
+CAMERA = protocol.CameraSpec(1080, 1920, 1500.0, 1500.0, 540.0, 960.0, focal_source="exif")
+PLACE = {"rotation": (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0), "translation": (0.0, 1.0, 3.0)}
+
+
+def ignore(fraction: float, text: str) -> None:
+    del fraction, text
+
+
+def ask(
+    pipeline: FakePipeline, make: Callable[[FrameWriter], Any], progress: Any = ignore
+) -> tuple[Any, protocol.Frames]:
+    """Send a request through the codec to a service, and its reply back through the codec."""
+    writer = FrameWriter()
+    request, frames = protocol.decode_request(protocol.encode(make(writer), writer))
+    assert isinstance(request, (protocol.Detect, protocol.Solve))
+    service = Service(pipeline, "fake", NUM_JOINTS, NUM_BETAS)
+    return protocol.decode_reply(protocol.encode(*service.handle(request, frames, progress)))
+
+
+def detect(**options: Any) -> Callable[[FrameWriter], protocol.Detect]:
+    return lambda writer: protocol.Detect(id=5, image=writer.add_blob(b"JPEG"), **options)
+
+
+def keypoints(points: Any, sigma: Any, names: tuple[str, ...] = ("nose",)) -> Callable[[FrameWriter], protocol.Solve]:
+    """Give a solve with one block of 3D keypoints."""
+
+    def make(writer: FrameWriter) -> protocol.Solve:
+        block = protocol.Keypoints3D(names, writer.add_array(np.array(points)), writer.add_array(np.array(sigma)))
+        return protocol.Solve(id=6, evidence=(block,))
+
+    return make
+
+
+def solve(camera: protocol.CameraSpec | None = None, **options: Any) -> Callable[[FrameWriter], protocol.Solve]:
+    return lambda writer: protocol.Solve(id=6, evidence=(), camera=camera, **options)
+
+
+def initial(**changes: Any) -> Callable[[FrameWriter], protocol.Solve]:
+    """Give a solve with an initial pose."""
+    arrays = {
+        "transl": np.arange(3.0),
+        "local_quat": np.array([[2.0, 0.0, 0.0, 0.0]] * NUM_JOINTS),
+        "betas": np.zeros(NUM_BETAS, dtype=np.float32),
+        **changes,
+    }
+
+    def make(writer: FrameWriter) -> protocol.Solve:
+        pose = protocol.PoseSpec(**{name: writer.add_array(value) for name, value in arrays.items()})
+        return protocol.Solve(id=6, evidence=(), initial=pose)
+
+    return make
+
+
+# ---- detect ----------------------------------------------------------------------------------------------------------
+
+
+def test_detect_hands_everything_to_the_pipeline() -> None:
+    pipeline = FakePipeline()
+    options = {"model": "full", "max_persons": 2, "boxes": ((1.0, 2.0, 3.0, 4.0),), "rotation_deg": 90.0}
+    ask(pipeline, detect(**options, focal_px=1000.0))
+    assert pipeline.calls == [{"image": b"JPEG", **options, "focal_px": 1000.0}]
+
+
+def test_detect_reply_has_lens_persons_and_confidence() -> None:
+    reply, _ = ask(FakePipeline(), detect())
+    assert (reply.id, reply.camera.focal_y, reply.camera.focal_source) == (5, 1500.5, "exif")
+    assert reply.camera.rotation is None
+    (person,) = reply.persons
+    assert (person.score, person.box, person.confidence) == (0.75, (1.0, 2.0, 3.0, 4.0), {"nose": 0.5})
+    assert reply.seconds >= 0
+
+
+def test_detected_evidence_can_be_sent_back_and_reaches_the_solver_unchanged() -> None:
+    pipeline = FakePipeline()
+    reply, frames = ask(pipeline, detect())
+
+    def again(writer: FrameWriter) -> protocol.Solve:
+        for index in range(len(frames)):
+            writer.add_blob(frames.blob(protocol.BlobRef(index)))
+        return protocol.Solve(id=6, evidence=reply.persons[0].evidence)
+
+    ask(pipeline, again)
+    received = pipeline.calls[-1]["evidence"]
+    for block, original in zip(received, evidence(), strict=True):
+        assert type(block) is type(original)
+        for name, value in vars(original).items():
+            if isinstance(value, torch.Tensor):
+                # rotations go through quaternions in float64: a few roundings of 1e-16
+                torch.testing.assert_close(getattr(block, name), value, atol=1e-14, rtol=0)
+            else:
+                assert getattr(block, name) == value
+
+
+@pytest.mark.parametrize("box", [(3.0, 0.0, 1.0, 9.0), (0.0, 5.0, 1.0, 5.0)])
+def test_box_without_area_is_refused(box: tuple[float, float, float, float]) -> None:
+    reply, _ = ask(FakePipeline(), detect(boxes=(box,)))
+    assert (reply.code, reply.id) == ("bad_input", 5)
+    assert "x0 < x1 and y0 < y1" in reply.message
+
+
+# ---- solve -----------------------------------------------------------------------------------------------------------
+
+
+def test_solve_without_options_passes_nothing_but_the_evidence() -> None:
+    pipeline = FakePipeline()
+    ask(pipeline, keypoints([[0.0, 1.0, 2.0]], [0.1]))
+    (call,) = pipeline.calls
+    assert [type(block).__name__ for block in call.pop("evidence")] == ["Keypoints3D"]
+    assert call == {"intrinsics": None, "extrinsics": None, "initial": None, "solve_shape": True}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_arrive_as_float64(dtype: type) -> None:
+    pipeline = FakePipeline()
+    ask(pipeline, keypoints(np.array([[0.0, 1.0, 2.5]], dtype), np.array([0.5], dtype)))
+    (block,) = pipeline.calls[0]["evidence"]
+    assert block.points.dtype == torch.float64
+    assert block.points.tolist() == [[0.0, 1.0, 2.5]]
+
+
+def test_camera_arrives_as_lens_and_place() -> None:
+    pipeline = FakePipeline()
+    ask(pipeline, solve(protocol.CameraSpec(1080, 1920, 1500.0, 1400.0, 540.0, 960.0, **PLACE)))
+    call = pipeline.calls[0]
+    assert (call["intrinsics"].focal, call["intrinsics"].center) == ((1500.0, 1400.0), (540.0, 960.0))
+    R, t = call["extrinsics"]
+    assert R.flatten().tolist() == list(PLACE["rotation"])
+    assert t.tolist() == list(PLACE["translation"])
+
+
+def test_camera_without_place_arrives_without_extrinsics() -> None:
+    pipeline = FakePipeline()
+    ask(pipeline, solve(CAMERA))
+    assert pipeline.calls[0]["extrinsics"] is None
+
+
+def test_initial_pose_arrives_as_matrices_whatever_the_length_of_its_quaternions() -> None:
+    pipeline = FakePipeline()
+    ask(pipeline, initial(local_quat=3.0 * rotmat_to_quat(turn(0.7)).numpy()))
+    torch.testing.assert_close(pipeline.calls[0]["initial"].local_rotmat, turn(0.7), atol=1e-14, rtol=0)
+
+
+def test_solve_reply_has_the_pose_and_the_placed_camera_of_the_pipeline() -> None:
+    reply, frames = ask(FakePipeline(), solve(CAMERA))
+    quat = torch.tensor(np.asarray(frames.array(reply.pose.local_quat)))
+    torch.testing.assert_close(quat_to_rotmat(quat), turn(0.25), atol=1e-14, rtol=0)
+    assert np.asarray(frames.array(reply.pose.betas)).tolist() == [0.0, 0.5]
+    assert np.asarray(frames.array(reply.joints)).shape == (NUM_JOINTS, 3)
+    assert np.asarray(frames.array(reply.point_pixels)).shape == (0, 2)
+    assert reply.camera.rotation == PLACE["rotation"]
+    assert reply.camera.translation == (1.0, 1.5, 2.0)
+    assert reply.camera.focal_source == "exif"
+    assert (reply.status, reply.iterations, reply.cost) == ("converged", 7, 1.5)
+
+
+def test_lens_survives_the_wire() -> None:
+    assert camera_of_lens(intrinsics(CAMERA)) == CAMERA
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+NOT_A_ROTATION = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 2.0)
+MIRROR = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+
+
+def camera(**changes: Any) -> protocol.CameraSpec:
+    return protocol.CameraSpec(**{"width": 10, "height": 10, "focal_x": 9.0, "focal_y": 9.0, "center_x": 5.0,
+                                  "center_y": 5.0, **PLACE, **changes})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        pytest.param(keypoints([[0.0, 1.0]], [1.0]), "shape (1, 3), got (1, 2)", id="points of two numbers"),
+        pytest.param(keypoints([[0.0] * 3] * 2, [1.0]), "shape (1, 3), got (2, 3)", id="more points than names"),
+        pytest.param(keypoints([[0.0] * 3], [1.0, 1.0]), "shape (1,), got (2,)", id="more sigmas than names"),
+        pytest.param(keypoints([[0, 0, 0]], [1.0]), "floating-point numbers, got <i8", id="integers"),
+        pytest.param(keypoints([[math.nan, 0.0, 0.0]], [1.0]), "must be finite", id="NaN"),
+        pytest.param(keypoints([[math.inf, 0.0, 0.0]], [1.0]), "must be finite", id="infinite"),
+        pytest.param(keypoints([[1e7, 0.0, 0.0]], [1.0]), "at most 1e+06", id="ten thousand kilometres"),
+        pytest.param(keypoints([[0.0] * 3], [0.0]), "deviation of keypoints_3d must be at least", id="sigma 0"),
+        pytest.param(keypoints([[0.0] * 3], [-1.0]), "got -1", id="negative sigma"),
+        pytest.param(keypoints([[0.0] * 3], [math.nan]), "must be finite", id="sigma NaN"),
+        pytest.param(keypoints([[0.0] * 3] * 2, [1.0] * 2, ("nose", "nose")), "nose more than once", id="name twice"),
+        pytest.param(keypoints(np.zeros((0, 3)), np.zeros(0), ()), "names no points", id="no names"),
+        pytest.param(solve(body="smpl"), "no body 'smpl'", id="unknown body"),
+        pytest.param(solve(camera(rotation=None)), "both rotation and translation", id="half a place"),
+        pytest.param(solve(camera(rotation=NOT_A_ROTATION)), "rotation matrix", id="no rotation"),
+        pytest.param(solve(camera(rotation=MIRROR)), "rotation matrix", id="mirror"),
+        pytest.param(solve(camera(rotation=(1e200,) * 9)), "at most 1e+06", id="overflowing rotation"),
+        pytest.param(solve(camera(focal_x=1e300)), "at most 1e+06", id="focal length"),
+        pytest.param(initial(local_quat=np.zeros((NUM_JOINTS, 4))), "unit quaternions", id="quaternion 0"),
+        pytest.param(initial(local_quat=np.ones((NUM_JOINTS + 1, 4))), "shape (3, 4), got (4, 4)", id="joints"),
+        pytest.param(initial(betas=np.zeros(NUM_BETAS + 1)), "shape (2,), got (3,)", id="betas"),
+        pytest.param(initial(transl=np.array([0.0, 0.0, math.nan])), "translation of the initial pose", id="transl"),
+    ],
+)
+def test_bad_input_is_refused_with_a_sentence_before_the_pipeline_sees_it(make: Any, text: str) -> None:
+    pipeline = FakePipeline()
+    reply, _ = ask(pipeline, make)
+    assert (reply.code, reply.id) == ("bad_input", 6)
+    assert text in reply.message
+    assert pipeline.calls == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "text"),
+    [
+        (ImageError("the file is no picture"), "bad_image", "the file is no picture"),
+        (InputError("the body has no point tail"), "bad_input", "the body has no point tail"),
+        (Cancelled("stop"), "cancelled", "the request was given up"),
+        (MemoryError(), "out_of_memory", "not enough memory on fake"),
+        (torch.OutOfMemoryError(), "out_of_memory", "not enough memory on fake"),
+        (InputError("x" * 10**5), "bad_input", "x" * 100),
+    ],
+)
+@pytest.mark.parametrize("make", [detect(), solve()])
+def test_fault_of_the_request_becomes_an_error_with_its_code(fault: Exception, code: str, text: str, make: Any) -> None:
+    reply, _ = ask(FakePipeline(fault=fault), make)
+    assert (type(reply), reply.code) == (protocol.Error, code)
+    assert text in reply.message
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("size mismatch"), ZeroDivisionError()])
+def test_fault_of_the_code_is_left_to_the_worker(fault: Exception) -> None:
+    with pytest.raises(type(fault)):
+        ask(FakePipeline(fault=fault), detect())
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_result_that_is_not_finite_never_leaves(number: float) -> None:
+    with pytest.raises(ArithmeticError, match="not finite"):
+        ask(FakePipeline(joints=torch.full((NUM_JOINTS, 3), number)), solve())
+
+
+def test_unknown_status_of_the_solver_never_leaves() -> None:
+    with pytest.raises(protocol.ProtocolError, match="status"):
+        ask(FakePipeline(status="bored"), solve())
+
+
+def test_progress_of_the_pipeline_is_passed_on() -> None:
+    seen: list[tuple[float, str]] = []
+    ask(FakePipeline(), detect(), progress=lambda fraction, text: seen.append((fraction, text)))
+    assert seen == [(0.5, "half of it")]
+
+
+def test_cancel_from_the_progress_stops_the_pipeline() -> None:
+    def stop(fraction: float, text: str) -> None:
+        raise Cancelled("the request was given up")
+
+    reply, _ = ask(FakePipeline(), solve(), progress=stop)
+    assert reply.code == "cancelled"
+
+
+def test_tensor_of_a_network_is_detached_and_made_contiguous() -> None:
+    writer = Writer()
+    tensor = torch.arange(6.0, requires_grad=True).reshape(2, 3).T
+    ref = writer.array(tensor)
+    frames = protocol.Frames(writer.frames.frames)
+    assert np.asarray(frames.array(ref)).tolist() == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]

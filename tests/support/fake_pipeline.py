@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pipeline for the server's tests: the interface of `ikol.pipeline.PosePipeline`, without networks or a solver."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ikol.camera import Camera
+from ikol.pipeline import evidence as named
+from ikol.pipeline.evidence import Progress
+
+NUM_JOINTS = 3
+NUM_BETAS = 2
+
+
+@dataclass(frozen=True)
+class FakePerson:
+    """What the service reads of a `DetectedPerson`."""
+
+    score: float
+    box: tuple[float, float, float, float]
+    evidence: tuple[named.NamedEvidence, ...]
+    confidence: dict[str, float]
+
+
+@dataclass(frozen=True)
+class FakeDetection:
+    """What the service reads of a `Detection`."""
+
+    intrinsics: named.Intrinsics
+    persons: tuple[FakePerson, ...]
+
+
+def float64(*shape: int, start: float = 0.0) -> torch.Tensor:
+    """Give start, start + 0.5, start + 1, ... in this shape."""
+    return (start + 0.5 * torch.arange(int(torch.tensor(shape).prod()), dtype=torch.float64)).reshape(shape)
+
+
+def turn(angle: float) -> torch.Tensor:
+    """Give rotations (NUM_JOINTS, 3, 3) by an angle (radians) about z."""
+    c, s = torch.tensor(angle, dtype=torch.float64).cos(), torch.tensor(angle, dtype=torch.float64).sin()
+    one, zero = torch.ones_like(c), torch.zeros_like(c)
+    return torch.stack((c, -s, zero, s, c, zero, zero, zero, one)).reshape(1, 3, 3).repeat(NUM_JOINTS, 1, 1)
+
+
+def evidence() -> tuple[named.NamedEvidence, ...]:
+    """Give one block of every kind."""
+    names = ("nose", "L_Hip")
+    return (
+        named.Keypoints2D(names, float64(2, 2, start=100.0), float64(2, start=1.0)),
+        named.Keypoints3D(names, float64(2, 3), float64(2, start=0.5)),
+        named.RelativeKeypoints3D(names, float64(2, 3), float64(2, 3, start=0.5)),
+        named.Anchor(turn(0.5), float64(NUM_JOINTS, start=0.5)),
+        named.Twist(("L_Elbow",), float64(1), float64(1, start=0.5)),
+    )
+
+
+def camera() -> Camera:
+    """Give a placed camera."""
+    return Camera(
+        focal=float64(2, start=1500.0),
+        center=float64(2, start=540.0),
+        R_camera_world=torch.diag(torch.tensor((1.0, -1.0, -1.0), dtype=torch.float64)),
+        t_camera_world=float64(3, start=1.0),
+        width=1080,
+        height=1920,
+    )
+
+
+@dataclass
+class FakePipeline:
+    """Records what it is asked, and answers with fixed numbers; `fault` is raised if it is set."""
+
+    fault: Exception | None = None
+    joints: torch.Tensor = field(default_factory=lambda: float64(NUM_JOINTS, 3))
+    status: str = "converged"
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+    def detect(self, image: bytes, *, progress: Progress | None, **options: Any) -> FakeDetection:
+        self.calls.append({"image": image, **options})
+        self._step(progress)
+        lens = named.Intrinsics(1080, 1920, (1500.0, 1500.5), (540.0, 960.0), "exif")
+        person = FakePerson(0.75, (1.0, 2.0, 3.0, 4.0), evidence(), {"nose": 0.5})
+        return FakeDetection(lens, (person,))
+
+    def solve(self, blocks: Any, *, progress: Progress | None, **options: Any) -> named.PoseSolution:
+        self.calls.append({"evidence": blocks, **options})
+        self._step(progress)
+        return named.PoseSolution(
+            pose=named.Pose(float64(3), turn(0.25), float64(NUM_BETAS)),
+            camera=camera() if options["intrinsics"] is not None else None,
+            joints=self.joints,
+            point_names=("nose",),
+            point_positions=float64(1, 3),
+            point_pixels=torch.zeros(0, 2, dtype=torch.float64),
+            status=self.status,
+            iterations=7,
+            cost=1.5,
+            reprojection_px_median=-1.0,
+        )
+
+    def _step(self, progress: Progress | None) -> None:
+        if progress is not None:
+            progress(0.5, "half of it")
+        if self.fault is not None:
+            raise self.fault
