@@ -57,7 +57,9 @@ class IKOL_Preferences(bpy.types.AddonPreferences):
         column = self.layout.column()
         column.use_property_split = True
         column.prop(self, "solver_python")  # a line of its own: paths are long
-        column.operator("ikol.check_python", text="Check", icon="CHECKMARK")
+        row = column.split(factor=0.4)
+        row.separator()
+        row.operator("ikol.check_python", text="Check", icon="CHECKMARK")
         column.prop(self, "device")
         column.prop(self, "model")
         result = runtime.get().check_result
