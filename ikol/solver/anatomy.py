@@ -46,7 +46,7 @@ _RANGES = {
     # normal: dorsiflexion 20, plantarflexion 50, inversion 35, eversion 20
     "Ankle": _Range(_UPRIGHT, swing=(-35, 65, -35, 35), twist=(-30, 30)),
     # the toes; normal: extension 70, flexion 45
-    "Foot": _Range(_UPRIGHT, swing=(-75, 45, -12, 12), twist=(-12, 12)),
+    "Foot": _Range(_UPRIGHT, swing=(-75, 45, -12, 12), twist=(-12, 12), is_hinge=True),
     # normal for the whole trunk: flexion 80 to 90, extension 25, to the side 35, turning 45; by three joints
     "Spine1": _Range(_UPRIGHT, swing=(-25, 45, -25, 25), twist=(-25, 25)),
     "Spine2": _Range(_UPRIGHT, swing=(-25, 45, -25, 25), twist=(-25, 25)),

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.solver.config import SolveConfig
-from ikol.solver.linear import diagonal_scale, predicted_decrease, solve_damped_step
+from ikol.solver.linear import diagonal_scale
 from ikol.solver.normal_equations import NormalEquations, normal_equations
+from ikol.solver.one_sided import Unknowns, one_sided_decrease, solve_one_sided_step
 from ikol.solver.problem import Problem
 from ikol.solver.residuals import Posed, Rows
 from ikol.solver.result import SolveStatus
@@ -82,7 +83,7 @@ def minimise(
     problem: Problem,
     initial: SolveState,
     config: SolveConfig,
-    columns: Int[Tensor, "free"],  # noqa: UP037
+    unknowns: Unknowns,
     on_iteration: Callable[[int, Float[Tensor, "n"], int], None] | None,  # noqa: UP037
 ) -> Minimised:
     """Iterate until every item has ended.
@@ -91,7 +92,7 @@ def minimise(
         problem: what to minimise.
         initial: flat batch of states.
         config: see there.
-        columns: the free unknowns, as columns of the normal equations.
+        unknowns: which are free.
         on_iteration: called with the iteration, the costs and the number of active items.
     """
     here = evaluate(problem, initial)
@@ -102,13 +103,13 @@ def minimise(
     equations = None
     for iteration in range(1, config.max_iterations + 1):
         if equations is None:
-            equations = _free_equations(problem, here, config, columns, convexity)
+            equations = _free_equations(problem, here, config, unknowns, convexity)
         if convexity == 1.0:
             is_flat = _gradient_norm(equations) <= config.gradient_tolerance
             control = control.ended(is_flat, SolveStatus.CONVERGED)
         if not bool(control.is_active.any()):
             break
-        trial, predicted = _try_step(problem, here, equations, columns, config, control)
+        trial, predicted = _try_step(problem, here, equations, unknowns, config, control)
         trial_cost = trial.cost(convexity)
         decrease = cost - trial_cost
         is_accepted = control.is_active & (predicted > 0) & (decrease > 0)
@@ -130,7 +131,7 @@ def minimise(
         if has_moved:
             equations = None
     if equations is None or convexity > 1.0:
-        equations = _free_equations(problem, here, config, columns, 1.0)
+        equations = _free_equations(problem, here, config, unknowns, 1.0)
     return Minimised(here, control.status, control.iterations, initial_cost, _gradient_norm(equations))
 
 
@@ -151,14 +152,12 @@ def _free_equations(
     problem: Problem,
     here: Evaluated,
     config: SolveConfig,
-    columns: Int[Tensor, "free"],  # noqa: UP037
+    unknowns: Unknowns,
     convexity: float,
 ) -> NormalEquations:
     """The normal equations of the free unknowns only."""
     full = normal_equations(problem, here.posed, here.rows, with_shape=config.solve_shape, convexity=convexity)
-    if len(columns) == full.gradient.shape[-1]:
-        return full
-    return NormalEquations(full.hessian[:, columns[:, None], columns], full.gradient[:, columns])
+    return unknowns.pick(full)
 
 
 def _gradient_norm(equations: NormalEquations) -> Float[Tensor, "n"]:  # noqa: UP037
@@ -172,25 +171,23 @@ def _try_step(
     problem: Problem,
     here: Evaluated,
     equations: NormalEquations,
-    columns: Int[Tensor, "free"],  # noqa: UP037
+    unknowns: Unknowns,
     config: SolveConfig,
     control: _Control,
 ) -> tuple[Evaluated, Float[Tensor, "n"]]:  # noqa: UP037
     """Return where a damped step leads, and by how much the model says that the cost falls; ended items stay."""
-    damped = solve_damped_step(equations.hessian, equations.gradient, control.damping)
+    free_step = solve_one_sided_step(equations, here.rows, control.damping, unknowns)
     joints = 3 * (1 + problem.tree.skeleton.num_joints)
-    betas = problem.tree.num_betas if config.solve_shape else 0
-    step = damped.step.new_zeros(len(damped.step), joints + betas).index_copy(1, columns, damped.step)
-    turn = step[:, 3:joints].unflatten(-1, (-1, 3)).square().sum(-1).amax(-1).sqrt()
+    turn = unknowns.spread(free_step)[:, 3:joints].unflatten(-1, (-1, 3)).square().sum(-1).amax(-1).sqrt()
     shrink = (config.max_step / turn.clamp(min=config.max_step)) * control.is_active
-    free_step = shrink[:, None] * damped.step
-    step = shrink[:, None] * step
+    free_step = shrink[:, None] * free_step
+    step = unknowns.spread(free_step)
     state = SolveState(
         transl=here.state.transl + step[:, :3],
         local_rotmat=here.state.local_rotmat @ rotvec_to_rotmat(step[:, 3:joints].unflatten(-1, (-1, 3))),
         betas=here.state.betas + step[:, joints:] if config.solve_shape else here.state.betas,
     )
-    return evaluate(problem, state), predicted_decrease(equations.hessian, equations.gradient, free_step)
+    return evaluate(problem, state), one_sided_decrease(equations, here.rows, free_step, unknowns)
 
 
 def _steer(

@@ -5,6 +5,7 @@ Here: the limits of any rig as numbers, and their residual with its derivative. 
 Imports: torch, ikol.geometry, ikol.errors.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -67,12 +68,22 @@ class JointLimits:
 
 @dataclass(frozen=True)
 class Excess:
-    """How far K joints are beyond their limits (swing, swing, twist; 0 inside), and how that changes."""
+    """How far K joints are beyond their limits (swing, swing, twist), in radians, and how that changes.
 
-    residual: Float[Tensor, "*batch limited 3"]
-    """Radians. A ball joint's swing excess is the first number, along the ray from rest; its second is 0."""
+    Also inside the limits, where the residual is 0: a step has to know how far away they are.
+    """
+
+    above: Float[Tensor, "*batch limited 3"]
+    """Over the upper limit; negative inside. A ball joint's swing gives the first number, as a part of its mean range."""
+    below: Float[Tensor, "*batch limited 3"]
+    """Over the lower limit; positive inside. Infinite for a ball joint's swing."""
     jacobian: Float[Tensor, "*batch limited 3 3"]
-    """With respect to a right perturbation R Exp(d) of the joint's own rotation."""
+    """Of the number that is limited, with respect to a right perturbation R Exp(d) of the joint's own rotation."""
+
+    @property
+    def residual(self) -> Float[Tensor, "*batch limited 3"]:
+        """Positive above, negative below, 0 inside."""
+        return self.above.clamp(min=0.0) + self.below.clamp(max=0.0)
 
 
 def limit_excess(limits: JointLimits, local_rotmat: Float[Tensor, "*batch limited 3 3"]) -> Excess:
@@ -87,17 +98,26 @@ def limit_excess(limits: JointLimits, local_rotmat: Float[Tensor, "*batch limite
     swing = rotmat_to_rotvec(local_rotmat @ twist_rotmat.transpose(-1, -2))
     components = (limits.axes[:, 1:] @ swing[..., None]).squeeze(-1)
     swing_jacobian = right_jacobian_inverse(swing) @ (twist_rotmat - axis[..., :, None] * gradient[..., None, :])
-    ball, ball_jacobian = _ellipse_excess(components, limits.swing_range)
-    hinge, hinge_jacobian = _box_excess(components, limits.swing_range)
+    swing_jacobian = limits.axes[:, 1:] @ swing_jacobian
+    radial, ray = _ellipse_excess(components, limits.swing_range)
     is_hinge = limits.is_hinge[:, None]
-    swing_excess = torch.where(is_hinge, hinge, ball)
-    chain = torch.where(is_hinge[..., None], hinge_jacobian, ball_jacobian)
+    nothing = torch.full_like(radial, math.inf)
+    low, high = components - limits.swing_range[:, 0::2], components - limits.swing_range[:, 1::2]
+    above = torch.where(is_hinge, high, torch.stack((radial, -nothing), dim=-1))
+    below = torch.where(is_hinge, low, torch.stack((nothing, nothing), dim=-1))
+    ball_jacobian = torch.cat(
+        (ray[..., None, :] @ swing_jacobian, torch.zeros_like(swing_jacobian[..., :1, :])), dim=-2
+    )
     gate, gate_gradient = twist_gate(local_rotmat, axis)
-    beyond, is_beyond = _range_excess(twist, limits.twist_range[:, 0], limits.twist_range[:, 1])
-    twist_jacobian = (gate * is_beyond)[..., None] * gradient + beyond[..., None] * gate_gradient
+    over, under = twist - limits.twist_range[:, 1], twist - limits.twist_range[:, 0]
+    beyond = over.clamp(min=0.0) + under.clamp(max=0.0)
+    twist_jacobian = gate[..., None] * gradient + beyond[..., None] * gate_gradient
     return Excess(
-        residual=torch.cat((swing_excess, (gate * beyond)[..., None]), dim=-1),
-        jacobian=torch.cat((chain @ (limits.axes[:, 1:] @ swing_jacobian), twist_jacobian[..., None, :]), dim=-2),
+        above=torch.cat((above, (gate * over)[..., None]), dim=-1),
+        below=torch.cat((below, (gate * under)[..., None]), dim=-1),
+        jacobian=torch.cat(
+            (torch.where(is_hinge[..., None], swing_jacobian, ball_jacobian), twist_jacobian[..., None, :]), dim=-2
+        ),
     )
 
 
@@ -118,32 +138,20 @@ def twist_gate(
 
 def _ellipse_excess(
     swing: Float[Tensor, "*batch limited 2"], swing_range: Float[Tensor, "limited 4"]
-) -> tuple[Float[Tensor, "*batch limited 2"], Float[Tensor, "*batch limited 2 2"]]:
-    """Return |s| (1 - 1/e) where e = sqrt((s_1/a_1)^2 + (s_2/a_2)^2) exceeds 1: the way to the ellipse along the ray."""
+) -> tuple[Float[Tensor, "*batch limited"], Float[Tensor, "*batch limited 2"]]:
+    """Return (e - 1) a and its gradient: e = sqrt((s_1/a_1)^2 + (s_2/a_2)^2), a the mean of the four half-axes.
+
+    Convex in the swing, so that its linearisation never sees a limit where there is none. The way to the ellipse along the
+    ray would be radians in every direction, but is not convex: its linearisation fails where the half-axes differ much.
+    """
+    half_axes = torch.stack((-swing_range[:, 0::2], swing_range[:, 1::2]))
     # a hinge's range may end at 0; its ellipse is not used, but must not divide by 0
-    half_axes = torch.where(swing >= 0, swing_range[:, 1::2], -swing_range[:, 0::2]).clamp(min=1e-3)
-    scaled = swing / half_axes.square()
+    half_axes = half_axes.clamp(min=1e-3)
+    mean = half_axes.mean((0, 2))
+    scaled = swing / torch.where(swing < 0, half_axes[0], half_axes[1]).square()
     ratio_squared = (swing * scaled).sum(-1)
-    is_outside = ratio_squared > 1.0
-    ratio = torch.where(is_outside, ratio_squared, torch.ones_like(ratio_squared)).sqrt()
-    length = torch.where(is_outside, swing.square().sum(-1), torch.ones_like(ratio)).sqrt()
-    excess = torch.where(is_outside, length * (1.0 - 1.0 / ratio), torch.zeros_like(ratio))
-    gradient = ((1.0 - 1.0 / ratio) / length)[..., None] * swing + (length / ratio**3)[..., None] * scaled
-    gradient = torch.where(is_outside[..., None], gradient, torch.zeros_like(gradient))
-    zero = torch.zeros_like(gradient)
-    return torch.stack((excess, torch.zeros_like(excess)), dim=-1), torch.stack((gradient, zero), dim=-2)
-
-
-def _box_excess(
-    swing: Float[Tensor, "*batch limited 2"], swing_range: Float[Tensor, "limited 4"]
-) -> tuple[Float[Tensor, "*batch limited 2"], Float[Tensor, "*batch limited 2 2"]]:
-    excess, is_outside = _range_excess(swing, swing_range[:, 0::2], swing_range[:, 1::2])
-    return excess, torch.diag_embed(is_outside)
-
-
-def _range_excess(
-    value: Float[Tensor, "*shape"], low: Float[Tensor, "..."], high: Float[Tensor, "..."]
-) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
-    """Return how far the value is above `high` (positive) or below `low` (negative), and the derivative: 1 outside."""
-    excess = (value - high).clamp(min=0.0) + (value - low).clamp(max=0.0)
-    return excess, (excess != 0).to(value.dtype)
+    is_central = ratio_squared < 1e-4  # the tip of the cone has no gradient; a hundredth of the range around it neither
+    ratio = torch.where(is_central, torch.ones_like(ratio_squared), ratio_squared).sqrt()
+    excess = torch.where(is_central, -mean.expand_as(ratio), (ratio - 1.0) * mean)
+    gradient = torch.where(is_central[..., None], 0.0, scaled * (mean / ratio)[..., None])
+    return excess, gradient

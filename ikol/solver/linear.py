@@ -1,26 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The damped step of a batch of normal equations. Damping is added here and nowhere else. Imports: torch."""
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 # unknowns that the evidence sees less than this, relative to the best seen one, are scaled as if it saw that much: they
 # stay where they are instead of being scaled up without bound
 LEAST_DIAGONAL = 1e-9
-
-
-@dataclass(frozen=True, eq=False)
-class DampedStep:
-    """A step for each item of the batch."""
-
-    step: Float[Tensor, "n columns"]
-    predicted_decrease: Float[Tensor, "n"]  # noqa: UP037 - jaxtyping reads a one-word axis as a string
-    """Of the quadratic model without damping."""
-    is_valid: Bool[Tensor, "n"]  # noqa: UP037
-    """False where the damped matrix was not positive definite; the step is zero there."""
 
 
 def diagonal_scale(hessian: Float[Tensor, "n columns columns"]) -> Float[Tensor, "n columns"]:
@@ -34,9 +21,9 @@ def diagonal_scale(hessian: Float[Tensor, "n columns columns"]) -> Float[Tensor,
 def solve_damped_step(
     hessian: Float[Tensor, "n columns columns"],
     gradient: Float[Tensor, "n columns"],
-    damping: Float[Tensor, "n"],  # noqa: UP037
-) -> DampedStep:
-    """Return the d with (H + damping D) d = -g, D the diagonal of H.
+    damping: Float[Tensor, "n"],  # noqa: UP037 - jaxtyping reads a one-word axis as a string
+) -> Float[Tensor, "n columns"]:
+    """Return the d with (H + damping D) d = -g, D the diagonal of H; zero where that is not positive definite.
 
     The system is scaled to a unit diagonal before Cholesky, so that metres, radians and betas weigh alike in float32.
 
@@ -53,8 +40,7 @@ def solve_damped_step(
     factor = torch.where(is_valid[:, None, None], factor, eye)
     step = torch.cholesky_solve(right, factor).squeeze(-1) * scale
     is_valid = is_valid & torch.isfinite(step).all(-1)
-    step = torch.where(is_valid[:, None], step, torch.zeros_like(step))
-    return DampedStep(step, predicted_decrease(hessian, gradient, step), is_valid)
+    return torch.where(is_valid[:, None], step, torch.zeros_like(step))
 
 
 def predicted_decrease(

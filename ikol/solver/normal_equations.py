@@ -68,7 +68,9 @@ def normal_equations(
             composite_force[..., :3] += below @ quadratic.force
     hessian = _couple(problem, subspaces, composite)
     gradient = (subspaces.transpose(-1, -2) @ composite_force[..., None]).squeeze(-1).flatten(-2)
-    _add_joint_rows(hessian, gradient, quadratics)
+    for item, quadratic in quadratics:
+        if isinstance(item.touches, OnJoints):
+            add_on_joints(hessian, gradient, item.touches, quadratic.information, quadratic.force)
     if shape is not None:
         hessian, gradient = _border_with_shape(problem, subspaces, held, (information, force), shape, hessian, gradient)
         for item, quadratic in quadratics:
@@ -120,16 +122,30 @@ def _couple(
     return full * problem.couples + (full * problem.couples_below).transpose(-1, -2)
 
 
-def _add_joint_rows(hessian: Tensor, gradient: Tensor, quadratics: list[tuple[Rows, _Quadratic]]) -> None:
-    """Add, in place, what rows say about each joint's own rotation: blocks on the diagonal."""
-    blocks = gradient.shape[-1] // 3
-    diagonal = hessian.unflatten(-1, (blocks, 3)).unflatten(-3, (blocks, 3)).diagonal(dim1=-4, dim2=-2)
-    for item, quadratic in quadratics:
-        if isinstance(item.touches, OnJoints):
-            index = 1 + item.touches.joint_index
-            information = quadratic.information.permute(0, 2, 3, 1).expand(len(hessian), -1, -1, -1)
-            diagonal.index_add_(-1, index, information)
-            gradient.unflatten(-1, (blocks, 3)).index_add_(1, index, quadratic.force)
+def add_on_joints(
+    hessian: Float[Tensor, "n all all"],
+    gradient: Float[Tensor, "n all"],
+    touches: OnJoints,
+    information: Float[Tensor, "#n groups 3 3"],
+    force: Float[Tensor, "n groups 3"],
+) -> None:
+    """Add, in place, what rows say about joints' own rotations: blocks on the diagonal.
+
+    Args:
+        hessian: of all unknowns.
+        gradient: of all unknowns.
+        touches: the joints.
+        information: J^T W J of each group, in its joint's three columns.
+        force: J^T W r.
+    """
+    first = 3 + 3 * touches.joint_index
+    columns = first[:, None] + torch.arange(3, device=first.device)
+    # a joint may have several groups, so the sums go through index_put with accumulation
+    size = len(hessian)
+    item = torch.arange(size, device=first.device)[:, None, None, None]
+    place = (item, columns[:, :, None].expand(1, -1, -1, -1), columns[:, None, :].expand(1, -1, -1, -1))
+    hessian.index_put_(place, information.expand(size, -1, -1, -1), accumulate=True)
+    gradient.index_add_(1, columns.flatten(), force.flatten(1))
 
 
 def _shape_motion(problem: Problem, posed: Posed) -> Float[Tensor, "n points 3 betas"]:

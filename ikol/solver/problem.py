@@ -319,7 +319,9 @@ def batch_shape_of(state: SolveState, evidence: Sequence[ev.Evidence]) -> tuple[
         try:
             result = tuple(torch.broadcast_shapes(result, shape))
         except RuntimeError as error:
-            raise InputError(f"{name}: its batch {shape} does not fit the batch {result} of what came before") from error
+            raise InputError(
+                f"{name}: its batch {shape} does not fit the batch {result} of what came before"
+            ) from error
     return result
 
 

@@ -71,6 +71,18 @@ class OnShape:
 
 
 @dataclass(frozen=True, eq=False)
+class Range:
+    """Rows that count only outside of a range, with weight and derivative also inside, for steps that leave it."""
+
+    above: Float[Tensor, "n groups rows"]
+    """Over the upper end; negative inside."""
+    below: Float[Tensor, "n groups rows"]
+    """Over the lower end; positive inside."""
+    weight: Float[Tensor, "#n groups rows"]
+    """1 / sigma^2, inside as well."""
+
+
+@dataclass(frozen=True, eq=False)
 class Rows:
     """K residual groups of m rows each, whitened by `weight`, robust by group."""
 
@@ -83,6 +95,8 @@ class Rows:
     loss: RobustLoss | None = None
     is_reported: bool = True
     """False for rows that only keep the solver on track."""
+    range: Range | None = None
+    """For one-sided rows, whose `weight` is 0 inside; they touch joints and have no loss."""
 
     @property
     def squared(self) -> Float[Tensor, "n groups"]:
@@ -225,7 +239,18 @@ class LimitTerm:
     def rows(self, posed: Posed) -> tuple[Rows, ...]:
         """Linearise."""
         excess = limit_excess(self.limits, posed.local_rotmat[:, self.limits.joint_index])
-        return (Rows(self.name, excess.residual, self.weight, excess.jacobian, OnJoints(self.limits.joint_index)),)
+        residual = excess.residual
+        weight = torch.where(residual != 0, self.weight, torch.zeros_like(residual))
+        return (
+            Rows(
+                self.name,
+                residual,
+                weight,
+                excess.jacobian,
+                OnJoints(self.limits.joint_index),
+                range=Range(excess.above, excess.below, self.weight),
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +267,4 @@ class ShapeTerm:
         return (Rows(self.name, posed.betas[:, None] - self.mean, self.weight, eye, OnShape()),)
 
 
-Term = (
-    PointTerm | RelativePointTerm | PixelTerm | OrientationTerm | AnchorTerm | TwistTerm | LimitTerm | ShapeTerm
-)
+Term = PointTerm | RelativePointTerm | PixelTerm | OrientationTerm | AnchorTerm | TwistTerm | LimitTerm | ShapeTerm

@@ -8,7 +8,7 @@ Imports: torch, ikol.geometry, ikol.errors, the other modules of this package.
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ikol.errors import InputError
@@ -16,6 +16,7 @@ from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat
 from ikol.solver.config import Progress, SolveConfig
 from ikol.solver.evidence import Evidence
 from ikol.solver.levenberg_marquardt import evaluate, minimise
+from ikol.solver.one_sided import Unknowns
 from ikol.solver.problem import batch_shape_of, build_problem, flatten_state
 from ikol.solver.residuals import Rows
 from ikol.solver.result import BlockResidual, SolveResult
@@ -61,11 +62,13 @@ def solve(
         problem = build_problem(tree, evidence, batch)
         start = flatten_state(initial, tree, batch)
         free = _free_rotations(tree, config)
-        found = minimise(problem, start, config, _free_columns(tree, config, free), report)
+        found = minimise(problem, start, config, _unknowns(tree, config, free), report)
         end = evaluate(problem, _orthonormal(found.end.state, free.any(-1)))
         shape_of = {"transl": (3,), "local_rotmat": (tree.skeleton.num_joints, 3, 3), "betas": (tree.num_betas,)}
         return SolveResult(
-            state=SolveState(**{key: getattr(end.state, key).reshape(*batch, *shape) for key, shape in shape_of.items()}),
+            state=SolveState(
+                **{key: getattr(end.state, key).reshape(*batch, *shape) for key, shape in shape_of.items()}
+            ),
             status=found.status.reshape(batch),
             iterations=found.iterations.reshape(batch),
             cost=end.cost().reshape(batch),
@@ -89,13 +92,12 @@ def _free_rotations(tree: RestTree, config: SolveConfig) -> Bool[Tensor, "joints
     return mask if mask.ndim == 2 else mask[:, None].expand(count, 3)
 
 
-def _free_columns(
-    tree: RestTree, config: SolveConfig, free_rotations: Bool[Tensor, "joints 3"]
-) -> Int[Tensor, "free"]:  # noqa: UP037 - jaxtyping reads a one-word axis as a string
+def _unknowns(tree: RestTree, config: SolveConfig, free_rotations: Bool[Tensor, "joints 3"]) -> Unknowns:
     """The free unknowns among translation, rotations and, if they are unknowns, betas."""
     transl = free_rotations.new_full((3,), config.free_transl)
     betas = free_rotations.new_ones(tree.num_betas if config.solve_shape else 0)
-    return torch.cat((transl, free_rotations.flatten(), betas)).nonzero().squeeze(-1)
+    is_free = torch.cat((transl, free_rotations.flatten(), betas))
+    return Unknowns(len(is_free), is_free.nonzero().squeeze(-1))
 
 
 def _orthonormal(state: SolveState, is_free: Bool[Tensor, "joints"]) -> SolveState:  # noqa: UP037

@@ -28,7 +28,9 @@ from ikol.solver.state import RestTree, SolveState
 
 # joints that hardly move against each other, so that points on them give the root's rotation; at the start they rest
 TORSO = ("Pelvis", "Spine1", "Spine2", "Spine3", "L_Collar", "R_Collar")
-AT_JOINT = 0.1  # of a bone: a point on the next joint but off its centre by this much counts half for the bone's direction
+AT_JOINT = (
+    0.1  # of a bone: a point on the next joint but off its centre by this much counts half for the bone's direction
+)
 PULL = 0.01  # to the rest pose, relative to a fully weighted bone; decides what points leave open
 BEND_UNSEEN, BEND_SEEN = math.sin(math.radians(15)), math.sin(math.radians(45))  # a hinge bent less gives no plane
 MAX_HINGE_TURN_COS = math.cos(math.radians(110))  # a bend that would twist the bone above by more is noise
@@ -109,7 +111,9 @@ class _Walk:
             if not turning:
                 continue
             above = torch.stack([rotmats[joint] for joint in turning], dim=1)
-            turned = self._turn(turning, torch.stack([places[joint] for joint in turning], dim=1), above, offsets, limits)
+            turned = self._turn(
+                turning, torch.stack([places[joint] for joint in turning], dim=1), above, offsets, limits
+            )
             for k, joint in enumerate(turning):
                 local[joint] = turned[:, k]
                 rotmats[joint] = rotmats[joint] @ turned[:, k]
