@@ -94,7 +94,9 @@ def look_through(context: bpy.types.Context) -> None:
     if not areas:
         return
     area = context.area if context.area in areas else max(areas, key=lambda area: area.width * area.height)
-    area.spaces.active.region_3d.view_perspective = "CAMERA"
+    space = area.spaces.active
+    space.region_3d.view_perspective = "CAMERA"
+    space.overlay.show_relationship_lines = False  # one from each keypoint to its armature, all across the photograph
     regions = [region for region in area.regions if region.type == "WINDOW"]
     if regions and not bpy.app.background:
         with context.temp_override(area=area, region=regions[0]):

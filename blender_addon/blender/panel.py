@@ -8,7 +8,7 @@ from ..core.record import PhotoCamera
 from ..core.solver_state import Button, Phase, big_button, fix_button, status_line
 from . import runtime
 from .bodies import find_body, read_record
-from .text import draw_sentence, sidebar_width
+from .text import capitalised, draw_sentence, sidebar_width
 
 BIG_BUTTON_SCALE = 1.8
 
@@ -50,8 +50,7 @@ class IKOL_PT_main(bpy.types.Panel):
         layout, width = self.layout, sidebar_width(context)
         layout.label(text=status_line(state), icon=_ICONS[state.phase])
         if state.message:
-            message = state.message[:1].upper() + state.message[1:]
-            draw_sentence(layout, message, width)
+            draw_sentence(layout, capitalised(state.message), width)
         button = big_button(state)
         _draw_button(layout, button, BIG_BUTTON_SCALE)
         job = living.solver.job
@@ -79,7 +78,7 @@ class IKOL_PT_main(bpy.types.Panel):
             if notice.fix is not Fix.NONE:
                 _draw_button(box, fix_button(notice.fix))
         for warning in living.warnings:
-            draw_sentence(layout.box(), warning[:1].upper() + warning[1:], width, icon="INFO")
+            draw_sentence(layout.box(), capitalised(warning), width, icon="INFO")
 
 
 class IKOL_PT_body(bpy.types.Panel):

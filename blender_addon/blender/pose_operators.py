@@ -18,6 +18,7 @@ from . import runtime
 from .armature import build_body, key_pose, read_betas, read_pose, set_shape
 from .bodies import body_camera, body_to_world, find_body, get_body, read_record, write_record
 from .camera import build_camera, current_photo_camera, look_through
+from .default_scene import hide_default_cube
 from .keypoints import read_edits, show_keypoints
 from .solve_operator import SolveOperator
 
@@ -116,6 +117,7 @@ class IKOL_OT_pose_from_image(SolveOperator, bpy.types.Operator):
             armature[CAMERA_PROPERTY] = camera
             show_keypoints(context, armature, record)
         _select_only(context, armatures[0])
+        hide_default_cube(context)
         look_through(context)
         persons = "1 person" if len(armatures) == 1 else f"{len(armatures)} persons"
         return f"Posed {persons}, keypoints met within {first.solution.reprojection_px:.1f} px"
@@ -195,6 +197,7 @@ class IKOL_OT_solve_keypoints(SolveOperator, bpy.types.Operator):
             del armature[CAMERA_PROPERTY]  # it belongs to the picture that this record replaces
         show_keypoints(context, armature, record)
         _select_only(context, armature)
+        hide_default_cube(context)
         return f"Solved {len(record.evidence[0].names)} keypoints"
 
 

@@ -9,6 +9,7 @@ from ..core.errors import AddonError
 from ..core.solver_state import Phase
 from . import runtime
 from .identity import BASE_PACKAGE
+from .text import capitalised
 
 START_SECONDS = 60.0
 CHECK_SECONDS = 30.0
@@ -36,7 +37,7 @@ class IKOL_OT_start_solver(bpy.types.Operator):
                 time.sleep(0.005)
         runtime.redraw()
         if state.solver.state.phase is Phase.ERROR:
-            self.report({"ERROR"}, state.solver.state.message)
+            self.report({"ERROR"}, capitalised(state.solver.state.message))
             return {"CANCELLED"}
         return {"FINISHED"}
 

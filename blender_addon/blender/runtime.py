@@ -16,6 +16,7 @@ from ..client.solver import Solver
 from ..core.errors import AddonError
 from ..core.solver_state import Phase
 from .identity import BASE_PACKAGE
+from .text import capitalised
 
 BUSY_SECONDS = 1 / 30
 """Between two looks at the socket while something is under way: a progress bar that moves evenly."""
@@ -135,9 +136,8 @@ def log_path() -> Path:
 
 
 def sentence(error: AddonError) -> str:
-    """Return an error's text as it is shown: with a capital letter."""
-    text = str(error)
-    return text[:1].upper() + text[1:]
+    """Return an error's text as it is shown."""
+    return capitalised(str(error))
 
 
 def redraw() -> None:

@@ -12,6 +12,7 @@ import bpy
 from ..core.errors import AddonError, SolverError
 from ..core.jobs import Job, JobResult, JobState, Steps
 from . import runtime
+from .text import capitalised
 
 TIMER_SECONDS = 1 / 30
 WAIT_SECONDS = 600.0
@@ -109,7 +110,7 @@ class SolveOperator:
             return self._fail(error)
         runtime.get().warnings = result.warnings
         for warning in result.warnings:
-            self.report({"WARNING"}, warning[:1].upper() + warning[1:])
+            self.report({"WARNING"}, capitalised(warning))
         self.report({"INFO"}, message)
         runtime.redraw()
         return {"FINISHED"}

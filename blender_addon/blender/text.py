@@ -14,10 +14,16 @@ MARGIN = 50
 
 def sidebar_width(context: bpy.types.Context) -> int:
     """Return how many letters fit into a line of the sidebar."""
-    scale = context.preferences.system.ui_scale
+    scale = context.preferences.system.ui_scale or 1.0  # 0 until a window is there
     region = context.region
     width = region.width if region is not None and region.width > 1 else 260
     return max(16, int((width / scale - MARGIN) / CHARACTER_WIDTH))
+
+
+def capitalised(text: str) -> str:
+    """Return a sentence with a capital letter, unless it begins with a name such as `photo.jpg`."""
+    first_word = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if first_word.isalpha() else text
 
 
 def draw_sentence(layout: bpy.types.UILayout, text: str, width: int, icon: str = "NONE") -> None:
