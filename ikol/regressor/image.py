@@ -7,6 +7,7 @@ Pillow says about damaged data becomes an ``ImageError`` with a sentence for the
 
 import math
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedIm
 from ikol.errors import ImageError
 
 MAX_PIXELS = 50_000_000
-"""150 MB as RGB. Below Pillow's own decompression-bomb warning (89 million), which therefore cannot come up."""
+"""150 MB as RGB. Below the 89 million at which Pillow warns of decompression bombs."""
 
 # The classes themselves and not Image.open: that checks the size against a global that any program may have changed,
 # and its error does not say how large the picture is.
@@ -30,7 +31,7 @@ _READERS: tuple[Callable[[BytesIO], Image.Image], ...] = (
     WebPImagePlugin.WebPImageFile,
 )
 
-# What Pillow's readers were seen to raise, or raise in their source, for damaged data; SyntaxError is its "not mine".
+# What Pillow's readers were seen to raise, or raise in their source, for damaged data.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 
 _EXIF_IFD = 0x8769
@@ -60,13 +61,17 @@ def decode_image(data: bytes) -> DecodedImage:
     """
     if not data:
         raise ImageError("the picture is empty (0 bytes), expected JPEG, PNG or WebP; choose another file")
+    with warnings.catch_warnings():
+        # Pillow warns of damaged EXIF, which is nobody's business here: what cannot be read is taken as absent.
+        warnings.simplefilter("ignore", UserWarning)
+        return _decode(data)
+
+
+def _decode(data: bytes) -> DecodedImage:
     image = _open(data)
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"the picture is too large: {width} x {height} is {width * height / 1e6:.0f} million pixels, at most "
-            f"{MAX_PIXELS // 1_000_000} million are read; make it smaller"
-        )
+        raise _too_large(f"{width} x {height} is {width * height / 1e6:.0f} million pixels")
     try:
         image.load()
         exif = _exif(image)
@@ -84,15 +89,21 @@ def _open(data: bytes) -> Image.Image:
     for reader in _READERS:
         try:
             return reader(BytesIO(data))
-        except UnidentifiedImageError:
+        except (UnidentifiedImageError, SyntaxError):  # "not mine"
             continue
-        except SyntaxError:
-            continue
+        except Image.DecompressionBombError as error:  # the WebP reader allocates the canvas, so it checks by itself
+            raise _too_large(str(error)) from error
         except _DAMAGE as error:
             raise ImageError(f"the picture is damaged ({error}); copy or save it again") from error
     raise ImageError(
         f"this is not a picture that can be read: got {len(data)} bytes of something else, expected JPEG, PNG or WebP; "
         "open it in an image program and export it as one of these"
+    )
+
+
+def _too_large(what: str) -> ImageError:
+    return ImageError(
+        f"the picture is too large: {what}, at most {MAX_PIXELS // 1_000_000} million pixels are read; make it smaller"
     )
 
 
