@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between the structs of the wire and the objects of `ikol.pipeline`: tensors for frames, matrices for quaternions.
+
+What comes from outside is checked here (shapes that belong together, finite, positive), so that the pipeline gets only
+float64 tensors that it can use. Imports: torch, ikol. Not here: what is computed, sockets.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ikol.camera import Camera
+from ikol.errors import InputError
+from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat
+from ikol.pipeline import evidence as named
+from solver_server import protocol
+from solver_server.protocol import ArrayRef, CameraSpec, Frames, FrameWriter, PoseSpec
+
+MAX_ROTATION_ERROR = 1e-3  # of R R^T from 1: float32 of several tools gives 1e-6, a wrong matrix 0.1
+MAX_NUMBER = 1e6  # pixels, metres, radians: beyond it the squares in the solver lose all their digits
+MIN_SIGMA = 1e-6  # a thousandth of a millimetre; much smaller ones overflow as weights
+MIN_QUAT_NORM = 1e-6  # shorter ones have no direction
+
+
+class Reader:
+    """Reads the arrays of one request.
+
+    Args:
+        frames: The extra frames of the request.
+        num_joints: Of the body that is posed.
+        num_betas: Of the body that is posed.
+    """
+
+    def __init__(self, frames: Frames, num_joints: int, num_betas: int) -> None:
+        self._frames = frames
+        self._num_joints = num_joints
+        self._num_betas = num_betas
+
+    def evidence(self, block: protocol.Evidence) -> named.NamedEvidence:
+        """Give one block of evidence.
+
+        Raises:
+            InputError: Says which array of the block is wrong, and how.
+        """
+        kind = str(type(block).__struct_config__.tag)
+        match block:
+            case protocol.Keypoints2D(names, points, sigma):
+                count = _count(kind, names)
+                return named.Keypoints2D(names, self._read(kind, points, count, 2), self._sigma(kind, sigma, count))
+            case protocol.Keypoints3D(names, points, sigma):
+                count = _count(kind, names)
+                return named.Keypoints3D(names, self._read(kind, points, count, 3), self._sigma(kind, sigma, count))
+            case protocol.RelativeKeypoints3D(names, points, sigma):
+                count = _count(kind, names)
+                return named.RelativeKeypoints3D(
+                    names, self._read(kind, points, count, 3), self._sigma(kind, sigma, count, 3)
+                )
+            case protocol.Anchor(local_quat, sigma):
+                return named.Anchor(self._rotmat(kind, local_quat), self._sigma(kind, sigma, self._num_joints))
+            case protocol.Twist(names, angles, sigma):
+                count = _count(kind, names)
+                return named.Twist(names, self._read(kind, angles, count), self._sigma(kind, sigma, count))
+
+    def pose(self, pose: PoseSpec) -> named.Pose:
+        """Give a pose.
+
+        Raises:
+            InputError: Says which array is wrong, and how.
+        """
+        return named.Pose(
+            transl=self._read("the translation of the initial pose", pose.transl, 3),
+            local_rotmat=self._rotmat("the initial pose", pose.local_quat),
+            betas=self._read("the shape of the initial pose", pose.betas, self._num_betas),
+        )
+
+    def _read(self, what: str, ref: ArrayRef, *shape: int) -> Tensor:
+        if ref.shape != shape:
+            raise InputError(f"{what} needs an array of shape {shape}, got {ref.shape}; names and numbers must agree")
+        if ref.dtype not in ("<f4", "<f8"):
+            raise InputError(f"{what} needs an array of floating-point numbers, got {ref.dtype}")
+        dtype = torch.float32 if ref.dtype == "<f4" else torch.float64
+        # frombuffer warns of memory that cannot be written
+        tensor = torch.frombuffer(bytearray(self._frames.array(ref)), dtype=dtype).reshape(shape).to(torch.float64)
+        _check_size(what, float(tensor.abs().max()))  # max() keeps a NaN
+        return tensor
+
+    def _sigma(self, what: str, ref: ArrayRef, *shape: int) -> Tensor:
+        sigma = self._read(f"the standard deviation of {what}", ref, *shape)
+        if float(sigma.min()) < MIN_SIGMA:
+            raise InputError(
+                f"the standard deviation of {what} must be at least {MIN_SIGMA}, got {float(sigma.min()):g}"
+            )
+        return sigma
+
+    def _rotmat(self, what: str, ref: ArrayRef) -> Tensor:
+        quat = self._read(f"the rotations of {what}", ref, self._num_joints, 4)
+        shortest = float(quat.norm(dim=-1).min())
+        if shortest < MIN_QUAT_NORM:
+            raise InputError(f"the rotations of {what} must be unit quaternions, got one of length {shortest:g}")
+        return quat_to_rotmat(quat)
+
+
+def intrinsics(camera: CameraSpec) -> named.Intrinsics:
+    """Give the lens of a camera.
+
+    Raises:
+        InputError: A number is out of all proportion.
+    """
+    _check_size("the camera", max(map(abs, (camera.focal_x, camera.focal_y, camera.center_x, camera.center_y))))
+    return named.Intrinsics(
+        width=camera.width,
+        height=camera.height,
+        focal=(camera.focal_x, camera.focal_y),
+        center=(camera.center_x, camera.center_y),
+        focal_source=camera.focal_source,
+    )
+
+
+def extrinsics(camera: CameraSpec) -> tuple[Tensor, Tensor] | None:
+    """Give R (3, 3) and t (3) of a camera, None while it is not placed.
+
+    Raises:
+        InputError: Only one of both is there, or R is no rotation.
+    """
+    if camera.rotation is None and camera.translation is None:
+        return None
+    if camera.rotation is None or camera.translation is None:
+        raise InputError("a camera has both rotation and translation, or neither; got only one of them")
+    _check_size("the camera", max(map(abs, (*camera.rotation, *camera.translation))))
+    R = torch.tensor(camera.rotation, dtype=torch.float64).reshape(3, 3)
+    error = float((R @ R.T - torch.eye(3, dtype=torch.float64)).abs().max())
+    if error > MAX_ROTATION_ERROR or float(torch.linalg.det(R)) < 0:
+        raise InputError(f"the rotation of the camera must be a rotation matrix, got {camera.rotation}")
+    return R, torch.tensor(camera.translation, dtype=torch.float64)
+
+
+class Writer:
+    """Writes results into one reply and its frames."""
+
+    def __init__(self) -> None:
+        self.frames = FrameWriter()
+
+    def evidence(self, block: named.NamedEvidence) -> protocol.Evidence:
+        """Write one block of evidence."""
+        match block:
+            case named.Keypoints2D():
+                return protocol.Keypoints2D(block.names, self.array(block.points), self.array(block.sigma))
+            case named.Keypoints3D():
+                return protocol.Keypoints3D(block.names, self.array(block.points), self.array(block.sigma))
+            case named.RelativeKeypoints3D():
+                return protocol.RelativeKeypoints3D(block.names, self.array(block.points), self.array(block.sigma))
+            case named.Anchor():
+                return protocol.Anchor(self.array(rotmat_to_quat(block.local_rotmat)), self.array(block.sigma))
+            case named.Twist():
+                return protocol.Twist(block.names, self.array(block.angles), self.array(block.sigma))
+
+    def pose(self, pose: named.Pose) -> PoseSpec:
+        """Write a pose."""
+        quat = rotmat_to_quat(pose.local_rotmat)
+        return PoseSpec(self.array(pose.transl), self.array(quat), self.array(pose.betas))
+
+    def array(self, tensor: Tensor) -> ArrayRef:
+        """Write an array.
+
+        Raises:
+            ArithmeticError: It contains numbers that are not finite, which is a fault of what computed it.
+        """
+        tensor = tensor.detach().cpu().contiguous()
+        if not bool(tensor.isfinite().all()):
+            raise ArithmeticError(f"a result of shape {tuple(tensor.shape)} contains numbers that are not finite")
+        return self.frames.add_array(tensor.numpy())
+
+
+def camera_of_lens(lens: named.Intrinsics) -> CameraSpec:
+    """Write a lens as a camera that is not placed."""
+    return CameraSpec(
+        width=lens.width,
+        height=lens.height,
+        focal_x=lens.focal[0],
+        focal_y=lens.focal[1],
+        center_x=lens.center[0],
+        center_y=lens.center[1],
+        focal_source=_focal_source(lens.focal_source),
+    )
+
+
+def placed_camera(camera: Camera, focal_source: str) -> CameraSpec:
+    """Write a camera with its place."""
+    focal, center = _numbers(camera.focal), _numbers(camera.center)
+    rotation, translation = _numbers(camera.R_camera_world), _numbers(camera.t_camera_world)
+    return CameraSpec(
+        width=camera.width,
+        height=camera.height,
+        focal_x=focal[0],
+        focal_y=focal[1],
+        center_x=center[0],
+        center_y=center[1],
+        rotation=cast("tuple[float, float, float, float, float, float, float, float, float]", rotation),
+        translation=cast("tuple[float, float, float]", translation),
+        focal_source=_focal_source(focal_source),
+    )
+
+
+def _focal_source(source: str) -> protocol.FocalSource:
+    return cast("protocol.FocalSource", source)  # encoding checks it
+
+
+def _numbers(tensor: Tensor) -> tuple[float, ...]:
+    return tuple(float(value) for value in tensor.detach().cpu().flatten())
+
+
+def _check_size(what: str, largest: float) -> None:
+    if not largest <= MAX_NUMBER:  # this way round it is true for NaN
+        raise InputError(f"{what} has the number {largest:g}; numbers must be finite and at most {MAX_NUMBER:g}")
+
+
+def _count(what: str, names: Sequence[str]) -> int:
+    if not names:
+        raise InputError(f"{what} names no points; leave the block out")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{what} has the name {twice[0]} more than once")
+    return len(names)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Request in, reply out: what the worker does with `detect` and `solve`. No sockets, no processes.
+
+Faults of the request become errors with a stable code and the sentence that ikol wrote for the user; everything else is
+left to the worker, which logs it. Imports: protocol, ikol, torch.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from ikol.errors import Cancelled, ImageError, InputError
+from ikol.pipeline import PosePipeline
+from ikol.pipeline import evidence as named
+from solver_server.conversion import Reader, Writer, camera_of_lens, extrinsics, intrinsics, placed_camera
+from solver_server.protocol import (
+    MAX_TEXT,
+    Detect,
+    DetectReply,
+    Error,
+    Frames,
+    FrameWriter,
+    Person,
+    Solve,
+    SolveReply,
+    SolveStatus,
+)
+
+BODY = "default"
+
+Progress = Callable[[float, str], None]
+"""Takes a fraction of 0 to 1 and the present step; raises `ikol.errors.Cancelled` to stop."""
+
+
+class Pipeline(Protocol):
+    """What the service needs of `ikol.pipeline.PosePipeline`, which says what the arguments mean."""
+
+    def detect(  # noqa: D102
+        self,
+        image: bytes,
+        *,
+        model: Literal["heavy", "full"],
+        max_persons: int,
+        boxes: Sequence[tuple[float, float, float, float]],
+        rotation_deg: float,
+        focal_px: float | None,
+        progress: Progress | None,
+    ) -> named.Detection: ...
+
+    def solve(  # noqa: D102
+        self,
+        evidence: Sequence[named.NamedEvidence],
+        *,
+        intrinsics: named.Intrinsics | None,
+        extrinsics: tuple[Tensor, Tensor] | None,
+        initial: named.Pose | None,
+        solve_shape: bool,
+        progress: Progress | None,
+    ) -> named.PoseSolution: ...
+
+
+class Service:
+    """Computes replies; keeps nothing between requests.
+
+    Args:
+        pipeline: Networks and body.
+        device: Where the networks run, for the user.
+        num_joints: Of the pipeline's body.
+        num_betas: Of the pipeline's body.
+    """
+
+    def __init__(self, pipeline: Pipeline, device: str, num_joints: int, num_betas: int) -> None:
+        self.device = device
+        self._pipeline = pipeline
+        self._num_joints = num_joints
+        self._num_betas = num_betas
+
+    def handle(
+        self, request: Detect | Solve, frames: Frames, progress: Progress
+    ) -> tuple[DetectReply | SolveReply | Error, FrameWriter]:
+        """Give the reply to a request, with its frames.
+
+        Raises:
+            Exception: Whatever is a fault of the code and not of the request.
+        """
+        start = time.perf_counter()
+        try:
+            if isinstance(request, Detect):
+                return self._detect(request, frames, progress, start)
+            return self._solve(request, frames, progress, start)
+        except Cancelled:
+            return _error(request, "cancelled", "the request was given up")
+        except ImageError as error:
+            return _error(request, "bad_image", str(error))
+        except InputError as error:
+            return _error(request, "bad_input", str(error))
+        except (MemoryError, torch.OutOfMemoryError):
+            text = f"there is not enough memory on {self.device}; close other programs or use a smaller picture"
+            return _error(request, "out_of_memory", text)
+
+    def _detect(
+        self, request: Detect, frames: Frames, progress: Progress, start: float
+    ) -> tuple[DetectReply, FrameWriter]:
+        for x0, y0, x1, y1 in request.boxes:
+            if not (x1 > x0 and y1 > y0):
+                raise InputError(f"a box is x0, y0, x1, y1 with x0 < x1 and y0 < y1, got {(x0, y0, x1, y1)}")
+        detection = self._pipeline.detect(
+            frames.blob(request.image),
+            model=request.model,
+            max_persons=request.max_persons,
+            boxes=request.boxes,
+            rotation_deg=request.rotation_deg,
+            focal_px=request.focal_px,
+            progress=progress,
+        )
+        writer = Writer()
+        persons = tuple(
+            Person(
+                score=person.score,
+                box=person.box,
+                evidence=tuple(writer.evidence(block) for block in person.evidence),
+                confidence=person.confidence,
+            )
+            for person in detection.persons
+        )
+        camera = camera_of_lens(detection.intrinsics)
+        return DetectReply(request.id, camera, persons, seconds=time.perf_counter() - start), writer.frames
+
+    def _solve(
+        self, request: Solve, frames: Frames, progress: Progress, start: float
+    ) -> tuple[SolveReply, FrameWriter]:
+        if request.body != BODY:
+            raise InputError(f"the solver has no body {request.body!r}, only {BODY!r}")
+        reader = Reader(frames, self._num_joints, self._num_betas)
+        camera = request.camera
+        solution = self._pipeline.solve(
+            [reader.evidence(block) for block in request.evidence],
+            intrinsics=intrinsics(camera) if camera is not None else None,
+            extrinsics=extrinsics(camera) if camera is not None else None,
+            initial=reader.pose(request.initial) if request.initial is not None else None,
+            solve_shape=request.solve_shape,
+            progress=progress,
+        )
+        writer = Writer()
+        focal_source = camera.focal_source if camera is not None else "given"
+        reply = SolveReply(
+            id=request.id,
+            pose=writer.pose(solution.pose),
+            camera=placed_camera(solution.camera, focal_source) if solution.camera is not None else None,
+            joints=writer.array(solution.joints),
+            point_names=solution.point_names,
+            point_positions=writer.array(solution.point_positions),
+            point_pixels=writer.array(solution.point_pixels),
+            status=cast("SolveStatus", solution.status),  # encoding checks it
+            iterations=solution.iterations,
+            cost=solution.cost,
+            reprojection_px_median=solution.reprojection_px_median,
+            seconds=time.perf_counter() - start,
+        )
+        return reply, writer.frames
+
+
+def make_service(device: str, threads: int) -> Service:
+    """Load networks and body.
+
+    Args:
+        device: auto (CUDA where torch sees a device, else the CPU), cpu or cuda.
+        threads: How many threads torch may use on the CPU; 0 for its own choice.
+
+    Raises:
+        IkolError: The device or a file cannot be used.
+    """
+    if threads > 0:
+        torch.set_num_threads(threads)
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise InputError("torch sees no CUDA device; choose the CPU, or install a torch that is built for CUDA")
+    is_cuda = has_cuda and device != "cpu"
+    pipeline = PosePipeline("cuda" if is_cuda else "cpu")
+    name = f"cuda ({torch.cuda.get_device_name()})" if is_cuda else "cpu"
+    return Service(pipeline, name, pipeline.body.skeleton.num_joints, pipeline.body.num_betas)
+
+
+def _error(request: Detect | Solve, code: str, text: str) -> tuple[Error, FrameWriter]:
+    return Error(id=request.id, code=code, message=text[:MAX_TEXT]), FrameWriter()
