@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS
 from ikol.errors import FileFormatError, InputError
 from ikol.evaluation.metrics import bone_angles_deg, mpjpe, pa_mpjpe
 from ikol.pipeline import Intrinsics, PosePipeline
+from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS
 
 LIMB_LANDMARKS = tuple(
     f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")

@@ -61,6 +61,14 @@ PICTURE_LOSS = GemanMcClure(k=4.0)  # swapped or invented landmarks lie many sig
 WORLD_LOSS = Huber(k=3.0)
 MAX_ITERATIONS = 60
 DEFAULT_DISTANCE = 3.0  # metres; where a body stands whose picture says nothing of its distance
+LIMBS = tuple(
+    (f"{side}_{near}", f"{side}_{far}")
+    for near, far in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
+    for side in ("left", "right")
+)
+# The depth errors of one limb's landmarks are mostly shared: from one to the next they differ by less than each is off.
+LIMB_DEPTH_SHARE = 0.5  # of one landmark's own depth sigma; in the plane the 2D evidence knows better
+HIP_INFLATION = 3.0  # what is left for the hip-relative rows beside those of the limbs
 _MAIN_CHILD = {0: 3, 9: 12}  # of the joints with several children: the one that continues the spine
 
 
@@ -168,17 +176,34 @@ def _blocks(problem: _Problem) -> list[Evidence]:
                 blocks.append(Points3D(body.points.select(block.names), block.points, block.sigma, name=name))
             case RelativeKeypoints3D():
                 assert camera is not None
-                points, hips = body.points.select(block.names), body.points.select(HIPS)
-                blocks.append(
-                    RelativePoints3D(
-                        points, block.points, block.sigma, camera.R_camera_world, hips, loss=WORLD_LOSS, name=name
-                    )
-                )
+                blocks.extend(_relative_blocks(body, block, camera.R_camera_world, name))
             case Anchor():
                 blocks.append(AnchorEvidence(block.local_rotmat, block.sigma, name=name))
             case Twist():
                 joints = torch.tensor([body.skeleton.names.index(joint) for joint in block.names])
                 blocks.append(TwistEvidence(joints, _bone_axes(body)[joints], block.angles, block.sigma, name=name))
+    return blocks
+
+
+def _relative_blocks(
+    body: BodyModel, block: RelativeKeypoints3D, axes: Float[Tensor, "3 3"], name: str
+) -> list[Evidence]:
+    """Return rows relative to the hips and rows along each limb, for errors that the landmarks of a limb share."""
+
+    def rows(ends: tuple[str, ...], target: Tensor, sigma: Tensor, origin: tuple[str, ...], suffix: str) -> Evidence:
+        select = body.points.select
+        return RelativePoints3D(
+            select(ends), target, sigma, axes, select(origin), loss=WORLD_LOSS, name=f"{name} {suffix}"
+        )
+
+    blocks = [rows(block.names, block.points, HIP_INFLATION * block.sigma, HIPS, "from hips")]
+    at = {point: index for index, point in enumerate(block.names)}
+    for near, far in LIMBS:
+        if near in at and far in at:
+            limb = block.points[at[far]] - block.points[at[near]]
+            depth = LIMB_DEPTH_SHARE * block.sigma[[at[near], at[far]], 2].square().mean().sqrt()
+            sigma = torch.stack((depth, depth, depth))
+            blocks.append(rows((far,), limb[None], sigma[None], (near,), f"from {near}"))
     return blocks
 
 

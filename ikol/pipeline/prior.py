@@ -26,7 +26,7 @@ _SPREAD_DEG: Mapping[str, float] = {
     "Spine3": 8.0,
     "Neck": 12.0,
     "Head": 15.0,
-    "Collar": 8.0,
+    "Collar": 12.0,
     "Shoulder": 60.0,
     "Elbow": 60.0,
     "Wrist": 20.0,
