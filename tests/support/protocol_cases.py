@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One object for every message of the wire, and its golden file: for the tests and scripts/make_protocol_golden.py."""
 
+import random
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +157,40 @@ def cases() -> dict[str, Case]:
 def is_request(message: object) -> bool:
     """Tell requests from replies."""
     return isinstance(message, protocol.Request)
+
+
+def encoded(name: str) -> list[bytes]:
+    """Give the frames of a case."""
+    case = cases()[name]
+    return protocol.encode(case.message, case.frames)
+
+
+def damaged(rng: random.Random, parts: list[bytes]) -> list[bytes]:
+    """Damage a message: flip, insert, delete bytes; drop, double, swap frames."""
+    parts = list(parts)
+    for _ in range(rng.randrange(1, 5)):
+        index = rng.randrange(len(parts))
+        part = bytearray(parts[index])
+        at = rng.randrange(len(part) + 1)
+        match rng.randrange(6):
+            case 0 if part:
+                part[at % len(part)] = rng.randrange(256)
+            case 1:
+                part[at:at] = rng.randbytes(rng.randrange(9))
+            case 2:
+                del part[at : at + rng.randrange(8)]
+            case 3 if len(parts) > 1:
+                parts.pop(rng.randrange(1, len(parts)))
+                continue
+            case 4:
+                parts.append(bytes(part))
+                continue
+            case _:
+                other = rng.randrange(len(parts))
+                parts[index], parts[other] = parts[other], parts[index]
+                continue
+        parts[index] = bytes(part)
+    return parts
 
 
 def golden_content(case: Case) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class ServerProcess:
         **environment: str,
     ) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._clients: list[Client] = []
         self.public_key, self.secret_key = zmq.curve_keypair()
         paths = os.pathsep.join([str(ROOT), str(SUPPORT)])
         start = time.perf_counter()
@@ -56,8 +57,9 @@ class ServerProcess:
         self.start_seconds = time.perf_counter() - start
 
     def client(self, **options: Any) -> "Client":
-        """Give a client that is let in; `options` are those of its socket."""
-        return Client(self, **options)
+        """Give a client that is let in, open until the server stops; `options` are those of its socket."""
+        self._clients.append(Client(self, **options))
+        return self._clients[-1]
 
     def close_stdin(self) -> None:
         """Do what the death of the parent does."""
@@ -74,7 +76,9 @@ class ServerProcess:
             self.process.wait()
             assert self.process.stdout is not None
             self.process.stdout.close()
-            self.context.destroy(linger=0)
+            for client in self._clients:
+                client.socket.close()
+            self.context.term()
 
     def __enter__(self) -> "ServerProcess":
         return self
@@ -104,8 +108,13 @@ class Client:
         self.socket.connect(f"tcp://127.0.0.1:{server.answer['port']}")
         self.last_id = 0
         self.progress: list[protocol.Progress] = []
-        if is_greeted:
-            self.hello_reply = self.ask(self.hello())
+        self.hello_reply: Any = self.ask(self.hello()) if is_greeted else None
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
 
     def next_id(self) -> int:
         """Give an id that was not used yet."""

@@ -311,34 +311,6 @@ def test_arbitrary_bytes_give_a_message_or_a_protocol_error(parts: list[bytes]) 
             reader(parts)
 
 
-def mutate(rng: random.Random, parts: list[bytes]) -> list[bytes]:
-    """Damage a message: flip, insert, delete bytes; drop, double, swap frames."""
-    parts = list(parts)
-    for _ in range(rng.randrange(1, 5)):
-        index = rng.randrange(len(parts))
-        part = bytearray(parts[index])
-        at = rng.randrange(len(part) + 1)
-        match rng.randrange(6):
-            case 0 if part:
-                part[at % len(part)] = rng.randrange(256)
-            case 1:
-                part[at:at] = rng.randbytes(rng.randrange(9))
-            case 2:
-                del part[at : at + rng.randrange(8)]
-            case 3 if len(parts) > 1:
-                parts.pop(rng.randrange(1, len(parts)))
-                continue
-            case 4:
-                parts.append(bytes(part))
-                continue
-            case _:
-                other = rng.randrange(len(parts))
-                parts[index], parts[other] = parts[other], parts[index]
-                continue
-        parts[index] = bytes(part)
-    return parts
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_messages_give_a_message_or_a_protocol_error(seed: int) -> None:
     rng = random.Random(seed)
@@ -347,7 +319,7 @@ def test_damaged_messages_give_a_message_or_a_protocol_error(seed: int) -> None:
     for _ in range(5000):
         message, parts = rng.choice(encoded)
         try:
-            decode(message, mutate(rng, parts))
+            decode(message, protocol_cases.damaged(rng, parts))
         except protocol.ProtocolError as error:
             codes[error.code] += 1
     assert set(codes) <= set(protocol.ERROR_CODES)
