@@ -7,11 +7,11 @@ the best rotation between two sets of vectors. Not here: swing and twist. Import
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-SMALL_ANGLE_SQUARED = 0.0625  # (0.25 rad)^2: five series terms are exact to 1e-16 below it, and above it the closed
-# forms lose at most 200 ulp of coefficients that are multiplied by angle^2
+SMALL_ANGLE_SQUARED = 4e-3  # (0.063 rad)^2: four series terms are exact to 1e-15 below it. Above it the closed forms
+# divide a rounding by angle^2 or more, but what they give is multiplied by angle^2 again
 
 
 def skew(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
@@ -26,7 +26,8 @@ def rotvec_to_rotmat(rotvec: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch
 
     Exp(v) = I + A [v]x + B [v]x^2 with A = sin(t)/t, B = (1 - cos t)/t^2, t = |v|.
     """
-    first, second, _ = _exponential_coefficients(rotvec.square().sum(-1))
+    angle_squared = rotvec.square().sum(-1)
+    first, second = _sine_ratio(angle_squared), _cosine_ratio(angle_squared)
     cross = skew(rotvec)
     identity = torch.eye(3, dtype=rotvec.dtype, device=rotvec.device)
     return identity + first[..., None, None] * cross + second[..., None, None] * (cross @ cross)
@@ -47,7 +48,7 @@ def rotmat_to_rotvec(rotmat: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*bat
     closed = 2.0 * torch.atan2(sine, w) / sine
     # asin(s)/s as a series in s^2: w is not used, so nothing is lost where w is rounded to 1
     s = torch.where(is_small, sine_squared, torch.zeros_like(sine_squared))
-    series = 2.0 * (1.0 + s / 6.0 + 3.0 * s**2 / 40.0 + 15.0 * s**3 / 336.0)
+    series = 2.0 + s * (1 / 3 + s * (3 / 20 + s * (5 / 56)))
     return torch.where(is_small, series, closed)[..., None] * v
 
 
@@ -122,7 +123,8 @@ def right_jacobian(rotvec: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3
 
     Source: Sola et al., A micro Lie theory for state estimation in robotics, 2018, eq. 143.
     """
-    _, second, third = _exponential_coefficients(rotvec.square().sum(-1))
+    angle_squared = rotvec.square().sum(-1)
+    second, third = _cosine_ratio(angle_squared), _remainder_ratio(angle_squared)
     cross = skew(rotvec)
     identity = torch.eye(3, dtype=rotvec.dtype, device=rotvec.device)
     return identity - second[..., None, None] * cross + third[..., None, None] * (cross @ cross)
@@ -135,12 +137,11 @@ def right_jacobian_inverse(rotvec: Float[Tensor, "*batch 3"]) -> Float[Tensor, "
 
     Source: Sola et al., A micro Lie theory for state estimation in robotics, 2018, eq. 144.
     """
-    s = rotvec.square().sum(-1)
-    is_small = s < SMALL_ANGLE_SQUARED
-    half = 0.5 * torch.where(is_small, torch.ones_like(s), s).sqrt()
-    closed = (1.0 - half * half.cos() / half.sin()) / (4.0 * half.square())
-    t = torch.where(is_small, s, torch.zeros_like(s))
-    series = 1 / 12 + t / 720 + t**2 / 30240 + t**3 / 1209600 + t**4 / 47900160
+    angle_squared = rotvec.square().sum(-1)
+    is_small, safe, s = _split(angle_squared)
+    half = 0.5 * safe.sqrt()
+    closed = (1.0 - half / half.tan()) / safe
+    series = 1 / 12 + s * (1 / 720 + s * (1 / 30240 + s * (1 / 1209600)))
     cross = skew(rotvec)
     identity = torch.eye(3, dtype=rotvec.dtype, device=rotvec.device)
     return identity + 0.5 * cross + torch.where(is_small, series, closed)[..., None, None] * (cross @ cross)
@@ -209,24 +210,35 @@ def _vee(antisymmetric: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"
     return torch.stack((a[..., 2, 1], a[..., 0, 2], a[..., 1, 0]), dim=-1)
 
 
-def _exponential_coefficients(
+def _split(
     angle_squared: Float[Tensor, "*batch"],
-) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    """Return sin(t)/t, (1 - cos t)/t^2 and (t - sin t)/t^3 from t^2."""
+) -> tuple[Bool[Tensor, "*batch"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """Return where t^2 is small, t^2 for the closed form (1 where small) and t^2 for the series (0 where not)."""
     is_small = angle_squared < SMALL_ANGLE_SQUARED
-    safe = torch.where(is_small, torch.ones_like(angle_squared), angle_squared)
+    return is_small, torch.where(is_small, 1.0, angle_squared), torch.where(is_small, angle_squared, 0.0)
+
+
+def _sine_ratio(angle_squared: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Return sin(t)/t from t^2."""
+    is_small, safe, s = _split(angle_squared)
     angle = safe.sqrt()
-    sine = angle.sin()
-    half_sine = (0.5 * angle).sin()
-    s = torch.where(is_small, angle_squared, torch.zeros_like(angle_squared))
-    first = 1.0 - s / 6.0 + s**2 / 120.0 - s**3 / 5040.0 + s**4 / 362880.0 - s**5 / 39916800.0
-    second = 0.5 - s / 24.0 + s**2 / 720.0 - s**3 / 40320.0 + s**4 / 3628800.0 - s**5 / 479001600.0
-    third = 1 / 6 - s / 120.0 + s**2 / 5040.0 - s**3 / 362880.0 + s**4 / 39916800.0
-    return (
-        torch.where(is_small, first, sine / angle),
-        torch.where(is_small, second, 2.0 * half_sine.square() / safe),
-        torch.where(is_small, third, (angle - sine) / (safe * angle)),
-    )
+    series = 1.0 - s * (1 / 6 - s * (1 / 120 - s * (1 / 5040)))
+    return torch.where(is_small, series, angle.sin() / angle)
+
+
+def _cosine_ratio(angle_squared: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Return (1 - cos t)/t^2 from t^2, as 2 sin(t/2)^2/t^2, which does not cancel."""
+    is_small, safe, s = _split(angle_squared)
+    series = 0.5 - s * (1 / 24 - s * (1 / 720 - s * (1 / 40320)))
+    return torch.where(is_small, series, 2.0 * (0.5 * safe.sqrt()).sin().square() / safe)
+
+
+def _remainder_ratio(angle_squared: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Return (t - sin t)/t^3 from t^2."""
+    is_small, safe, s = _split(angle_squared)
+    angle = safe.sqrt()
+    series = 1 / 6 - s * (1 / 120 - s * (1 / 5040 - s * (1 / 362880)))
+    return torch.where(is_small, series, (angle - angle.sin()) / (safe * angle))
 
 
 def _normalize(vector: Float[Tensor, "*#batch 3"], fallback: Float[Tensor, "*#batch 3"]) -> Float[Tensor, "*#batch 3"]:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far a human's joints move, for SMPL's tree in its T-pose.
 
-The numbers start from the normal ranges of motion that clinicians measure (American Academy of Orthopaedic Surgeons, Joint
-Motion: Method of Measuring and Recording, 1965; Norkin and White, Measurement of Joint Motion) and are widened: they are
-there to exclude what no body does (a knee that bends forwards, a head turned to the back), not to make poses typical.
-Wider for three reasons: dancers and gymnasts exceed the normal range by a third or more, SMPL's joint centres are not a
-clinician's, and the quarters of an ellipse cut off combinations of two large angles. Imports: torch, the limits.
+The numbers start from the normal ranges of motion that clinicians measure (American Academy of Orthopaedic Surgeons,
+Joint Motion: Method of Measuring and Recording, 1965; Norkin and White, Measurement of Joint Motion) and are widened:
+they are there to exclude what no body does (a knee that bends forwards, a head turned to the back), not to make poses
+typical. Wider for three reasons: dancers and gymnasts exceed the normal range by a third or more, SMPL's joint centres
+are not a clinician's, and the quarters of an ellipse cut off combinations of two large angles. Imports: torch, the
+limits.
 """
 
 import math
@@ -31,8 +32,8 @@ class _Range:
     is_hinge: bool = False
 
 
-# About +X: what hangs down (a leg) goes backwards, what stands up (the trunk) leans forwards, what points forwards (a foot)
-# goes down. About +Z the left leg goes outwards, about +Y its toes turn outwards.
+# About +X: what hangs down (a leg) goes backwards, what stands up (the trunk) leans forwards, what points forwards (a
+# foot) goes down. About +Z the left leg goes outwards, about +Y its toes turn outwards.
 _UPRIGHT = (Y, X, Z)
 # The left arm points along +X. About -Y it goes forwards, about -Z down.
 _ARM = (X, MINUS_Y, MINUS_Z)
@@ -40,8 +41,8 @@ _ARM = (X, MINUS_Y, MINUS_Z)
 _RANGES = {
     # normal: flexion 120, extension 30, abduction 45, adduction 30, turning out 45 and in 45
     "Hip": _Range(_UPRIGHT, swing=(-140, 40, -45, 80), twist=(-55, 60)),
-    # normal: flexion 135. The default body stands with 5 degrees in its knees, so -5 is a straight leg. Sideways and axial
-    # play exist in the bent knee only
+    # normal: flexion 135. The default body stands with 5 degrees in its knees, so -5 is a straight leg. Sideways and
+    # axial play exist in the bent knee only
     "Knee": _Range(_UPRIGHT, swing=(-5, 155, -6, 6), twist=(-25, 25), is_hinge=True),
     # normal: dorsiflexion 20, plantarflexion 50, inversion 35, eversion 20
     "Ankle": _Range(_UPRIGHT, swing=(-35, 65, -35, 35), twist=(-30, 30)),
@@ -58,8 +59,8 @@ _RANGES = {
     "Collar": _Range(_ARM, swing=(-30, 35, -55, 15), twist=(-30, 30)),
     # normal from the T-pose, the collar's part included: forwards 130, backwards 45, up 90, down 90, turning 70 to 90
     "Shoulder": _Range(_ARM, swing=(-65, 140, -115, 105), twist=(-100, 100)),
-    # normal: flexion 150, pronation and supination 80 to 90 each, of which SMPL's elbow carries a part. The default body's
-    # elbow is 5 degrees bent at rest
+    # normal: flexion 150, pronation and supination 80 to 90 each, of which SMPL's elbow carries a part. The default
+    # body's elbow is 5 degrees bent at rest
     "Elbow": _Range(_ARM, swing=(-5, 155, -10, 10), twist=(-95, 95), is_hinge=True),
     # normal, palm down in the T-pose: flexion 80, extension 70, to the thumb 20, to the little finger 30
     "Wrist": _Range(_ARM, swing=(-45, 35, -85, 95), twist=(-45, 45)),
@@ -97,5 +98,5 @@ def default_limits(
 
 
 def _mirrored(limits: _Range) -> _Range:
-    """The right joint's: a turn about (x, y, z) seen in the mirror at x = 0 is one by the same angle about (x, -y, -z)."""
+    """Return the right joint's: a turn about (x, y, z) is, in the mirror at x = 0, the same one about (x, -y, -z)."""
     return _Range(tuple((x, -y, -z) for x, y, z in limits.axes), limits.swing, limits.twist, limits.is_hinge)

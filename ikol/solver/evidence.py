@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known about a pose: blocks of residuals, each row with a standard deviation.
 
-The cost is 1/2 sum_g rho(s_g^2) over residual groups g (one point, one joint), s_g^2 = sum_i (r_i / sigma_i)^2. A row with
-sigma = inf is missing and its target is ignored, whatever it holds. Every tensor may carry batch dimensions in front; they
-broadcast against those of the initial state and of the other blocks. Shapes are written (*b, ...) here and checked by
-`solve`, in words. Imports: torch, ikol.body, ikol.camera.
+The cost is 1/2 sum_g rho(s_g^2) over residual groups g (one point, one joint), s_g^2 = sum_i (r_i / sigma_i)^2. A row
+with sigma = inf is missing and its target is ignored, whatever it holds. Every tensor may carry batch dimensions in
+front; they broadcast against those of the initial state and of the other blocks. Shapes are written (*b, ...) here and
+checked by `solve`, in words. Imports: torch, ikol.body, ikol.camera.
 """
 
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ class Anchor:
 
 @dataclass(frozen=True, eq=False)
 class Twist:
-    """Known twists: the angle of R_j about its bone minus `angle`, wrapped; fades out where the swing nears half a turn."""
+    """Known twists: R_j's angle about its bone minus `angle`, wrapped; fades out towards a swing of half a turn."""
 
     joint_index: Int[Tensor, "..."]
     """(K,)"""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the unknowns move the tree: spatial motion of the joints, and the shape's effect on points.
 
-The unknowns are the root translation, a right perturbation R_j <- R_j Exp(d_j) of each joint's own rotation, and the betas.
-d_j moves everything below joint j as one rigid body: a point p by G_j d_j x (p - x_j). That motion is written as a spatial
-velocity (w, v) about the root joint, w = G_j d_j and v = x_j x w, with p moving by w x p + v. Places are taken relative
-to the root joint, so that a person far from the origin loses no digits.
+The unknowns are the root translation, a right perturbation R_j <- R_j Exp(d_j) of each joint's own rotation, and the
+betas. d_j moves everything below joint j as one rigid body: a point p by G_j d_j x (p - x_j). That motion is written
+as a spatial velocity (w, v) about the root joint, w = G_j d_j and v = x_j x w, with p moving by w x p + v. Places are
+taken relative to the root joint, so that a person far from the origin loses no digits.
 Imports: torch, ikol.geometry, ikol.solver.residuals.
 
 Source: Featherstone, Rigid Body Dynamics Algorithms, 2008, ch. 2 and 4 (motion subspaces).
@@ -19,7 +19,7 @@ from ikol.solver.residuals import Posed
 
 
 def motion_subspaces(posed: Posed) -> Float[Tensor, "n blocks 6 3"]:
-    """Return the spatial velocity caused by each unknown: block 0 is the translation, block 1 + j joint j's rotation."""
+    """Return the spatial velocity that each unknown causes: block 0 is the translation, 1 + j joint j's rotation."""
     rotmat = posed.global_rotmat
     lever = skew(posed.joints - posed.joints[:, :1])
     turns = torch.cat((rotmat, lever @ rotmat), dim=-2)
@@ -37,10 +37,10 @@ def point_subspaces(posed: Posed) -> Float[Tensor, "n points 3 6"]:
 
 def shape_motion(
     posed: Posed,
-    parents: Int[Tensor, "joints"],  # noqa: UP037 - jaxtyping reads a one-word axis as a string
+    parents: Int[Tensor, "joints"],
     ancestors: Float[Tensor, "joints joints"],
     joints_shapedirs: Float[Tensor, "joints 3 betas"],
-    point_joints: Int[Tensor, "points"],  # noqa: UP037
+    point_joints: Int[Tensor, "points"],
     point_shapedirs: Float[Tensor, "points 3 betas"],
 ) -> Float[Tensor, "n points 3 betas"]:
     """Return d x_p / d betas: the bones on the way to the root, each turned as its parent, then the point's own arm.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Levenberg-Marquardt over a flat batch of independent solves.
 
-Each item has its own damping, acceptance and end; its result does not depend on its neighbours. The cost of an item never
-rises over an accepted step (with graduated non-convexity: as long as the loss stays the same).
+Each item has its own damping, acceptance and end; its result does not depend on its neighbours. The cost of an item
+never rises over an accepted step (with graduated non-convexity: as long as the loss stays the same).
 Imports: torch, the other modules of this package.
 
 Source: Nielsen, Damping parameter in Marquardt's method, 1999 (gain ratio and damping update).
@@ -37,7 +37,7 @@ class Evaluated:
     posed: Posed
     rows: tuple[Rows, ...]
 
-    def cost(self, convexity: float = 1.0) -> Float[Tensor, "n"]:  # noqa: UP037 - jaxtyping's one-word axis
+    def cost(self, convexity: float = 1.0) -> Float[Tensor, "n"]:
         """Return 1/2 sum rho(s^2)."""
         total = self.state.transl.new_zeros(len(self.state.transl))
         for rows in self.rows:
@@ -50,24 +50,24 @@ class Minimised:
     """Where the iteration ended, for each item."""
 
     end: Evaluated
-    status: Int[Tensor, "n"]  # noqa: UP037
-    iterations: Int[Tensor, "n"]  # noqa: UP037
-    initial_cost: Float[Tensor, "n"]  # noqa: UP037
-    gradient_norm: Float[Tensor, "n"]  # noqa: UP037
+    status: Int[Tensor, "n"]
+    iterations: Int[Tensor, "n"]
+    initial_cost: Float[Tensor, "n"]
+    gradient_norm: Float[Tensor, "n"]
 
 
 @dataclass(frozen=True, eq=False)
 class _Control:
     """What steers the items: changed by every iteration."""
 
-    damping: Float[Tensor, "n"]  # noqa: UP037
-    growth: Float[Tensor, "n"]  # noqa: UP037
+    damping: Float[Tensor, "n"]
+    growth: Float[Tensor, "n"]
     """By how much the damping grows at the next rejection."""
-    status: Int[Tensor, "n"]  # noqa: UP037
-    is_active: Bool[Tensor, "n"]  # noqa: UP037
-    iterations: Int[Tensor, "n"]  # noqa: UP037
+    status: Int[Tensor, "n"]
+    is_active: Bool[Tensor, "n"]
+    iterations: Int[Tensor, "n"]
 
-    def ended(self, items: Bool[Tensor, "n"], status: SolveStatus) -> "_Control":  # noqa: UP037
+    def ended(self, items: Bool[Tensor, "n"], status: SolveStatus) -> "_Control":
         """Return the control with some active items ended."""
         items = items & self.is_active
         return replace(self, status=self.status.masked_fill(items, int(status)), is_active=self.is_active & ~items)
@@ -84,7 +84,7 @@ def minimise(
     initial: SolveState,
     config: SolveConfig,
     unknowns: Unknowns,
-    on_iteration: Callable[[int, Float[Tensor, "n"], int], None] | None,  # noqa: UP037
+    on_iteration: Callable[[int, Float[Tensor, "n"], int], None] | None,
 ) -> Minimised:
     """Iterate until every item has ended.
 
@@ -135,7 +135,7 @@ def minimise(
     return Minimised(here, control.status, control.iterations, initial_cost, _gradient_norm(equations))
 
 
-def _start(cost: Float[Tensor, "n"], config: SolveConfig) -> _Control:  # noqa: UP037
+def _start(cost: Float[Tensor, "n"], config: SolveConfig) -> _Control:
     is_finite = torch.isfinite(cost)
     count = torch.zeros_like(cost, dtype=torch.long)
     ended = torch.where(is_finite, int(SolveStatus.MAX_ITERATIONS), int(SolveStatus.FAILED))
@@ -160,7 +160,7 @@ def _free_equations(
     return unknowns.pick(full)
 
 
-def _gradient_norm(equations: NormalEquations) -> Float[Tensor, "n"]:  # noqa: UP037
+def _gradient_norm(equations: NormalEquations) -> Float[Tensor, "n"]:
     """Largest |g_i| / sqrt(H_ii): in standard deviations, whatever the unknown's unit."""
     if equations.gradient.shape[-1] == 0:
         return equations.gradient.new_zeros(len(equations.gradient))
@@ -174,7 +174,7 @@ def _try_step(
     unknowns: Unknowns,
     config: SolveConfig,
     control: _Control,
-) -> tuple[Evaluated, Float[Tensor, "n"]]:  # noqa: UP037
+) -> tuple[Evaluated, Float[Tensor, "n"]]:
     """Return where a damped step leads, and by how much the model says that the cost falls; ended items stay."""
     free_step = solve_one_sided_step(equations, here.rows, control.damping, unknowns)
     joints = 3 * (1 + problem.tree.skeleton.num_joints)
@@ -192,10 +192,10 @@ def _try_step(
 
 def _steer(
     control: _Control,
-    is_accepted: Bool[Tensor, "n"],  # noqa: UP037
-    decrease: Float[Tensor, "n"],  # noqa: UP037
-    predicted: Float[Tensor, "n"],  # noqa: UP037
-    cost: Float[Tensor, "n"],  # noqa: UP037
+    is_accepted: Bool[Tensor, "n"],
+    decrease: Float[Tensor, "n"],
+    predicted: Float[Tensor, "n"],
+    cost: Float[Tensor, "n"],
     config: SolveConfig,
     *,
     is_final: bool,
@@ -232,7 +232,7 @@ def _advance(
     problem: Problem,
     here: Evaluated,
     trial: Evaluated,
-    is_accepted: Bool[Tensor, "n"],  # noqa: UP037
+    is_accepted: Bool[Tensor, "n"],
 ) -> tuple[Evaluated, bool]:
     """Move the accepted items; say whether any has moved."""
     if not bool(is_accepted.any()):

@@ -30,14 +30,14 @@ class JointLimits:
     swing stays in a box: the first range is its bend, the second what play it has sideways.
     """
 
-    joint_index: Int[Tensor, "limited"]  # noqa: UP037 - jaxtyping reads a one-word axis as a string
+    joint_index: Int[Tensor, "limited"]
     axes: Float[Tensor, "limited 3 3"]
     """Rows: the twist axis (along the bone), the first and the second swing axis; orthonormal, in the joint's frame."""
     swing_range: Float[Tensor, "limited 4"]
     """Lowest and highest angle about the first, then about the second swing axis. A ball joint's contain 0."""
     twist_range: Float[Tensor, "limited 2"]
     """Lowest and highest twist, within (-pi, pi)."""
-    is_hinge: Bool[Tensor, "limited"]  # noqa: UP037
+    is_hinge: Bool[Tensor, "limited"]
 
     def __post_init__(self) -> None:
         count = len(self.joint_index)
@@ -74,7 +74,7 @@ class Excess:
     """
 
     above: Float[Tensor, "*batch limited 3"]
-    """Over the upper limit; negative inside. A ball joint's swing gives the first number, as a part of its mean range."""
+    """Over the upper limit; negative inside. A ball joint's swing gives the first number, scaled to its mean range."""
     below: Float[Tensor, "*batch limited 3"]
     """Over the lower limit; positive inside. Infinite for a ball joint's swing."""
     jacobian: Float[Tensor, "*batch limited 3 3"]
@@ -141,8 +141,9 @@ def _ellipse_excess(
 ) -> tuple[Float[Tensor, "*batch limited"], Float[Tensor, "*batch limited 2"]]:
     """Return (e - 1) a and its gradient: e = sqrt((s_1/a_1)^2 + (s_2/a_2)^2), a the mean of the four half-axes.
 
-    Convex in the swing, so that its linearisation never sees a limit where there is none. The way to the ellipse along the
-    ray would be radians in every direction, but is not convex: its linearisation fails where the half-axes differ much.
+    Convex in the swing, so that its linearisation never sees a limit where there is none. The way to the ellipse along
+    the ray would be radians in every direction, but is not convex: its linearisation fails where the half-axes differ
+    much.
     """
     half_axes = torch.stack((-swing_range[:, 0::2], swing_range[:, 1::2]))
     # a hinge's range may end at 0; its ellipse is not used, but must not divide by 0

@@ -21,7 +21,7 @@ def diagonal_scale(hessian: Float[Tensor, "n columns columns"]) -> Float[Tensor,
 def solve_damped_step(
     hessian: Float[Tensor, "n columns columns"],
     gradient: Float[Tensor, "n columns"],
-    damping: Float[Tensor, "n"],  # noqa: UP037 - jaxtyping reads a one-word axis as a string
+    damping: Float[Tensor, "n"],
 ) -> Float[Tensor, "n columns"]:
     """Return the d with (H + damping D) d = -g, D the diagonal of H; zero where that is not positive definite.
 
@@ -47,7 +47,7 @@ def predicted_decrease(
     hessian: Float[Tensor, "n columns columns"],
     gradient: Float[Tensor, "n columns"],
     step: Float[Tensor, "n columns"],
-) -> Float[Tensor, "n"]:  # noqa: UP037
+) -> Float[Tensor, "n"]:
     """Return -(g . d + 1/2 d^T H d): how much the quadratic model falls along a step."""
     curved = (hessian @ step[..., None]).squeeze(-1)
     return -((gradient + 0.5 * curved) * step).sum(-1)

@@ -2,9 +2,9 @@
 """The one place where local derivatives become normal equations H d = -g in all unknowns.
 
 A residual on a point of body k sees the unknowns only through the spatial motion of body k. So every row adds a 6 x 6
-information matrix and a 6-vector of force to its body; those are summed over the subtree below each joint, and joint i's
-block with a joint j below it is S_i^T I_j S_j. No row is ever expanded to all columns. Rows that are measured from the
-mean of other points couple all bodies; they add a product of rank 6.
+information matrix and a 6-vector of force to its body; those are summed over the subtree below each joint, and joint
+i's block with a joint j below it is S_i^T I_j S_j. No row is ever expanded to all columns. Rows that are measured from
+the mean of other points couple all bodies; they add a product of rank 6.
 Imports: torch, ikol.geometry, the residuals, their motion.
 
 Source: Featherstone, Rigid Body Dynamics Algorithms, 2008, sec. 6.2 (the composite-rigid-body algorithm), with inertia
@@ -25,7 +25,7 @@ from ikol.solver.robust import robust_weight
 
 @dataclass(frozen=True, eq=False)
 class NormalEquations:
-    """Gauss-Newton's H = J^T W J and g = J^T W r. Columns: translation, three for each joint, then the betas, if free."""
+    """Gauss-Newton's H = J^T W J and g = J^T W r. Columns: translation, three a joint, then the betas, if free."""
 
     hessian: Float[Tensor, "n columns columns"]
     gradient: Float[Tensor, "n columns"]

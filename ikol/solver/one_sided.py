@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Damped steps that know of the limits they would cross.
 
-A limit that is not exceeded has no rows in the normal equations, so a plain step runs into it unwarned and is rejected. Here
-the limits are kept one-sided in the model: the step is solved again, a few times, with the rows of exactly those limits that
-it would exceed. Only blocks on the diagonal change, which costs little beside taking all residuals once more.
+A limit that is not exceeded has no rows in the normal equations, so a plain step runs into it unwarned and is
+rejected. Here the limits are kept one-sided in the model: the step is solved again, a few times, with the rows of
+exactly those limits that it would exceed. Only blocks on the diagonal change, which costs little beside taking all
+residuals once more.
 Imports: torch, the linear step, the residuals.
 
 Source: semismooth Newton for piecewise quadratics, Qi and Sun, A nonsmooth version of Newton's method, 1993.
@@ -28,7 +29,7 @@ class Unknowns:
 
     count: int
     """Of all: translation, three for each joint, betas."""
-    columns: Int[Tensor, "free"]  # noqa: UP037 - jaxtyping reads a one-word axis as a string
+    columns: Int[Tensor, "free"]
     """The free ones."""
 
     def spread(self, step: Float[Tensor, "n free"]) -> Float[Tensor, "n all"]:
@@ -48,7 +49,7 @@ class Unknowns:
 def solve_one_sided_step(
     equations: NormalEquations,
     rows: tuple[Rows, ...],
-    damping: Float[Tensor, "n"],  # noqa: UP037
+    damping: Float[Tensor, "n"],
     unknowns: Unknowns,
 ) -> Float[Tensor, "n free"]:
     """Return the damped step of the model in which ranges are one-sided; zero where the equations cannot be solved.
@@ -78,7 +79,7 @@ def solve_one_sided_step(
 
 def one_sided_decrease(
     equations: NormalEquations, rows: tuple[Rows, ...], step: Float[Tensor, "n free"], unknowns: Unknowns
-) -> Float[Tensor, "n"]:  # noqa: UP037
+) -> Float[Tensor, "n"]:
     """Return by how much the one-sided model falls along a step, damping not counted."""
     decrease = predicted_decrease(equations.hessian, equations.gradient, step)
     full = unknowns.spread(step)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ikol.body.kinematics import forward_kinematics
@@ -28,11 +28,11 @@ class Problem:
     tree: RestTree
     batch_shape: tuple[int, ...]
     terms: tuple[res.Term, ...]
-    point_joints: Int[Tensor, "points"]  # noqa: UP037 - jaxtyping reads a one-word axis as a string
+    point_joints: Int[Tensor, "points"]
     """The joint that carries each point of the table."""
     point_rest: Float[Tensor, "points 3"]
     point_shapedirs: Float[Tensor, "points 3 betas"]
-    parents: Int[Tensor, "joints"]  # noqa: UP037
+    parents: Int[Tensor, "joints"]
     ancestors: Float[Tensor, "joints joints"]
     """1 where the second joint is the first one or lies above it."""
     carries: Float[Tensor, "blocks points"]
@@ -131,7 +131,7 @@ class _Builder:
                 first = self._add_points(name, block.points)
                 target, weight = self._target(name, block.target, block.sigma, (len(block.points), 3))
                 axes = self._flat(name, "axes", block.axes, (3, 3))
-                self._check_finite(name, "axes", axes)
+                _check_finite(f"{name}: axes", axes)
                 return res.RelativePointTerm(name, block.loss, first, target, weight, axes, self._reference(block))
             case ev.Points2D():
                 first = self._add_points(name, block.points)
@@ -194,7 +194,7 @@ class _Builder:
         }
         flat = {key: self._flat(block.name, f"camera {key}", value, shape) for key, (value, shape) in parts.items()}
         for key, value in flat.items():
-            self._check_finite(block.name, f"camera {key}", value)
+            _check_finite(f"{block.name}: camera {key}", value)
         return replace(camera, **flat)
 
     def _twist(self, block: ev.Twist) -> res.TwistTerm:
@@ -222,9 +222,8 @@ class _Builder:
         is_used = (weight > 0).any(-1)[..., None, None]
         eye = torch.eye(3, dtype=flat.dtype, device=flat.device)
         safe = torch.where(is_used, flat, eye)
-        self._check_finite(name, "reference", safe)
-        if bool(((safe @ safe.transpose(-1, -2) - eye).abs() > 1e-2).any()):
-            raise InputError(f"{name}: reference must hold rotation matrices; some are not orthonormal")
+        _check_finite(f"{name}: reference", safe)
+        _check_rotations(f"{name}: reference", safe)
         return safe.expand(max(len(flat), len(weight)), -1, -1, -1), weight
 
     def _target(
@@ -241,10 +240,10 @@ class _Builder:
         weight = deviation.square().reciprocal()
         is_missing = weight == 0
         flat = torch.where(is_missing, 0.0, flat)
-        self._check_finite(name, "target", flat)
+        _check_finite(f"{name}: target", flat)
         return flat, weight
 
-    def _joints(self, name: str, joint_index: Tensor) -> Int[Tensor, "rows"]:  # noqa: UP037
+    def _joints(self, name: str, joint_index: Tensor) -> Int[Tensor, "rows"]:
         count = self._tree.skeleton.num_joints
         if joint_index.numel() and not 0 <= int(joint_index.min()) <= int(joint_index.max()) < count:
             raise InputError(
@@ -254,32 +253,10 @@ class _Builder:
         return joint_index
 
     def _flat(self, name: str, field: str, tensor: Tensor, shape: tuple[int, ...]) -> Float[Tensor, "..."]:
-        """One batch dimension, of size 1 where the tensor is the same for the whole batch."""
-        self._check_like(name, field, tensor)
-        lead = tensor.shape[: tensor.ndim - len(shape)]
-        fits = tensor.ndim >= len(shape) and tensor.shape[tensor.ndim - len(shape) :] == shape
-        if not fits or not _broadcasts(lead, self._batch):
-            expected = ", ".join(str(size) for size in shape)
-            raise InputError(
-                f"{name}: {field} must have shape (*batch, {expected}) with a batch that fits {self._batch}, got "
-                f"{tuple(tensor.shape)}"
-            )
-        if math.prod(lead) == 1:
-            return tensor.reshape(1, *shape)
-        return tensor.expand(*self._batch, *shape).reshape(-1, *shape)
+        return _flatten(self._like, self._batch, f"{name}: {field}", tensor, shape)
 
     def _check_like(self, name: str, field: str, tensor: Tensor) -> None:
-        if tensor.dtype != self._like.dtype or tensor.device != self._like.device:
-            raise InputError(
-                f"{name}: {field} is {tensor.dtype} on {tensor.device}, the tree is {self._like.dtype} on "
-                f"{self._like.device}; convert one of them with .to()"
-            )
-
-    def _check_finite(self, name: str, field: str, tensor: Tensor) -> None:
-        if not bool(torch.isfinite(tensor).all()):
-            raise InputError(
-                f"{name}: {field} holds NaN or infinite numbers; give a missing row the sigma inf, or leave it out"
-            )
+        _check_like(self._like, f"{name}: {field}", tensor)
 
 
 def flatten_state(state: SolveState, tree: RestTree, batch_shape: tuple[int, ...]) -> SolveState:
@@ -288,16 +265,16 @@ def flatten_state(state: SolveState, tree: RestTree, batch_shape: tuple[int, ...
     Raises:
         InputError: it does not fit the tree, or is not finite.
     """
-    builder = _Builder(tree, batch_shape)
     count = tree.skeleton.num_joints
     shapes: dict[str, tuple[int, ...]] = {"transl": (3,), "local_rotmat": (count, 3, 3), "betas": (tree.num_betas,)}
     flat: dict[str, Tensor] = {}
     size = math.prod(batch_shape)
     for field, shape in shapes.items():
-        value = builder._flat("initial state", field, getattr(state, field), shape)
-        if not bool(torch.isfinite(value).all()):
-            raise InputError(f"initial state: {field} holds NaN or infinite numbers")
+        what = f"initial state: {field}"
+        value = _flatten(tree.joints_template, batch_shape, what, getattr(state, field), shape)
+        _check_finite(what, value)
         flat[field] = value.expand(size, *shape)
+    _check_rotations("initial state: local_rotmat", flat["local_rotmat"])
     return SolveState(flat["transl"], flat["local_rotmat"], flat["betas"])
 
 
@@ -344,10 +321,44 @@ def _batches(block: ev.Evidence) -> list[tuple[int, ...]]:
             return [tuple(block.mean.shape[:-1])]
 
 
+def _flatten(
+    like: Tensor, batch: tuple[int, ...], what: str, tensor: Tensor, shape: tuple[int, ...]
+) -> Float[Tensor, "..."]:
+    """Return the tensor with one batch dimension, of size 1 where it is the same for the whole batch."""
+    _check_like(like, what, tensor)
+    lead = tensor.shape[: tensor.ndim - len(shape)]
+    fits = tensor.ndim >= len(shape) and tensor.shape[tensor.ndim - len(shape) :] == shape
+    if not fits or not _broadcasts(lead, batch):
+        expected = ", ".join(str(size) for size in shape)
+        raise InputError(
+            f"{what} must have shape (*batch, {expected}) with a batch that fits {batch}, got {tuple(tensor.shape)}"
+        )
+    if math.prod(lead) == 1:
+        return tensor.reshape(1, *shape)
+    return tensor.expand(*batch, *shape).reshape(-1, *shape)
+
+
 def _broadcasts(shape: Sequence[int], target: Sequence[int]) -> bool:
     if len(shape) > len(target):
         return False
     return all(size in (1, wanted) for size, wanted in zip(reversed(shape), reversed(target), strict=False))
 
 
-FreeMask = Bool[Tensor, "joints"] | Bool[Tensor, "joints 3"]  # noqa: UP037
+def _check_like(like: Tensor, what: str, tensor: Tensor) -> None:
+    if tensor.dtype != like.dtype or tensor.device != like.device:
+        raise InputError(
+            f"{what} is {tensor.dtype} on {tensor.device}, the tree is {like.dtype} on {like.device}; convert one of "
+            "them with .to()"
+        )
+
+
+def _check_finite(what: str, tensor: Tensor) -> None:
+    if not bool(torch.isfinite(tensor).all()):
+        raise InputError(f"{what} holds NaN or infinite numbers; give a missing row the sigma inf, or leave it out")
+
+
+def _check_rotations(what: str, rotmat: Tensor) -> None:
+    eye = torch.eye(3, dtype=rotmat.dtype, device=rotmat.device)
+    # a hundredth: rotations that went through a file with three digits are taken, scaled or mixed-up ones are not
+    if not bool(((rotmat @ rotmat.transpose(-1, -2) - eye).abs() < 1e-2).all() & (torch.linalg.det(rotmat) > 0).all()):
+        raise InputError(f"{what} must hold rotation matrices; some are not orthonormal, or are mirrored")

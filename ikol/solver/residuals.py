@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Residuals of every kind of evidence, with their local derivatives.
 
-A term is one evidence block made ready: one batch dimension (or one of size 1), weights 1/sigma^2, zero for missing rows.
-Its rows differentiate only by what they touch directly: the place of a point, the rotation of a joint in the world, a
-joint's own rotation, or the betas. How that moves with the unknowns is the business of `normal_equations`.
+A term is one evidence block made ready: one batch dimension (or one of size 1), weights 1/sigma^2, zero for missing
+rows. Its rows differentiate only by what they touch directly: the place of a point, the rotation of a joint in the
+world, a joint's own rotation, or the betas. How that moves with the unknowns is the business of `normal_equations`.
 Imports: torch, ikol.geometry, ikol.camera, ikol.solver.limits, ikol.solver.robust.
 """
 
@@ -40,7 +40,7 @@ class Reference:
     """The weighted mean of some points of the table, from which others are measured."""
 
     first: int
-    weights: Float[Tensor, "reference"]  # noqa: UP037 - jaxtyping reads a one-word axis as a string
+    weights: Float[Tensor, "reference"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +55,14 @@ class OnPoints:
 class OnRotations:
     """The rows' three columns are a turn of the joint in the world: G <- Exp(w) G."""
 
-    joint_index: Int[Tensor, "rows"]  # noqa: UP037
+    joint_index: Int[Tensor, "rows"]
 
 
 @dataclass(frozen=True, eq=False)
 class OnJoints:
     """The rows' three columns are a right perturbation of the joint's own rotation: R <- R Exp(d)."""
 
-    joint_index: Int[Tensor, "rows"]  # noqa: UP037
+    joint_index: Int[Tensor, "rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +176,7 @@ class OrientationTerm:
 
     name: str
     loss: RobustLoss | None
-    joint_index: Int[Tensor, "rows"]  # noqa: UP037
+    joint_index: Int[Tensor, "rows"]
     reference: Float[Tensor, "#n rows 3 3"]
     weight: Float[Tensor, "#n rows 3"]
 
@@ -194,7 +194,7 @@ class AnchorTerm:
 
     name: str
     loss: RobustLoss | None
-    joint_index: Int[Tensor, "rows"]  # noqa: UP037
+    joint_index: Int[Tensor, "rows"]
     reference: Float[Tensor, "#n rows 3 3"]
     weight: Float[Tensor, "#n rows 3"]
 
@@ -211,7 +211,7 @@ class TwistTerm:
 
     name: str
     loss: RobustLoss | None
-    joint_index: Int[Tensor, "rows"]  # noqa: UP037
+    joint_index: Int[Tensor, "rows"]
     axis: Float[Tensor, "rows 3"]
     angle: Float[Tensor, "#n rows"]
     weight: Float[Tensor, "#n rows 1"]

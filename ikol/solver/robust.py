@@ -2,8 +2,8 @@
 """Robust losses: how much a residual group of s standard deviations costs, and how much it is listened to.
 
 A loss rho(s^2) replaces s^2 in the cost 1/2 sum rho; its weight rho'(s^2) multiplies the group's rows in the normal
-equations (iteratively reweighted least squares). `convexity` >= 1 is graduated non-convexity: large values make the loss
-quadratic over a wider range, 1 is the loss itself. Imports: torch, ikol.errors.
+equations (iteratively reweighted least squares). `convexity` >= 1 is graduated non-convexity: large values make the
+loss quadratic over a wider range, 1 is the loss itself. Imports: torch, ikol.errors.
 """
 
 import math

@@ -33,8 +33,8 @@ def solve(
 ) -> SolveResult:
     """Find the state near `initial` that the evidence makes most likely.
 
-    Minimises 1/2 sum rho(s^2) over all residual groups. The batch dimensions of the state and the evidence broadcast; each
-    item is solved for itself.
+    Minimises 1/2 sum rho(s^2) over all residual groups. The batch dimensions of the state and the evidence broadcast;
+    each item is solved for itself.
 
     Args:
         tree: the rig.
@@ -100,7 +100,7 @@ def _unknowns(tree: RestTree, config: SolveConfig, free_rotations: Bool[Tensor, 
     return Unknowns(len(is_free), is_free.nonzero().squeeze(-1))
 
 
-def _orthonormal(state: SolveState, is_free: Bool[Tensor, "joints"]) -> SolveState:  # noqa: UP037
+def _orthonormal(state: SolveState, is_free: Bool[Tensor, "joints"]) -> SolveState:
     """Take off what the products of the iterations have left of shear; joints that did not move keep their bits."""
     clean = quat_to_rotmat(rotmat_to_quat(state.local_rotmat))
     return SolveState(state.transl, torch.where(is_free[:, None, None], clean, state.local_rotmat), state.betas)

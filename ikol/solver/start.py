@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a solve starts: a pose from 3D points in closed form, and a translation from their pixels.
 
-Gauss-Newton finds the nearest minimum; a body that starts facing the wrong way keeps facing it. So the torso is aligned by
-Kabsch first, then each joint down the limbs turns its bone, from where it already is, to its target.
+Gauss-Newton finds the nearest minimum; a body that starts facing the wrong way keeps facing it. So the torso is
+aligned by Kabsch first, then each joint down the limbs turns its bone, from where it already is, to its target.
 Imports: torch, ikol.geometry, ikol.body, ikol.camera, ikol.errors.
 
-Source: Li et al., HybrIK, CVPR 2021, sec. 3.3 (the adaptive swing), with least squares at joints that carry several points
-and the bending plane of hinges instead of a given twist.
+Source: Li et al., HybrIK, CVPR 2021, sec. 3.3 (the adaptive swing), with least squares at joints that carry several
+points and the bending plane of hinges instead of a given twist.
 """
 
 import math
@@ -143,7 +143,7 @@ class _Walk:
         return rotmat, torch.where(is_seen, center + arm, self.rest_joints[:, 0])
 
     def _offsets(self) -> Float[Tensor, "joints points"]:
-        """How much each point says about the rotation of each joint: its own points fully, those of children by place."""
+        """How much each point says about each joint's rotation: its own points fully, those of children by place."""
         own = torch.nn.functional.one_hot(self.points.joint_index, self.skeleton.num_joints).T.to(self.target.dtype)
         parents = torch.tensor((0, *self.skeleton.parents[1:]), device=self.target.device)
         bone = (self.rest_joints - self.rest_joints[:, parents]).norm(dim=-1).amax(0).clamp(min=1e-6)
@@ -218,7 +218,7 @@ class _Walk:
             share[:, k] = clarity * reach[:, k] * (is_sane & is_near_seen & is_far_seen)
         return axis[..., None, :], normal[..., None, :], share[..., None]
 
-    def _seen_at(self, joint: int) -> tuple[Float[Tensor, "n 3"], Bool[Tensor, "n"]]:  # noqa: UP037
+    def _seen_at(self, joint: int) -> tuple[Float[Tensor, "n 3"], Bool[Tensor, "n"]]:
         """Return the mean target of the points at a joint's centre, and whether there is one."""
         arm = (self.rest_points - self.rest_joints[:, joint, None]).norm(dim=-1).amax(0)
         at_center = self.weights * ((self.points.joint_index == joint) & (arm < 1e-3))
@@ -235,9 +235,9 @@ def translation_from_projection(
 ) -> Float[Tensor, "..."]:
     """Return t (*batch, 3) such that the lens sees points + t at the pixels, by weighted least squares.
 
-    x + t_x = m (z + t_z) with m = (u - c) / f is linear in t. Its error is that of the pixel times depth / f, so it is solved
-    three times, each with the depths of the one before. What the pixels leave open (one point, all points at one place)
-    is filled with a distance of 3 m. All weighted points come to lie in front of the camera.
+    x + t_x = m (z + t_z) with m = (u - c) / f is linear in t. Its error is that of the pixel times depth / f, so it is
+    solved three times, each with the depths of the one before. What the pixels leave open (one point, all points at
+    one place) is filled with a distance of 3 m. All weighted points come to lie in front of the camera.
 
     Args:
         points_camera: metres, in camera axes, from any origin.
