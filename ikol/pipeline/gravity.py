@@ -15,8 +15,8 @@ from torch import Tensor
 CAMERA_PITCH_SIGMA = math.radians(15.0)  # photographs of people are taken from above or below, rarely by more than 30
 CAMERA_ROLL_SIGMA = math.radians(6.0)  # a horizon that is off by more than 12 degrees is seen and corrected
 BALANCE_SIGMA = math.radians(5.0)  # neck over ankles in quiet standing and walking
-BENT_SIGMA_PER_RADIAN = 0.5  # how much a radian of hip and knee flexion adds: a squat's line says little
-LEGS_UNSEEN_SIGMA = math.radians(20.0)  # the torso alone: people lean and sit
+BENT_SIGMA_PER_RADIAN = 0.2  # how much a radian of hip and knee flexion adds: 5 degrees in a step, 25 in a squat
+LEGS_UNSEEN_SIGMA = math.radians(8.0)  # the torso alone: on half-length pictures people sit or stand straight
 MAX_LEAN = math.radians(50.0)  # beyond it the person is not standing
 SUPPORT_LENGTH = 0.08  # metres of leg length difference over which the weight goes from one foot to the other
 
