@@ -27,8 +27,8 @@ class _Range:
 
     axes: tuple[tuple[float, float, float], ...]
     """Twist axis, first and second swing axis."""
-    swing: tuple[float, float, float, float]
-    twist: tuple[float, float]
+    swing: tuple[int, int, int, int]
+    twist: tuple[int, int]
     is_hinge: bool = False
 
 

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 # unknowns that the evidence sees less than this, relative to the best seen one, are scaled as if it saw that much: they
-# stay where they are instead of being scaled up without bound
+# stay where they are instead of being scaled up without bound. In float32 it is 16 eps, the rounding of the sums
 LEAST_DIAGONAL = 1e-9
 
 
@@ -15,7 +15,8 @@ def diagonal_scale(hessian: Float[Tensor, "n columns columns"]) -> Float[Tensor,
     diagonal = hessian.diagonal(dim1=-2, dim2=-1)
     largest = diagonal.amax(-1, keepdim=True)
     largest = torch.where(largest > 0, largest, torch.ones_like(largest))
-    return diagonal.clamp(min=LEAST_DIAGONAL * largest).sqrt()
+    least = max(LEAST_DIAGONAL, 16 * torch.finfo(hessian.dtype).eps)
+    return torch.maximum(diagonal, least * largest).sqrt()
 
 
 def solve_damped_step(

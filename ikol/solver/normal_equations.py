@@ -35,7 +35,7 @@ class NormalEquations:
 class _Quadratic:
     """J^T W J and J^T W r of the rows of one block, in the rows' own columns."""
 
-    information: Float[Tensor, "n groups columns columns"]
+    information: Float[Tensor, "#n groups columns columns"]
     force: Float[Tensor, "n groups columns"]
 
 

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ikol.body.points import AttachedPoints
 from ikol.body.skeleton import Skeleton
 from ikol.geometry.rotations import rotvec_to_rotmat
+from ikol.solver.anatomy import default_limits
+from ikol.solver.state import RestTree
 
 SMPL_NAMES = (
     *("Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle", "R_Ankle", "Spine3", "L_Foot"),
@@ -36,6 +39,20 @@ _MIDDLE_OFFSETS = {
     "Neck": (0.0, 0.21, -0.03),
     "Head": (0.0, 0.09, 0.05),
 }
+# points off the joints, metres from theirs; they make the turns of head, hands and feet visible
+_OFFSET_POINTS = {
+    "nose": ("Head", (0.0, 0.01, 0.12)),
+    "left_ear": ("Head", (0.07, 0.02, 0.01)),
+    "right_ear": ("Head", (-0.07, 0.02, 0.01)),
+    "left_index": ("L_Wrist", (0.1, -0.01, 0.03)),
+    "left_pinky": ("L_Wrist", (0.09, -0.01, -0.03)),
+    "right_index": ("R_Wrist", (-0.1, -0.01, 0.03)),
+    "right_pinky": ("R_Wrist", (-0.09, -0.01, -0.03)),
+    "left_heel": ("L_Ankle", (0.0, -0.05, -0.05)),
+    "right_heel": ("R_Ankle", (0.0, -0.05, -0.05)),
+    "left_toe": ("L_Foot", (-0.01, -0.01, 0.06)),
+    "right_toe": ("R_Foot", (0.01, -0.01, 0.06)),
+}
 
 
 def smpl_skeleton() -> Skeleton:
@@ -60,10 +77,51 @@ def smpl_rest_joints(dtype: torch.dtype = torch.float64) -> Tensor:
 def smpl_shapedirs(num_betas: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Shape directions (24, 3, B) of the rest joints: overall scale first, then seeded small changes of a few cm."""
     generator = torch.Generator().manual_seed(7)
-    directions = 0.02 * torch.randn(len(SMPL_NAMES), 3, num_betas, dtype=dtype, generator=generator)
+    directions = 0.02 * torch.randn(len(SMPL_NAMES), 3, num_betas, dtype=torch.float64, generator=generator)
     if num_betas:
-        directions[..., 0] = 0.05 * smpl_rest_joints(dtype)
-    return directions
+        directions[..., 0] = 0.05 * smpl_rest_joints()
+    return directions.to(dtype)
+
+
+def smpl_tree(num_betas: int = 3, dtype: torch.dtype = torch.float64) -> RestTree:
+    """SMPL's tree with rounded lengths and a made-up shape space."""
+    return RestTree(smpl_skeleton(), smpl_rest_joints(dtype), smpl_shapedirs(num_betas, dtype))
+
+
+def smpl_points(num_betas: int = 3, dtype: torch.dtype = torch.float64) -> AttachedPoints:
+    """The 24 joints, then eleven points off them."""
+    rest, shapedirs = smpl_rest_joints(dtype), smpl_shapedirs(num_betas, dtype)
+    carriers = [SMPL_NAMES.index(joint) for joint, _ in _OFFSET_POINTS.values()]
+    offsets = torch.tensor([offset for _, offset in _OFFSET_POINTS.values()], dtype=dtype)
+    return AttachedPoints(
+        names=(*SMPL_NAMES, *_OFFSET_POINTS),
+        joint_index=torch.tensor([*range(24), *carriers]),
+        rest=torch.cat((rest, rest[carriers] + offsets)),
+        shapedirs=torch.cat((shapedirs, 1.1 * shapedirs[carriers])),
+    )
+
+
+def plausible_rotmats(
+    shape: Sequence[int], seed: int, scale: float = 0.6, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """Local rotations (*shape, 24, 3, 3) inside `scale` of a human's limits, elbows and knees over their whole range.
+
+    The root's is the identity.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    limits = default_limits(smpl_skeleton(), dtype=torch.float64)
+    low = torch.cat((limits.twist_range[:, :1], limits.swing_range[:, 0::2]), dim=-1)
+    high = torch.cat((limits.twist_range[:, 1:], limits.swing_range[:, 1::2]), dim=-1)
+    fraction = torch.rand(*shape, len(low), 3, dtype=torch.float64, generator=generator)
+    spread = torch.full_like(low, scale)
+    spread[limits.is_hinge, 1] = 1.0
+    # 0.7: two swings at once then stay inside the ellipse
+    angles = spread * (low + (high - low) * fraction) * torch.where(limits.is_hinge, 1.0, 0.7)[:, None]
+    twist = rotvec_to_rotmat(angles[..., :1] * limits.axes[:, 0])
+    swing = rotvec_to_rotmat((angles[..., 1:, None] * limits.axes[:, 1:]).sum(-2))
+    rotmats = torch.eye(3, dtype=torch.float64).repeat(*shape, 24, 1, 1)
+    rotmats[..., limits.joint_index, :, :] = swing @ twist
+    return rotmats.to(dtype)
 
 
 def chain_skeleton(num_joints: int) -> Skeleton:
