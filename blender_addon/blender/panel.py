@@ -77,7 +77,8 @@ class IKOL_PT_main(bpy.types.Panel):
             draw_sentence(box, runtime.sentence(notice), width, icon="ERROR")
             if notice.fix is not Fix.NONE:
                 _draw_button(box, fix_button(notice.fix))
-        for warning in living.warnings:
+        warnings = () if living.result is None else living.result.warnings
+        for warning in warnings:
             draw_sentence(layout.box(), capitalised(warning), width, icon="INFO")
 
 

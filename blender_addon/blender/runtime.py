@@ -14,6 +14,7 @@ from ..client.process import SolverConfig
 from ..client.python_check import PythonCheck, find_problem
 from ..client.solver import Solver
 from ..core.errors import AddonError
+from ..core.jobs import JobResult
 from ..core.solver_state import Phase
 from .identity import BASE_PACKAGE
 from .text import capitalised
@@ -35,7 +36,8 @@ class Runtime:
         self.solver = Solver()
         self.notice: AddonError | None = None
         """What the last command failed with; shown in the panel until the next command."""
-        self.warnings: tuple[str, ...] = ()
+        self.result: JobResult | None = None
+        """What the last command that worked got from the solver."""
         self.check: PythonCheck | None = None
         self.check_result = ""
         self._shown: object = None
@@ -161,8 +163,7 @@ def on_load(*_: object) -> None:
     """Drop what was under way for the file that is no longer open."""
     runtime = get()
     runtime.solver.cancel()
-    runtime.notice = None
-    runtime.warnings = ()
+    runtime.notice = runtime.result = None
 
 
 def start() -> None:

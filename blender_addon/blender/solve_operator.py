@@ -82,7 +82,7 @@ class SolveOperator:
 
     def _begin(self, context: bpy.types.Context) -> bool:
         state = runtime.get()
-        state.notice, state.warnings = None, ()
+        state.notice = state.result = None
         try:
             config = state.config()
             steps = self.prepare(context)
@@ -108,7 +108,7 @@ class SolveOperator:
             message = self.apply(context, result)
         except AddonError as error:
             return self._fail(error)
-        runtime.get().warnings = result.warnings
+        runtime.get().result = result
         for warning in result.warnings:
             self.report({"WARNING"}, capitalised(warning))
         self.report({"INFO"}, message)

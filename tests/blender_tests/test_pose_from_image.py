@@ -117,7 +117,8 @@ def test_a_second_person_that_cannot_be_solved_is_left_out_with_a_warning(solver
     solver.behave("fail_second", persons=2)
     pose(photo)
     assert len(bodies()) == 1
-    assert part("blender.runtime").get().warnings == ("person 2 was left out: the keypoints contradict each other",)
+    warnings = part("blender.runtime").get().result.warnings
+    assert warnings == ("person 2 was left out: the keypoints contradict each other",)
 
 
 def test_keypoints_stand_where_the_solver_put_them(body, part):
