@@ -69,6 +69,8 @@ LIMBS = tuple(
 # The depth errors of one limb's landmarks are mostly shared: from one to the next they differ by less than each is off.
 LIMB_DEPTH_SHARE = 0.5  # of one landmark's own depth sigma; in the plane the 2D evidence knows better
 HIP_INFLATION = 3.0  # what is left for the hip-relative rows beside those of the limbs
+STAY_SIGMA = 0.08  # metres: what an edit does not concern stays; without it a hand pulled back takes the feet along
+STAY_LOSS = Huber(k=1.0)  # and what it does concern lets go
 _MAIN_CHILD = {0: 3, 9: 12}  # of the joints with several children: the one that continues the spine
 
 
@@ -78,6 +80,7 @@ class _Problem:
     tree: RestTree
     evidence: tuple[NamedEvidence, ...]
     camera: Camera | None
+    initial: SolveState | None
 
 
 def solve_pose(
@@ -97,7 +100,8 @@ def solve_pose(
         evidence: what is known; names are those of `body.points`.
         intrinsics: the picture's lens; needed by evidence of a picture.
         extrinsics: R_camera_world and t_camera_world; without them the camera is placed here.
-        initial: where to start; without it the start comes from the evidence.
+        initial: where to start, and where everything stays that the evidence does not concern (8 cm for each joint);
+            without it the start comes from the evidence.
         solve_shape: let the betas move, under their prior; otherwise they stay as `initial` has them (or zero).
         progress: told how far it is; may raise `Cancelled`.
 
@@ -106,8 +110,9 @@ def solve_pose(
     """
     _check(body, evidence, intrinsics)
     camera = _camera(intrinsics, extrinsics)
-    problem = _Problem(body, RestTree.from_body(body), tuple(evidence), camera)
-    state = _start(problem) if initial is None else SolveState(initial.transl, initial.local_rotmat, initial.betas)
+    given = None if initial is None else SolveState(initial.transl, initial.local_rotmat, initial.betas)
+    problem = _Problem(body, RestTree.from_body(body), tuple(evidence), camera, given)
+    state = given or _start(problem)
 
     def report(iteration: Iteration) -> None:
         if progress is not None:
@@ -165,6 +170,11 @@ def _blocks(problem: _Problem) -> list[Evidence]:
         Limits(default_limits(body.skeleton, dtype=torch.float64)),
         ShapePrior(torch.zeros(body.num_betas, dtype=torch.float64), torch.ones(body.num_betas, dtype=torch.float64)),
     ]
+    if problem.initial is not None:
+        joints = body.points.select(body.skeleton.names)
+        now = problem.tree.posed_points(joints, problem.initial)
+        sigma = torch.full((len(joints),), STAY_SIGMA, dtype=torch.float64)
+        blocks.append(Points3D(joints, now, sigma, loss=STAY_LOSS, name="stay"))
     for number, block in enumerate(problem.evidence):
         name = f"{type(block).__name__} {number}"
         match block:
