@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import protocol_cases
 import pytest
 import zmq
 from server_client import Client, ServerProcess
@@ -103,33 +102,64 @@ def sled(offset: int) -> bytes:
     return head + b"\x01" * (400 + offset) + b"\x01\x00" + zmtp_1_frame(SHUTDOWN, has_more=False)
 
 
-GREETING_3 = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+def short_frame(flags: int, body: bytes) -> bytes:
+    """Give a frame of ZMTP 2 or 3."""
+    return bytes([flags, len(body)]) + body
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(sled(0), id="web page"),
-        pytest.param(sled(1), id="web page, other alignment"),
-        pytest.param(zmtp_1_frame(b"", has_more=False) + zmtp_1_frame(SHUTDOWN, has_more=False), id="ZMTP 1"),
-        pytest.param(b"\xff" + bytes(8) + b"\x7f\x01\x05" + b"\x00\x00" + b"\x00\x0e" + SHUTDOWN, id="ZMTP 2"),
-        pytest.param(GREETING_3 + b"\x04\x19\x05READY" + b"\x00" * 20 + b"\x00\x0e" + SHUTDOWN, id="ZMTP 3, NULL"),
-        pytest.param(b"\xff" * 64, id="all ones"),
-        pytest.param(bytes(10_000), id="zeros"),
-        pytest.param(b"\xff" + bytes(8) + b"\x7f" + b"\x02" + (2**63 - 1).to_bytes(8, "big"), id="8 EiB announced"),
-    ],
-)
-def test_raw_bytes_are_not_heard(server: ServerProcess, witness: Callable[[], int], content: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", server.answer["port"])) as raw:
+SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
+IS_DEALER = b"\x05"
+READY = b"\x05READY" + b"\x0bSocket-Type" + (6).to_bytes(4, "big") + b"DEALER"
+GREETING_3 = SIGNATURE + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+FORGED = {
+    "web page": sled(0),
+    "web page, other alignment": sled(1),
+    "ZMTP 1": zmtp_1_frame(b"", has_more=False) + zmtp_1_frame(SHUTDOWN, has_more=False),
+    "ZMTP 2": SIGNATURE + b"\x01" + IS_DEALER + short_frame(0, b"") + short_frame(0, SHUTDOWN),
+    "ZMTP 3": GREETING_3 + short_frame(4, READY) + short_frame(0, SHUTDOWN),
+}
+NONSENSE = {
+    "all ones": b"\xff" * 64,
+    "zeros": bytes(10_000),
+    "8 EiB announced": SIGNATURE + b"\x01" + IS_DEALER + b"\x02" + (2**63 - 1).to_bytes(8, "big"),
+}
+
+
+def throw(port: int, content: bytes) -> None:
+    """Send bytes and wait until they were taken or refused."""
+    with socket.create_connection(("127.0.0.1", port)) as raw:
         raw.settimeout(WAIT)
         try:
-            raw.sendall(content)
+            raw.sendall(content[: len(GREETING_3)])
+            time.sleep(0.05)  # libzmq waits for more when greeting and message come in one piece
+            raw.sendall(content[len(GREETING_3) :])
             while raw.recv(4096):
                 pass
         except OSError:  # cut off or left waiting: both are right
             pass
+
+
+@pytest.mark.parametrize("name", [*FORGED, *NONSENSE])
+def test_raw_bytes_are_not_heard(server: ServerProcess, witness: Callable[[], int], name: str) -> None:
+    throw(server.answer["port"], {**FORGED, **NONSENSE}[name])
     assert witness() == 0
     assert server.process.poll() is None
+
+
+def test_forged_bytes_do_reach_a_socket_without_curve() -> None:
+    """The control: the bytes above are not refused because they are badly forged."""
+    heard: set[str] = set()
+    with zmq.Context() as context:
+        for name, content in FORGED.items():
+            with context.socket(zmq.ROUTER) as router:
+                router.linger = 0
+                throw(router.bind_to_random_port("tcp://127.0.0.1"), content)
+                while router.poll(100):
+                    if router.recv_multipart()[-1] == SHUTDOWN:
+                        heard.add(name)
+    # a sled of pairs hits at one of the two alignments, which one depends on the length of the headers before it
+    assert {"ZMTP 1", "ZMTP 2", "ZMTP 3"} < heard
+    assert heard & {"web page", "web page, other alignment"}
 
 
 def test_silent_connections_keep_nobody_out(server: ServerProcess) -> None:
@@ -147,8 +177,3 @@ def test_silent_connections_keep_nobody_out(server: ServerProcess) -> None:
 def test_second_process_cannot_take_the_port(server: ServerProcess) -> None:
     with socket.socket() as squatter, pytest.raises(OSError, match="in use"):
         squatter.bind(("127.0.0.1", server.answer["port"]))
-
-
-def test_golden_shutdown_is_what_is_sent_here() -> None:
-    assert len(SHUTDOWN) < 250  # else it would not fit the short frames above
-    assert protocol_cases.cases()["shutdown"].message.id > 0
