@@ -34,7 +34,7 @@ def test_a_moved_keypoint_becomes_strong_evidence_and_the_rest_stays(solver, wri
     assert placed["names"] == ["left_wrist"]
     x, y, z = wrist.matrix_world.translation
     assert entry["arrays"][f"evidence.{index}.points"][0] == pytest.approx([x, z, -y], abs=1e-5)
-    assert entry["arrays"][f"evidence.{index}.sigma"] == pytest.approx([0.01])
+    assert entry["arrays"][f"evidence.{index}.sigma"] == pytest.approx([0.005])
     _, seen = evidence_by_tag(entry)["keypoints_2d"]
     assert len(seen["names"]) == 32
     assert "left_wrist" not in seen["names"]
