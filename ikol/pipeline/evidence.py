@@ -124,8 +124,8 @@ class PoseSolution:
     point_names: tuple[str, ...]
     """The points that the evidence names, each once."""
     point_positions: Float[Tensor, "points 3"]
-    point_pixels: Float[Tensor, "points 2"]
-    """(0, 2) without a camera."""
+    point_pixels: Float[Tensor, "pixels 2"]
+    """As many as points; (0, 2) without a camera."""
     status: str
     iterations: int
     cost: float

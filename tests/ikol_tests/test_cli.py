@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line on the real networks: what it prints, writes, and says when it cannot."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ikol.cli import main
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+
+
+def test_pose_writes_rotations_of_one_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "pose.npz"
+    assert main(["pose", str(SAMPLES / "front_step.jpg"), "--out", str(out), "--model", "full"]) == 0
+    assert "1 person(s)" in capsys.readouterr().out
+    with np.load(out, allow_pickle=False) as data:
+        assert data["local_quat"].shape == (1, 24, 4)
+        np.testing.assert_allclose(np.linalg.norm(data["local_quat"], axis=-1), 1.0, atol=1e-6)
+        assert abs(float(data["joints"][0, 0, 0])) < 1e-6  # the pelvis stands over the origin
+
+
+def test_text_file_gives_a_sentence_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_text("this is not a picture")
+    assert main(["pose", str(photo)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pose", str(tmp_path / "nothing.jpg")]) == 1
+    assert "nothing.jpg" in capsys.readouterr().err
+
+
+def test_photograph_without_a_person_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    Image.linear_gradient("L").resize((640, 480)).convert("RGB").save(tmp_path / "grey.png")
+    assert main(["pose", str(tmp_path / "grey.png")]) == 1
+    assert "no person was found" in capsys.readouterr().err
