@@ -16,6 +16,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+PERSON_MARGIN = 1.25
+"""Side of a person's crop over the diameter of the circle around the body: what the networks were trained with."""
+
 REDUCE_MARGIN = 4
 """Pixels (after shrinking) kept around the crops, so that bilinear sampling at their edge sees what is there."""
 
@@ -90,15 +93,16 @@ class Crops:
         )
 
     @staticmethod
-    def around_person(center: Float[Tensor, "crops 2"], rim: Float[Tensor, "crops 2"], margin: float = 1.25) -> "Crops":
+    def around_person(center: Float[Tensor, "crops 2"], rim: Float[Tensor, "crops 2"]) -> "Crops":
         """Return windows around persons, given by the middle of the hips and a point of the circle around the body.
 
         The circle's point lies in the direction of the head, which turns the crop upright. The two points are what
-        the detector and the landmark network's auxiliary points 33 and 34 give, and 1.25 is the networks' training
-        margin. Source: MediaPipe, pose_detection_to_roi.
+        the detector and the landmark network's auxiliary points 33 and 34 give.
+
+        Source: MediaPipe, pose_detection_to_roi.
         """
         offset = rim - center
-        side = 2.0 * margin * offset.norm(dim=-1)
+        side = 2.0 * PERSON_MARGIN * offset.norm(dim=-1)
         rotation = torch.atan2(offset[:, 0], -offset[:, 1])
         return Crops(center, side, rotation, torch.zeros_like(side, dtype=torch.bool))
 

@@ -5,6 +5,7 @@ Source: MediaPipe, pose_detection (SSD anchors of a 224 px input, four key point
 suppression).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,11 @@ from ikol.regressor.crops import Crops, sample_crops
 from ikol.regressor.graph import GraphNetwork
 
 MIN_SCORE = 0.5  # MediaPipe's min_score_thresh; at 0.4 nothing more of use was found in the sample pictures
+SAME_CENTER = (
+    0.08  # of the crop's side, 20 cm on an adult: two persons' hips are further apart, but for one behind the other
+)
+SAME_SIDE = 1.5  # and crops of one person differ less than this
+PART = 0.6  # side of the parts that are searched, of the picture's longer side; two of them overlap by a fifth
 MIN_OVERLAP = 0.3  # boxes that overlap more than this belong to one person (MediaPipe's min_suppression_threshold)
 
 _STRIDES_ANCHORS = ((8, 2), (16, 2), (32, 6))  # pixels between anchors, anchors at each place
@@ -64,10 +70,34 @@ def _merge(
     return persons
 
 
+def search_windows(width: int, height: int, rotation: float) -> Crops:
+    """Return the windows of a picture in which to look for persons: all of it first, then overlapping parts.
+
+    The detector was made for one person who fills the picture, and in a group finds one or two. In a part of the
+    picture others stand out.
+
+    Args:
+        width: Pixels of the picture.
+        height: Pixels of the picture.
+        rotation: Of the windows, radians; the whole picture is covered all the same.
+    """
+    cosine, sine = abs(math.cos(rotation)), abs(math.sin(rotation))
+    whole = max(width * cosine + height * sine, width * sine + height * cosine)
+    part = PART * max(width, height)
+    centers = [(width / 2, height / 2)] + [
+        (x, y) for y in _part_centers(height, part) for x in _part_centers(width, part)
+    ]
+    return Crops.upright(centers, [whole] + [part] * (len(centers) - 1), rotation)
+
+
+def _part_centers(length: int, part: float) -> list[float]:
+    return [part / 2, length - part / 2] if length > part else [length / 2]
+
+
 def detect_persons(
     network: GraphNetwork, rgb: UInt8[np.ndarray, "height width 3"], windows: Crops, device: torch.device
 ) -> Detections:
-    """Find persons in each window of a picture, best first; one who is in two windows is found twice."""
+    """Find persons in the windows of a picture, best first; one who is in several windows is found once."""
     size = network.input_size
     pictures = sample_crops(rgb, windows, size, "zeros").to(device) * 2.0 - 1.0
     outputs = dict(zip(network.output_names, network(pictures), strict=True))
@@ -84,4 +114,16 @@ def detect_persons(
     found.sort(key=lambda person: -person[0])
     points = torch.stack([p for _, p in found]) if found else torch.zeros(0, 4, 2)
     crops = Crops.around_person(points[:, _CENTER], points[:, _RIM])
-    return Detections(crops, torch.tensor([s for s, _ in found], dtype=torch.float32))
+    kept = _distinct(crops)
+    return Detections(crops[kept], torch.tensor([found[i][0] for i in kept], dtype=torch.float32))
+
+
+def _distinct(crops: Crops) -> list[int]:
+    """Return the indices of the crops that are not about the same person as an earlier one."""
+    kept: list[int] = []
+    for i in range(len(crops)):
+        near = (crops.center[kept] - crops.center[i]).norm(dim=-1) < SAME_CENTER * crops.side[kept]
+        ratio = crops.side[kept] / crops.side[i]
+        if not bool((near & (ratio < SAME_SIDE) & (ratio > 1.0 / SAME_SIDE)).any()):
+            kept.append(i)
+    return kept

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ikol.regressor.crops import Crops
+from ikol.regressor.crops import PERSON_MARGIN, Crops
 from ikol.regressor.landmarks import LEFT_RIGHT, NUM_LANDMARKS, CropLandmarks
 
 AUGMENTATIONS: Sequence[tuple[float, float, bool]] = (
@@ -26,13 +26,27 @@ AUGMENTATIONS: Sequence[tuple[float, float, bool]] = (
 """Scale of the side, added rotation (radians), mirrored.
 
 On the four-view recording 6 crops gain what 50 gain, within 1 mm. Crops scaled by 1.15 and more swapped the arms of a
-man whose face is hidden up to 12 % of the time, those up to 1.05 2 %.
+man whose face is hidden in up to 12 % of the frames, those up to 1.05 in 3 %. The first two alone are the quick look.
 """
+QUICK_LOOK = 2
 
-_BODY = slice(11, 33)  # without the face, whose eleven points say little about how the person stands
-_AGREEMENT_SCALE = 0.02  # body sizes; crops that agree are 0.005 apart on average, swapped arms make it 0.05
-_AGREEMENT_CAP = 0.1  # body sizes; beyond it a landmark is simply elsewhere
+# Lengths in body sizes: the diameter of the circle around the body that the detector finds, about 1.3 body heights.
+_AGREEMENT_SCALE = 0.02  # crops that agree are 0.005 apart on average, swapped arms make it 0.05
+_AGREEMENT_CAP = 0.1  # beyond it a landmark is simply elsewhere
+_FACE_WEIGHT = 0.3  # eleven points on a head say as much as three on a body
+_NUM_FACE = 11
 _MEDIAN_STEPS = 8  # Weiszfeld steps; six points are within 1 % of their spread after five
+
+# Errors against the triangulated recording (2268 landmarks, heavy network), fitted as a sum of squares.
+_IMAGE_FLOOR = 0.009  # what all crops get wrong together; the triangulation's own error is part of it
+_IMAGE_SPREAD = 1.6  # crops of one picture share more than the truth, so their spread is too small
+_IMAGE_HIDDEN = 0.03  # for a landmark that the network calls hidden; 30 px were seen where 13 were expected
+_WORLD_SPREAD = (1.0, 1.0, 1.5)
+_WORLD_FLOOR = ((0.07, 0.012, 0.04), (0.07, 0.012, 0.04), (0.2, 0.03, 0.12))
+"""Per axis: metres a metre of distance from the hips, at least, at most. Depth is three times worse than the plane."""
+_CONFIDENCE_SCALE = 0.03  # a crop that is this far off counts half
+_SAME_PERSON = 0.07  # of the diagonal of the box; two heads side by side are 0.3 apart
+_HIDDEN_SHARE = 0.6  # of the confidence is lost by a landmark that the network calls hidden
 
 
 @dataclass(frozen=True)
@@ -59,10 +73,61 @@ class PersonLandmarks:
     """Whether the landmark lies inside the picture; what lies outside is the network's invention."""
 
 
-FLOOR_IMAGE = 0.0045
-"""Error of the 2D landmarks that all crops share, in body sizes: 6.8 px median on a person 1500 px tall."""
-FLOOR_WORLD = (0.032, 0.032, 0.092)
-"""The same for the world landmarks; metres."""
+@dataclass(frozen=True)
+class CropSamples:
+    """What several crops say about one person, all in the frame of the picture and with the person's own left."""
+
+    points: Float[Tensor, "crops 33 2"]
+    world: Float[Tensor, "crops 33 3"]
+    visibility: Float[Tensor, "crops 33"]
+    presence: Float[Tensor, " crops"]
+    size: float
+    """Body size in pixels."""
+
+    @staticmethod
+    def from_crops(crops: Crops, landmarks: CropLandmarks) -> "CropSamples":
+        """Map the network's answers back from their crops."""
+        swap = torch.tensor(LEFT_RIGHT)
+        points = crops.to_picture(landmarks.points[:, :NUM_LANDMARKS])
+        world = crops.directions_to_picture(landmarks.world)
+        mirrored = crops.mirrored[:, None, None]
+        return CropSamples(
+            torch.where(mirrored, points[:, swap], points),
+            torch.where(mirrored, world[:, swap], world),
+            torch.where(mirrored[..., 0], landmarks.visibility[:, swap], landmarks.visibility),
+            landmarks.presence,
+            float(crops.side.mean()) / PERSON_MARGIN,
+        )
+
+    def joined(self, other: "CropSamples") -> "CropSamples":
+        """Return the samples of both; the body size stays."""
+        return CropSamples(
+            torch.cat([self.points, other.points]),
+            torch.cat([self.world, other.world]),
+            torch.cat([self.visibility, other.visibility]),
+            torch.cat([self.presence, other.presence]),
+            self.size,
+        )
+
+    def inside(self, width: int, height: int) -> Bool[Tensor, "33"]:
+        """Say which landmarks lie in the picture, by the median of the crops."""
+        return _inside(self.points.median(0).values, width, height)
+
+    def spread(self, width: int, height: int) -> float:
+        """Return how far a landmark that lies in the picture typically moves between the crops, in body sizes.
+
+        Persons are below 0.012 where they are plain to see; a butterfly or a lighthouse that the detector takes for a
+        person is above it, because the network invents a different body in every crop.
+        """
+        inside = self.inside(width, height)
+        if not bool(inside.any()):
+            return float("inf")
+        centered = self.points - self.points.mean(0)
+        return float(centered.square().sum(-1).mean(0).sqrt()[inside].median()) / self.size
+
+
+def _inside(points: Float[Tensor, "33 2"], width: int, height: int) -> Bool[Tensor, "33"]:
+    return ((points >= 0) & (points < points.new_tensor([width, height]))).all(-1)
 
 
 def _geometric_median(
@@ -79,49 +144,74 @@ def _geometric_median(
     return center
 
 
-def _crop_weights(points: Float[Tensor, "crops points 2"], size: float) -> Float[Tensor, " crops"]:
+def _crop_weights(samples: CropSamples, inside: Bool[Tensor, "33"]) -> Float[Tensor, " crops"]:
     """Return how much each crop agrees with the one that agrees best with all others, 0 to 1.
 
     Landmark by landmark a median would take an arm from one crop and a leg from another; where some crops have left
-    and right swapped, that gives a body that none of them saw.
+    and right swapped, that gives a body that none of them saw. Landmarks outside the picture have no say.
     """
-    body = points[:, _BODY]
-    apart = ((body[:, None] - body[None]).norm(dim=-1) / size).clamp_max(_AGREEMENT_CAP).mean(-1)
+    points = samples.points
+    share = inside.float()
+    share[:_NUM_FACE] *= _FACE_WEIGHT
+    share = share / share.sum().clamp_min(1e-9)
+    apart = ((points[:, None] - points[None]).norm(dim=-1) / samples.size).clamp_max(_AGREEMENT_CAP) @ share
     best = int(apart.sum(1).argmin())
     return 1.0 / (1.0 + (apart[best] / _AGREEMENT_SCALE).square())
 
 
-def combine(crops: Crops, landmarks: CropLandmarks, width: int, height: int) -> PersonLandmarks:
-    """Combine what the network says about several crops of one person in a picture of the given size."""
-    swap = torch.tensor(LEFT_RIGHT)
-    points = crops.to_picture(landmarks.points[:, :NUM_LANDMARKS])
-    world = crops.directions_to_picture(landmarks.world)
-    mirrored = crops.mirrored[:, None, None]
-    points = torch.where(mirrored, points[:, swap], points)
-    world = torch.where(mirrored, world[:, swap], world)
-    visibility = torch.where(mirrored[..., 0], landmarks.visibility[:, swap], landmarks.visibility)
-    size = float(crops.side.mean()) / 1.25
-    weight = _crop_weights(points, size)
+def _probability_inside(
+    points: Float[Tensor, "33 2"], sigma: Float[Tensor, "33"], width: int, height: int
+) -> Float[Tensor, "33"]:
+    limits = points.new_tensor([width, height])
+    low, high = points / sigma[:, None], (limits - points) / sigma[:, None]
+    return (torch.special.ndtr(low) + torch.special.ndtr(high) - 1.0).clamp_min(0.0).prod(-1)
+
+
+def combine(samples: CropSamples, width: int, height: int) -> PersonLandmarks:
+    """Combine what several crops say about one person in a picture of the given size."""
+    weight = _crop_weights(samples, samples.inside(width, height))
     share = (weight / weight.sum())[:, None, None]
-    image_points = _geometric_median(points, weight)
-    world_points = _geometric_median(world, weight)
-    spread = ((points - image_points).square() * share).sum(0).mean(-1).sqrt()
-    world_spread = ((world - world_points).square() * share).sum(0).sqrt()
-    image_sigma = (spread.square() + (FLOOR_IMAGE * size) ** 2).sqrt()
-    world_sigma = (world_spread.square() + torch.tensor(FLOOR_WORLD).square()).sqrt()
-    limits = torch.tensor([width, height])
-    in_picture = ((image_points >= 0) & (image_points < limits)).all(-1)
-    confidence = weight.mean() / (1.0 + (spread / (0.02 * size)).square()) * in_picture
-    inside = image_points.clamp_min(0.0).minimum(limits)
-    box = torch.cat([inside.amin(0), inside.amax(0)])
+    size, visibility = samples.size, samples.visibility.mean(0)
+    hidden = (1.0 - visibility).square()
+
+    points = _geometric_median(samples.points, weight)
+    offset = samples.points - points
+    spread = (offset.square() * share).sum(0).mean(-1).sqrt() / size
+    image_variance = _IMAGE_FLOOR**2 + (_IMAGE_SPREAD * spread).square() + (_IMAGE_HIDDEN * hidden).square()
+    image_sigma = size * image_variance.sqrt()
+
+    world = _geometric_median(samples.world, weight)
+    world_spread = ((samples.world - world).square() * share).sum(0).sqrt()
+    slope, least, most = world.new_tensor(_WORLD_FLOOR).unbind(-1)
+    floor = (slope * world.norm(dim=-1, keepdim=True)).maximum(least).minimum(most)
+    world_sigma = (floor.square() + (world.new_tensor(_WORLD_SPREAD) * world_spread).square()).sqrt()
+
+    in_picture = _inside(points, width, height)
+    agreement = (1.0 / (1.0 + (offset.norm(dim=-1) / (_CONFIDENCE_SCALE * size)).square())).mean(0)
+    confidence = agreement * (1.0 - _HIDDEN_SHARE * hidden) * _probability_inside(points, image_sigma, width, height)
+    clipped = points.clamp_min(0.0).minimum(points.new_tensor([width, height]))
     return PersonLandmarks(
-        float(landmarks.presence.mean()),
-        box,
-        image_points,
-        image_sigma,
-        world_points,
-        world_sigma,
-        visibility.mean(0),
-        confidence,
-        in_picture,
+        score=float(samples.presence.mean()),
+        box=torch.cat([clipped.amin(0), clipped.amax(0)]),
+        image_points=points,
+        image_sigma=image_sigma,
+        world_points=world,
+        world_sigma=world_sigma,
+        visibility=visibility,
+        confidence=confidence * in_picture,
+        in_picture=in_picture,
     )
+
+
+def is_same_person(first: PersonLandmarks, second: PersonLandmarks) -> bool:
+    """Say whether two results are one person found twice, perhaps with left and right swapped."""
+    both = first.in_picture & second.in_picture
+    if not bool(both.any()):
+        return False
+    swap = torch.tensor(LEFT_RIGHT)
+    extent = float((first.box[2:] - first.box[:2]).norm().maximum((second.box[2:] - second.box[:2]).norm()))
+    apart = [
+        float((first.image_points - points)[both].norm(dim=-1).median())
+        for points in (second.image_points, second.image_points[swap])
+    ]
+    return min(apart) < _SAME_PERSON * extent
