@@ -103,15 +103,16 @@ class _Reporter:
         self._orders = orders
         self._stream = stream
         self._fraction = 0.0
-        self._last_time = float("-inf")
+        self._last_time = 0.0
+        self._last_text: str | None = None
 
     def __call__(self, fraction: float, text: str) -> None:
         if self._orders.is_aborted(self._sequence):
             raise Cancelled("the request was given up")
         self._fraction = max(self._fraction, min(float(fraction), 1.0))
         now = time.monotonic()
-        if now - self._last_time >= PROGRESS_INTERVAL:
-            self._last_time = now
+        if text != self._last_text or now - self._last_time >= PROGRESS_INTERVAL:
+            self._last_text, self._last_time = text, now
             pipe.write(self._stream, pipe.Step(self._sequence, self._fraction, text))
 
 

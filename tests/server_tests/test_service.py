@@ -165,11 +165,20 @@ def test_solve_reply_has_the_pose_and_the_placed_camera_of_the_pipeline() -> Non
     torch.testing.assert_close(quat_to_rotmat(quat), turn(0.25), atol=1e-14, rtol=0)
     assert np.asarray(frames.array(reply.pose.betas)).tolist() == [0.0, 0.5]
     assert np.asarray(frames.array(reply.joints)).shape == (NUM_JOINTS, 3)
-    assert np.asarray(frames.array(reply.point_pixels)).shape == (0, 2)
+    assert reply.point_names == ("nose",)
+    assert np.asarray(frames.array(reply.point_positions)).tolist() == [[1.0, 1.5, 2.0]]
+    assert np.asarray(frames.array(reply.point_pixels)).tolist() == [[100.0, 100.5]]
     assert reply.camera.rotation == PLACE["rotation"]
     assert reply.camera.translation == (1.0, 1.5, 2.0)
     assert reply.camera.focal_source == "exif"
     assert (reply.status, reply.iterations, reply.cost) == ("converged", 7, 1.5)
+
+
+def test_solve_without_a_camera_gives_none_and_arrays_that_keep_their_shape_when_empty() -> None:
+    reply, frames = ask(FakePipeline(), solve())
+    assert reply.camera is None
+    assert np.asarray(frames.array(reply.point_positions)).shape == (0, 3)
+    assert np.asarray(frames.array(reply.point_pixels)).shape == (0, 2)
 
 
 def test_lens_survives_the_wire() -> None:

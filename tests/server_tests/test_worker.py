@@ -102,6 +102,16 @@ def test_progress_is_not_sent_more_often_than_a_display_shows_it(monkeypatch: py
     assert 25 <= len(reports(stream)) <= 34
 
 
+def test_new_step_is_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    report, _, stream = reporter(monkeypatch, [0.0, 0.001, 0.002])
+    for text in ("reading the picture", "finding persons", "finding persons"):
+        report(0.1, text)
+    assert [step.text for step in reports(stream) if isinstance(step, pipe.Step)] == [
+        "reading the picture",
+        "finding persons",
+    ]
+
+
 def test_abort_takes_effect_at_the_next_step_also_when_that_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     report, orders, _ = reporter(monkeypatch, [0.0, 0.001])
     report(0.1, "text")

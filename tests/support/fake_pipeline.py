@@ -87,13 +87,14 @@ class FakePipeline:
     def solve(self, blocks: Any, *, progress: Progress | None, **options: Any) -> named.PoseSolution:
         self.calls.append({"evidence": blocks, **options})
         self._step(progress)
+        num_points = 1 if options["intrinsics"] is not None else 0
         return named.PoseSolution(
             pose=named.Pose(float64(3), turn(0.25), float64(NUM_BETAS)),
-            camera=camera() if options["intrinsics"] is not None else None,
+            camera=camera() if num_points else None,
             joints=self.joints,
-            point_names=("nose",),
-            point_positions=float64(1, 3),
-            point_pixels=torch.zeros(0, 2, dtype=torch.float64),
+            point_names=("nose",) * num_points,
+            point_positions=float64(num_points, 3, start=1.0),
+            point_pixels=float64(num_points, 2, start=100.0),
             status=self.status,
             iterations=7,
             cost=1.5,

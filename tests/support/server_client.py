@@ -162,9 +162,9 @@ class Client:
         assert isinstance(reply, protocol.Progress), reply
         return reply
 
-    def ask(self, message: protocol.Request) -> Any:
+    def ask(self, message: protocol.Request, frames: protocol.FrameWriter | None = None) -> Any:
         """Send a request and give its reply."""
-        return self.receive_for(self.send(message))
+        return self.receive_for(self.send(message, frames))
 
     def ping(self) -> protocol.Pong:
         """Ping."""
