@@ -55,7 +55,7 @@ class IKOL_PT_main(bpy.types.Panel):
         _draw_button(layout, button, BIG_BUTTON_SCALE)
         job = living.solver.job
         if job is not None:
-            layout.progress(factor=job.fraction, text=job.text, type="BAR")
+            layout.progress(factor=job.fraction, text=capitalised(job.text), type="BAR")
         self._draw_notice(layout, width)
         column = layout.column()
         column.use_property_split = True
@@ -110,7 +110,7 @@ class IKOL_PT_body(bpy.types.Panel):
         if record.camera is not None:
             rows.append(("Focal length", focal_text(record.camera)))
         if record.edits:
-            rows.append(("Placed by you", f"{len(record.edits)} keypoints"))
+            rows.append(("Placed by you", f"{len(record.edits)} keypoint{'' if len(record.edits) == 1 else 's'}"))
         split = layout.split(factor=0.4)
         names, values = split.column(), split.column()
         for name, value in rows:

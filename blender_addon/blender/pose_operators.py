@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The commands that pose a body: from a picture, from 3D keypoints, again from moved keypoints."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -212,6 +213,15 @@ class _FilePicker:
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
+    def _start(self, command: Callable[..., set[str]]) -> set[str]:
+        """Start the command on the file; what it refuses is its user's business, not an exception."""
+        try:
+            answer = command("INVOKE_DEFAULT", filepath=self.filepath)
+        except RuntimeError as error:  # its report, which Blender turns into an exception when a script calls
+            self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
+            return {"CANCELLED"}
+        return {"CANCELLED"} if "CANCELLED" in answer else {"FINISHED"}
+
 
 class IKOL_OT_pick_image(_FilePicker, bpy.types.Operator):
     """The command *Pose from Image*."""
@@ -225,8 +235,7 @@ class IKOL_OT_pick_image(_FilePicker, bpy.types.Operator):
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Start the command that poses."""
-        bpy.ops.ikol.pose_from_image("INVOKE_DEFAULT", filepath=self.filepath)
-        return {"FINISHED"}
+        return self._start(bpy.ops.ikol.pose_from_image)
 
 
 class IKOL_OT_pick_keypoints(_FilePicker, bpy.types.Operator):
@@ -241,8 +250,7 @@ class IKOL_OT_pick_keypoints(_FilePicker, bpy.types.Operator):
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Start the command that poses."""
-        bpy.ops.ikol.solve_keypoints("INVOKE_DEFAULT", filepath=self.filepath)
-        return {"FINISHED"}
+        return self._start(bpy.ops.ikol.solve_keypoints)
 
 
 class IKOL_FH_photo(bpy.types.FileHandler):

@@ -9,7 +9,10 @@ CHARACTER_WIDTH = 6.3
 """Pixels of an average letter at a resolution scale of 1 in Blender's own font."""
 
 MARGIN = 50
-"""Pixels of a sidebar that go to margins, box and icon."""
+"""Pixels of a sidebar that go to its margins."""
+
+ICON_WIDTH = 24
+"""Pixels of an icon before a line, with the margins of the box that such a line stands in."""
 
 
 def sidebar_width(context: bpy.types.Context) -> int:
@@ -29,5 +32,7 @@ def capitalised(text: str) -> str:
 def draw_sentence(layout: bpy.types.UILayout, text: str, width: int, icon: str = "NONE") -> None:
     """Draw a text broken into lines of at most `width` letters."""
     column = layout.column(align=True)
+    if icon != "NONE":
+        width -= round(ICON_WIDTH / CHARACTER_WIDTH)
     for number, line in enumerate(textwrap.wrap(text, width)):
         column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE", translate=False)

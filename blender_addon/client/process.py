@@ -253,4 +253,4 @@ def explain_exit(exit_code: int | None, log: str) -> SolverError:
         if "unrecognized arguments" in line or "Unrecognized options" in line:
             return SolverError("the solver is of another version than the add-on; update both", Fix.OPEN_PREFERENCES)
     reason = f"by signal {-exit_code}" if exit_code is not None and exit_code < 0 else f"with code {exit_code}"
-    return SolverError(f"the solver ended unexpectedly {reason}; nothing is lost, start it again", Fix.OPEN_LOG)
+    return SolverError(f"the solver ended unexpectedly {reason}; nothing is lost, start it again", Fix.START)
