@@ -223,9 +223,15 @@ class Driver:
             The middle of the button on the screen, or None.
         """
         left, top, width, height = self.box(region)
-        x = left + int(width * across)
+        rows = range(top + 6, top + height - 6, step)
+        return (yield from self.find_button_at(text, left + int(width * across), rows, chord))
+
+    def find_button_at(
+        self, text: str, x: int, rows: range, chord: str = COPY
+    ) -> Generator[float, None, tuple[int, int] | None]:
+        """Look for the button whose copied text contains a text, at some rows of one column of pixels."""
         found: list[int] = []
-        for y in range(top + 6, top + height - 6, step):
+        for y in rows:
             copied = yield from self._copied_at(x, y, chord, 0.12)
             if text in copied:
                 found.append(y)
@@ -234,7 +240,7 @@ class Driver:
         if not found:
             return None
         # The window may lag behind the mouse by a step; what counts is what lies below a pointer at rest.
-        for y in ((found[0] + found[-1]) // 2, found[0], found[0] - step):
+        for y in ((found[0] + found[-1]) // 2, found[0], found[0] - rows.step):
             copied = yield from self._copied_at(x, y, chord, 0.4)
             if text in copied:
                 return x, y

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user of the extension does in its panel, and what a tester asks of the scene afterwards."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Generator
@@ -114,11 +115,28 @@ class User:
                     return True
         return False
 
-    def pose_photograph(self, path: Path) -> Generator[float, None, bool]:
-        """Run the command as a drop does, with the file already known, and wait; say whether a body came of it."""
-        before = len(bodies())
-        with self.driver.context():
+    def begin_photograph(self, path: Path) -> None:
+        """Run the command as a drop does, with the file already known."""
+        # An error report of an operator that a script calls is an exception; the panel shows it all the same.
+        with self.driver.context(), contextlib.suppress(RuntimeError):
             bpy.ops.ikol.pose_from_image("INVOKE_DEFAULT", filepath=str(path))
+
+    def pose_photograph(self, path: Path) -> Generator[float, None, bool]:
+        """Run the command as a drop does and wait for its end; say whether a body came of it."""
+        before = len(bodies())
+        self.begin_photograph(path)
+        yield from self.driver.wait_until(lambda: job() is None, POSE_SECONDS)
+        yield SETTLE
+        return len(bodies()) > before
+
+    def pick_photograph(self, path: Path) -> Generator[float, None, bool]:
+        """Press the big button, pick a file and wait for the end; say whether a body came of it."""
+        before = len(bodies())
+        yield from self.press("ikol.pick_image")
+        chosen = yield from self.choose_file(path)
+        if not chosen:
+            self.driver.check("the file can be picked", False, path.name)
+        self.driver.reset_pause()  # opening and closing the file browser is Blender's own work
         yield from self.driver.wait_until(lambda: job() is None, POSE_SECONDS)
         yield SETTLE
         return len(bodies()) > before
