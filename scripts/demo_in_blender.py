@@ -95,6 +95,7 @@ def install(bpy, archive: Path, options: argparse.Namespace) -> None:
     preferences = bpy.context.preferences.addons[MODULE].preferences
     preferences.solver_python = str(options.solver_python)
     preferences.device = options.device
+    bpy.context.preferences.filepaths.save_version = 0  # no pose.blend1 beside a pose.blend that is written again
     bpy.ops.wm.read_homefile(use_empty=True)
 
 

@@ -106,6 +106,7 @@ class Solver:
             return
         self._start_deadline = self._clock() + START_SECONDS
         self._state = solver_state.started()
+        self._set_busy()
 
     def stop(self) -> None:
         """End the process, and the job with it."""

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blender_addon.core.errors import EvidenceError
+from blender_addon.core.record import (
+    EDIT_SIGMA,
+    Anchor,
+    Keypoints2D,
+    Keypoints3D,
+    PhotoCamera,
+    Pose,
+    Record,
+    RelativeKeypoints3D,
+    Solution,
+    Twist,
+    decode_record,
+    encode_record,
+    evidence_with_edits,
+    keypoint_names,
+)
+from blender_addon.core.rig import JOINT_NAMES, LANDMARK_NAMES
+
+numbers = st.floats(-1e6, 1e6)
+positive = st.floats(1e-6, 1e6)
+vectors = st.tuples(numbers, numbers, numbers)
+quaternions = st.tuples(numbers, numbers, numbers, numbers)
+name_lists = st.lists(st.sampled_from(LANDMARK_NAMES), unique=True, max_size=6).map(tuple)
+
+
+@st.composite
+def evidence(draw):
+    def many(values, names):
+        return tuple(draw(values) for _ in names)
+
+    names = draw(name_lists)
+    kind = draw(st.sampled_from([Keypoints2D, Keypoints3D, RelativeKeypoints3D, Anchor, Twist]))
+    if kind is Keypoints2D:
+        return Keypoints2D(names, many(st.tuples(numbers, numbers), names), many(positive, names))
+    if kind is Keypoints3D:
+        return Keypoints3D(names, many(vectors, names), many(positive, names))
+    if kind is RelativeKeypoints3D:
+        return RelativeKeypoints3D(names, many(vectors, names), many(st.tuples(positive, positive, positive), names))
+    if kind is Anchor:
+        return Anchor(many(quaternions, JOINT_NAMES), many(positive, JOINT_NAMES))
+    return Twist(names, many(numbers, names), many(positive, names))
+
+
+@st.composite
+def records(draw):
+    rotation = draw(st.tuples(*[numbers] * 9))
+    camera = PhotoCamera(
+        640, 480, draw(positive), draw(positive), draw(numbers), draw(numbers), rotation, draw(vectors)
+    )
+    pose = Pose(draw(vectors), tuple(draw(quaternions) for _ in JOINT_NAMES), (0.5,) * 10)
+    points = draw(st.dictionaries(st.sampled_from(LANDMARK_NAMES), vectors))
+    solution = Solution(
+        pose,
+        draw(st.sampled_from([None, camera])),
+        points,
+        {name: (position[0], position[1]) for name, position in points.items()},
+        "converged",
+        draw(st.integers(0, 99)),
+        draw(numbers),
+        draw(positive),
+    )
+    return Record(
+        draw(st.text(max_size=20)),
+        tuple(draw(st.lists(evidence(), max_size=3))),
+        solution,
+        draw(st.dictionaries(st.sampled_from(LANDMARK_NAMES), st.floats(0, 1))),
+        draw(positive),
+        draw(st.sampled_from([None, (1.0, 2.0, 3.0, 4.0)])),
+        draw(st.dictionaries(st.sampled_from(LANDMARK_NAMES), vectors)),
+    )
+
+
+@given(records())
+def test_a_record_there_and_back(record):
+    assert decode_record(encode_record(record)) == record
+
+
+@given(records())
+def test_the_stored_form_is_plain_json(record):
+    assert json.loads(encode_record(record))["version"] == 1
+
+
+def a_record() -> Record:
+    names = ("left_wrist", "right_wrist", "nose")
+    seen = Keypoints2D(names, ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0)), (2.0, 3.0, 4.0))
+    felt = RelativeKeypoints3D(("left_wrist",), ((0.0, 0.0, 0.0),), ((1.0, 1.0, 1.0),))
+    pose = Pose((0.0, 0.0, 0.0), ((1.0, 0.0, 0.0, 0.0),) * 24, (0.0,) * 10)
+    return Record("a.jpg", (seen, felt), Solution(pose, None, {}, {}, "converged", 1, 1.0, 0.1))
+
+
+def damaged(change) -> str:
+    content = json.loads(encode_record(a_record()))
+    change(content)
+    return json.dumps(content)
+
+
+DAMAGES = {
+    "unknown_point": lambda content: content["evidence"][0]["names"].__setitem__(0, "tail"),
+    "lengths_differ": lambda content: content["evidence"][0]["sigma"].pop(),
+    "sigma_is_zero": lambda content: content["evidence"][0]["sigma"].__setitem__(0, 0.0),
+    "not_a_number": lambda content: content["evidence"][0]["points"].__setitem__(0, [None, 1.0]),
+    "unknown_evidence": lambda content: content["evidence"][0].__setitem__("type", "smell"),
+    "no_solution": lambda content: content.pop("solution"),
+    "half_a_camera": lambda content: content["solution"].__setitem__(
+        "camera",
+        {"width": 1, "height": 1, "focal_x": 1, "focal_y": 1, "center_x": 0, "center_y": 0, "translation": [0, 0, 0]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_record_gives_a_sentence(name):
+    with pytest.raises(EvidenceError, match=r"cannot be read \(.+\); run Pose from Image again"):
+        decode_record(damaged(DAMAGES[name]))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00", '{"version": "one"}', "[" * 100000])
+def test_what_is_no_record_gives_a_sentence(text):
+    with pytest.raises(EvidenceError, match="cannot be read"):
+        decode_record(text)
+
+
+def test_a_record_of_a_newer_add_on_is_named_as_such():
+    with pytest.raises(EvidenceError, match=r"newer IKOL add-on \(version 2, this one reads 1\); update the add-on"):
+        decode_record(damaged(lambda content: content.__setitem__("version", 2)))
+
+
+def test_unknown_fields_of_a_record_are_ignored():
+    assert decode_record(damaged(lambda content: content.__setitem__("mood", "good"))) == a_record()
+
+
+def test_every_point_is_named_once_in_order():
+    assert keypoint_names(a_record().evidence) == ("left_wrist", "right_wrist", "nose")
+
+
+def test_without_edits_the_evidence_stays_as_it_is():
+    record = a_record()
+    assert evidence_with_edits(record.evidence, {}) is record.evidence
+
+
+def test_an_edit_takes_the_place_of_what_the_picture_says_of_that_point():
+    record = a_record()
+    seen, placed = evidence_with_edits(record.evidence, {"left_wrist": (1.0, 2.0, 3.0)})
+    assert seen == msgspec.structs.replace(
+        record.evidence[0], names=("right_wrist", "nose"), points=((3.0, 4.0), (5.0, 6.0)), sigma=(3.0, 4.0)
+    )
+    assert placed == Keypoints3D(("left_wrist",), ((1.0, 2.0, 3.0),), (EDIT_SIGMA,))
+
+
+def test_anchors_and_twists_survive_edits():
+    anchor = Anchor(((1.0, 0.0, 0.0, 0.0),) * 24, (0.3,) * 24)
+    twist = Twist(("L_Elbow",), (0.1,), (0.2,))
+    kept = evidence_with_edits((anchor, twist), {"nose": (0.0, 0.0, 0.0)})
+    assert kept[:2] == (anchor, twist)
