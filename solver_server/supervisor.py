@@ -23,6 +23,8 @@ RESTART_LIMIT = 5  # restarts within the window; the numbers with which VS Code 
 RESTART_WINDOW = 180.0  # seconds
 MAX_DEVICE_NAME = 100  # characters, below the limit of the protocol
 
+_NO_WINDOW: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # on Windows no console flashes up; elsewhere nothing
+
 _log = logging.getLogger(__name__)
 
 
@@ -52,8 +54,13 @@ class WorkerProcess:
     """One worker process and the two threads that talk to it."""
 
     def __init__(self, command: Sequence[str], generation: int, post: Callable[[WorkerReport], None]) -> None:
-        # stderr is named, because on Windows the inherited handle would not follow a redirection of descriptor 2
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=2)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=2,  # named, because on Windows the inherited handle would not follow a redirection of descriptor 2
+            creationflags=_NO_WINDOW,
+        )
         self._generation = generation
         self._post = post
         self._orders: queue.SimpleQueue[tuple[pipe.Order, Sequence[bytes]] | None] = queue.SimpleQueue()

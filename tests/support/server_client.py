@@ -19,7 +19,7 @@ from solver_server import protocol
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = Path(__file__).resolve().parent
 FAKE_SERVER = [sys.executable, str(SUPPORT / "fake_server.py")]
-PATIENCE = 20.0  # seconds; far more than anything takes, so that a loaded machine does not fail a test
+PATIENCE = 60.0  # seconds; far more than anything takes, so that a loaded machine does not fail a test
 
 
 class ServerProcess:
