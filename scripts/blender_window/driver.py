@@ -190,8 +190,10 @@ class Driver:
     def hover_viewport(self) -> Wait:
         """Put the pointer into the 3D view, so that key presses go there."""
         left, top, width, height = self.box(self.area())
-        self.input.move(left + width // 3, top + height // 2)
-        yield 0.3
+        # Two moves: a report that popped up below the pointer takes all keys until the pointer has left it.
+        for down in (1, 2):
+            self.input.move(left + width // 3, top + height * down // 4)
+            yield 0.3
 
     def press_key(self, chord: str) -> Wait:
         """Press a chord and let the window react."""

@@ -151,6 +151,11 @@ def _file_browsers() -> list[bpy.types.Area]:
     ]
 
 
+def result_of(armature: bpy.types.Object) -> object:
+    """What the solver answered last for a body: pose, pixels, `reprojection_px`."""
+    return sys.modules[f"{PACKAGE}.blender.bodies"].read_record(armature).solution
+
+
 def is_camera_view(driver: Driver) -> bool:
     """Whether the 3D view looks through the camera."""
     return driver.area().spaces.active.region_3d.view_perspective == "CAMERA"

@@ -44,6 +44,10 @@ def story(driver: Driver) -> Wait:
     backgrounds = bpy.context.scene.camera.data.background_images
     driver.check("the dropped photograph is behind the body", [b.image.name for b in backgrounds] == [PHOTO])
     yield from driver.picture("4_posed")
+    yield from driver.hover_viewport()
+    yield from driver.press_key("ctrl+z")
+    left_over = sorted(thing.name for thing in bpy.data.objects)
+    driver.check("one undo takes it all back", left_over == ["Camera", "Cube", "Light"], left_over)
 
 
 driver = Driver()

@@ -25,6 +25,7 @@ from ikol_user import (
     keyed_frames,
     phase,
     preferences,
+    result_of,
     solver_state,
 )
 
@@ -105,8 +106,7 @@ def look(driver: Driver) -> Wait:
     driver.check("the photograph is behind the body", [b.image.name for b in backgrounds] == [PHOTO])
     frames = keyed_frames(armature)
     driver.check("the pose is keyed on the current frame", frames == {float(bpy.context.scene.frame_current)}, frames)
-    record = sys.modules[f"{PACKAGE}.blender.bodies"].read_record(armature)
-    error = record.solution.reprojection_px
+    error = result_of(armature).reprojection_px
     driver.check("joints meet the keypoints of the photograph", 0 <= error < MAX_REPROJECTION_PX, f"{error:.1f} px")
     yield SETTLE
 

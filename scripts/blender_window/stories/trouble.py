@@ -100,6 +100,18 @@ def wrong_python(driver: Driver, user: User) -> Wait:
     yield from user.name_solver()
 
 
+def disable(driver: Driver) -> Wait:
+    """Switching the extension off leaves nothing behind; switched on again it works."""
+    bpy.ops.preferences.addon_disable(module=PACKAGE)
+    gone = yield from driver.wait_until(lambda: not solver_pids(), 5.0)
+    driver.check("switching the extension off ends the solver", gone, solver_pids())
+    left = [name for name in dir(bpy.types) if name.startswith("IKOL_")]
+    driver.check("and takes its panels and commands away", not left, left)
+    bpy.ops.preferences.addon_enable(module=PACKAGE)
+    yield SETTLE
+    driver.check("it can be switched on again", hasattr(bpy.types, "IKOL_PT_main"))
+
+
 def story(driver: Driver) -> Wait:
     """Play the chapters; a good photograph comes last."""
     user = User(driver)
@@ -111,6 +123,7 @@ def story(driver: Driver) -> Wait:
     yield from bad_files(driver, user)
     yield from death(driver, user)
     yield from wrong_python(driver, user)
+    yield from disable(driver)
     posed = yield from user.pose_photograph(PICTURES / PHOTO)
     yield from driver.wait_until(lambda: job() is None, POSE_SECONDS)
     driver.check("after all that a photograph is posed", posed, notice())
