@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.solver.config import SolveConfig
-from ikol.solver.linear import diagonal_scale
+from ikol.solver.linear import WIDE, diagonal_scale
 from ikol.solver.normal_equations import NormalEquations, normal_equations
 from ikol.solver.one_sided import Unknowns, one_sided_decrease, solve_one_sided_step
 from ikol.solver.problem import Problem
@@ -26,7 +26,8 @@ from ikol.solver.result import SolveStatus
 from ikol.solver.robust import GemanMcClure, robust_cost
 from ikol.solver.state import SolveState
 
-MAX_DAMPING = 1e10  # relative to the diagonal: steps are then below rounding
+MIN_DAMPING = 1e-9  # relative to the diagonal: it keeps unseen unknowns in place and costs no digits of the others
+MAX_DAMPING = 1e10  # steps are then below rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +133,8 @@ def minimise(
             equations = None
     if equations is None or convexity > 1.0:
         equations = _free_equations(problem, here, config, unknowns, 1.0)
-    return Minimised(here, control.status, control.iterations, initial_cost, _gradient_norm(equations))
+    gradient_norm = _gradient_norm(equations).to(initial_cost.dtype)
+    return Minimised(here, control.status, control.iterations, initial_cost, gradient_norm)
 
 
 def _start(cost: Float[Tensor, "n"], config: SolveConfig) -> _Control:
@@ -140,8 +142,8 @@ def _start(cost: Float[Tensor, "n"], config: SolveConfig) -> _Control:
     count = torch.zeros_like(cost, dtype=torch.long)
     ended = torch.where(is_finite, int(SolveStatus.MAX_ITERATIONS), int(SolveStatus.FAILED))
     return _Control(
-        damping=torch.full_like(cost, config.initial_damping),
-        growth=torch.full_like(cost, 2.0),
+        damping=torch.full_like(cost, config.initial_damping, dtype=WIDE),
+        growth=torch.full_like(cost, 2.0, dtype=WIDE),
         status=ended,
         is_active=is_finite,
         iterations=count,
@@ -181,7 +183,7 @@ def _try_step(
     turn = unknowns.spread(free_step)[:, 3:joints].unflatten(-1, (-1, 3)).square().sum(-1).amax(-1).sqrt()
     shrink = (config.max_step / turn.clamp(min=config.max_step)) * control.is_active
     free_step = shrink[:, None] * free_step
-    step = unknowns.spread(free_step)
+    step = unknowns.spread(free_step).to(here.state.transl.dtype)
     state = SolveState(
         transl=here.state.transl + step[:, :3],
         local_rotmat=here.state.local_rotmat @ rotvec_to_rotmat(step[:, 3:joints].unflatten(-1, (-1, 3))),
@@ -214,8 +216,8 @@ def _steer(
     eps = torch.finfo(cost.dtype).eps
     gain = decrease / torch.where(predicted > 0, predicted, torch.ones_like(predicted))
     shrink = (1.0 - (2.0 * gain.clamp(0.0, 1.0) - 1.0) ** 3).clamp(min=1.0 / 3.0)
-    # below 100 eps the damping no longer protects Cholesky from the rounding of a few dozen sums
-    damping = torch.where(is_accepted, control.damping * shrink, control.damping * control.growth).clamp(min=100 * eps)
+    damping = torch.where(is_accepted, control.damping * shrink, control.damping * control.growth)
+    damping = damping.clamp(min=MIN_DAMPING)
     was_gentle = control.damping < 1.0  # a short step because of heavy damping is no sign of having arrived
     growth = torch.where(is_accepted, torch.full_like(control.growth, 2.0), 2.0 * control.growth)
     iterations = control.iterations + control.is_active.to(torch.long)
@@ -223,7 +225,7 @@ def _steer(
     if is_final:
         is_last = is_accepted & was_gentle & (decrease <= config.cost_tolerance * cost)
         # the cost is a sum of some hundred terms: changes below 16 eps cannot be told from rounding
-        is_last = is_last | (~is_accepted & (predicted >= 0) & (predicted <= 16 * eps * cost) & was_gentle)
+        is_last = is_last | (~is_accepted & (predicted > 0) & (predicted <= 16 * eps * cost) & was_gentle)
         control = control.ended(is_last, SolveStatus.CONVERGED)
     return control.ended(~is_accepted & (damping > MAX_DAMPING), SolveStatus.STALLED)
 

@@ -18,8 +18,8 @@ from ikol.geometry.swing_twist import twist_angle, twist_gradient
 
 # cos^2(swing / 2) between which a twist is believed: at a swing of 175 degrees not at all, at 150 fully. In between the
 # gate closes smoothly, because the twist angle turns ever faster and is undefined at half a turn.
-GATE_CLOSED = 0.0019
-GATE_OPEN = 0.067
+GATE_CLOSED = math.cos(math.radians(175) / 2) ** 2
+GATE_OPEN = math.cos(math.radians(150) / 2) ** 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+WIDE = torch.float64
+"""The type of normal equations, also in a solve of float32.
+
+Levers of centimetres come out as differences of sums over metres, and what nobody sees (a hand's twist, the place of a
+body that is known by differences of points only) must come out as nothing. In float32 that nothing would be 1e-7 of the
+largest entry, more than a weak prior says: Cholesky fails, or the body drifts off.
+"""
+
 # unknowns that the evidence sees less than this, relative to the best seen one, are scaled as if it saw that much: they
-# stay where they are instead of being scaled up without bound. In float32 it is 16 eps, the rounding of the sums
+# stay where they are instead of being scaled up without bound
 LEAST_DIAGONAL = 1e-9
 
 
@@ -15,8 +23,7 @@ def diagonal_scale(hessian: Float[Tensor, "n columns columns"]) -> Float[Tensor,
     diagonal = hessian.diagonal(dim1=-2, dim2=-1)
     largest = diagonal.amax(-1, keepdim=True)
     largest = torch.where(largest > 0, largest, torch.ones_like(largest))
-    least = max(LEAST_DIAGONAL, 16 * torch.finfo(hessian.dtype).eps)
-    return torch.maximum(diagonal, least * largest).sqrt()
+    return torch.maximum(diagonal, LEAST_DIAGONAL * largest).sqrt()
 
 
 def solve_damped_step(
@@ -26,7 +33,7 @@ def solve_damped_step(
 ) -> Float[Tensor, "n columns"]:
     """Return the d with (H + damping D) d = -g, D the diagonal of H; zero where that is not positive definite.
 
-    The system is scaled to a unit diagonal before Cholesky, so that metres, radians and betas weigh alike in float32.
+    The system is scaled to a unit diagonal before Cholesky, so that metres, radians and betas weigh alike.
 
     Source: Nocedal and Wright, Numerical Optimization, 2006, sec. 10.3 (Levenberg-Marquardt with Marquardt's scaling).
     """

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ikol.solver.jacobian import motion_subspaces, point_subspaces, shape_motion
+from ikol.solver.linear import WIDE
 from ikol.solver.problem import Problem
 from ikol.solver.residuals import OnJoints, OnPoints, OnRotations, OnShape, Posed, Rows
 from ikol.solver.robust import robust_weight
@@ -25,7 +26,7 @@ from ikol.solver.robust import robust_weight
 
 @dataclass(frozen=True, eq=False)
 class NormalEquations:
-    """Gauss-Newton's H = J^T W J and g = J^T W r. Columns: translation, three a joint, then the betas, if free."""
+    """Gauss-Newton's H = J^T W J and g = J^T W r, in `WIDE`. Columns: translation, three a joint, the betas if free."""
 
     hessian: Float[Tensor, "n columns columns"]
     gradient: Float[Tensor, "n columns"]
@@ -51,7 +52,8 @@ def normal_equations(
         with_shape: whether the betas are unknowns.
         convexity: of the robust losses; see `robust`.
     """
-    quadratics = [(item, _quadratic(item, convexity)) for item in rows]
+    posed = posed.to(WIDE)
+    quadratics = [(item, _quadratic(item, convexity)) for item in (narrow.to(WIDE) for narrow in rows)]
     subspaces = motion_subspaces(posed)
     movers = point_subspaces(posed)
     shape = _shape_motion(problem, posed) if with_shape else None
@@ -153,9 +155,9 @@ def _shape_motion(problem: Problem, posed: Posed) -> Float[Tensor, "n points 3 b
         posed,
         problem.parents,
         problem.ancestors,
-        problem.tree.joints_shapedirs,
+        problem.tree.joints_shapedirs.to(WIDE),
         problem.point_joints,
-        problem.point_shapedirs,
+        problem.point_shapedirs.to(WIDE),
     )
 
 
@@ -200,7 +202,7 @@ def _subtract_reference(
     own = slice(rows.touches.first, rows.touches.first + rows.residual.shape[-2])
     around = slice(reference.first, reference.first + len(reference.weights))
     held = _columns(problem, motion, own, quadratic.information)
-    weights = reference.weights[:, None, None] * torch.eye(3, dtype=held.dtype, device=held.device)
+    weights = reference.weights.to(WIDE)[:, None, None] * torch.eye(3, dtype=WIDE, device=held.device)
     origin = _columns(problem, motion, around, weights.expand(count, -1, -1, -1))
     total = quadratic.information.sum(1)
     product = origin.transpose(-1, -2) @ (held - 0.5 * (total @ origin))

@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ikol.solver.linear import predicted_decrease, solve_damped_step
+from ikol.solver.linear import WIDE, predicted_decrease, solve_damped_step
 from ikol.solver.normal_equations import NormalEquations, add_on_joints
 from ikol.solver.residuals import OnJoints, Rows
 
-MAX_ROUNDS = 4  # most steps cross the same limits after the second round as after the first
+MAX_ROUNDS = 5  # most steps cross the same limits after the second round as after the first; poses far outside took 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ def solve_one_sided_step(
         unknowns: which are free.
     """
     step = solve_damped_step(equations.hessian, equations.gradient, damping)
-    sided = [item for item in rows if item.range is not None]
+    sided = [item.to(WIDE) for item in rows if item.range is not None]
     if not sided:
         return step
     before = [item.residual.sign() for item in sided]
@@ -83,7 +83,7 @@ def one_sided_decrease(
     """Return by how much the one-sided model falls along a step, damping not counted."""
     decrease = predicted_decrease(equations.hessian, equations.gradient, step)
     full = unknowns.spread(step)
-    for item in rows:
+    for item in (narrow.to(WIDE) for narrow in rows if narrow.range is not None):
         if item.range is not None:
             moved = _moved(item, full)
             two_sided = torch.where(item.residual != 0, item.residual + moved, 0.0)

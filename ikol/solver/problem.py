@@ -18,6 +18,7 @@ from ikol.body.points import AttachedPoints
 from ikol.errors import InputError
 from ikol.solver import evidence as ev
 from ikol.solver import residuals as res
+from ikol.solver.linear import WIDE
 from ikol.solver.state import RestTree, SolveState
 
 
@@ -91,10 +92,10 @@ def build_problem(tree: RestTree, evidence: Sequence[ev.Evidence], batch_shape: 
         point_rest=rest,
         point_shapedirs=shapedirs,
         parents=torch.tensor(tree.skeleton.parents, device=rest.device),
-        ancestors=ancestors.to(rest.dtype),
-        carries=above[1 + joint_index].T.to(rest.dtype),
-        couples=couples.to(rest.dtype),
-        couples_below=(couples & ~is_same).to(rest.dtype),
+        ancestors=ancestors.to(WIDE),
+        carries=above[1 + joint_index].T.to(WIDE),
+        couples=couples.to(WIDE),
+        couples_below=(couples & ~is_same).to(WIDE),
     )
 
 
@@ -335,7 +336,7 @@ def _flatten(
         )
     if math.prod(lead) == 1:
         return tensor.reshape(1, *shape)
-    return tensor.expand(*batch, *shape).reshape(-1, *shape)
+    return tensor.expand(*batch, *shape).reshape(math.prod(batch), *shape)
 
 
 def _broadcasts(shape: Sequence[int], target: Sequence[int]) -> bool:

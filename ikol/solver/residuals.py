@@ -8,7 +8,7 @@ Imports: torch, ikol.geometry, ikol.camera, ikol.solver.limits, ikol.solver.robu
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -33,6 +33,16 @@ class Posed:
     joints: Float[Tensor, "n joints 3"]
     points: Float[Tensor, "n points 3"]
     betas: Float[Tensor, "n betas"]
+
+    def to(self, dtype: torch.dtype) -> "Posed":
+        """Return the states in another floating-point type."""
+        return Posed(
+            local_rotmat=self.local_rotmat.to(dtype),
+            global_rotmat=self.global_rotmat.to(dtype),
+            joints=self.joints.to(dtype),
+            points=self.points.to(dtype),
+            betas=self.betas.to(dtype),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +91,10 @@ class Range:
     weight: Float[Tensor, "#n groups rows"]
     """1 / sigma^2, inside as well."""
 
+    def to(self, dtype: torch.dtype) -> "Range":
+        """Return the range in another floating-point type."""
+        return Range(self.above.to(dtype), self.below.to(dtype), self.weight.to(dtype))
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -97,6 +111,16 @@ class Rows:
     """False for rows that only keep the solver on track."""
     range: Range | None = None
     """For one-sided rows, whose `weight` is 0 inside; they touch joints and have no loss."""
+
+    def to(self, dtype: torch.dtype) -> "Rows":
+        """Return the rows in another floating-point type."""
+        return replace(
+            self,
+            residual=self.residual.to(dtype),
+            weight=self.weight.to(dtype),
+            jacobian=self.jacobian.to(dtype),
+            range=None if self.range is None else self.range.to(dtype),
+        )
 
     @property
     def squared(self) -> Float[Tensor, "n groups"]:

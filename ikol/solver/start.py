@@ -41,9 +41,9 @@ FAR_AWAY = 3.0  # metres: the distance where pixels do not tell it
 def start_from_points(
     tree: RestTree,
     points: AttachedPoints,
-    target: Float[Tensor, "*batch points 3"],
-    weights: Float[Tensor, "*batch points"],
-    betas: Float[Tensor, "*batch betas"],
+    target: Float[Tensor, "*#batch points 3"],
+    weights: Float[Tensor, "*#batch points"],
+    betas: Float[Tensor, "*#batch betas"],
     *,
     limits: JointLimits | None = None,
 ) -> SolveState:
@@ -61,16 +61,17 @@ def start_from_points(
         InputError: numbers are not finite, or weights are negative.
     """
     batch = torch.broadcast_shapes(target.shape[:-2], weights.shape[:-1], betas.shape[:-1])
-    weights = weights.expand(*batch, -1).reshape(-1, len(points))
+    size = math.prod(batch)
+    weights = weights.expand(*batch, -1).reshape(size, len(points))
     if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
         raise InputError("the weights of points must be finite and not negative; give missing points the weight 0")
     is_used = weights > 0
-    target = torch.where(is_used[..., None], target.expand(*batch, -1, -1).reshape(-1, len(points), 3), 0.0)
+    target = torch.where(is_used[..., None], target.expand(*batch, -1, -1).reshape(size, len(points), 3), 0.0)
     if not bool(torch.isfinite(target).all()):
         raise InputError("target points hold NaN or infinite numbers; give missing points the weight 0")
     # relative to the largest, so that the pull to rest means the same whatever the scale of the weights
     weights = weights / weights.amax(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
-    flat_betas = betas.expand(*batch, -1).reshape(-1, tree.num_betas)
+    flat_betas = betas.expand(*batch, -1).reshape(size, tree.num_betas)
     walk = _Walk(tree.skeleton, tree.rest_joints(flat_betas), points, points.rest_points(flat_betas), target, weights)
     local_rotmat, root = walk.down(limits)
     return SolveState(

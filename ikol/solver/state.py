@@ -21,13 +21,13 @@ from ikol.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class SolveState:
-    """A pose, or a batch of them."""
+    """A pose, or a batch of them; the batch dimensions of the parts broadcast."""
 
-    transl: Float[Tensor, "*batch 3"]
+    transl: Float[Tensor, "*#batch 3"]
     """Metres, world; the posed root joint lies at its rest place plus this."""
-    local_rotmat: Float[Tensor, "*batch joints 3 3"]
+    local_rotmat: Float[Tensor, "*#batch joints 3 3"]
     """Relative to the parent; the root's relative to the world."""
-    betas: Float[Tensor, "*batch betas"]
+    betas: Float[Tensor, "*#batch betas"]
     """Shape coefficients; none for a rig without a shape space."""
 
 
