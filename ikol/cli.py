@@ -7,11 +7,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from ikol.errors import IkolError
+
+if TYPE_CHECKING:
+    from ikol.pipeline import PosePipeline
 
 MAX_PICTURE_BYTES = 64 * 2**20  # as the add-on: no photograph that fits 50 megapixels is larger
 
@@ -57,15 +61,24 @@ def _parser() -> argparse.ArgumentParser:
 def _add_network_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", choices=("heavy", "full"), default="heavy", help="landmark network")
     parser.add_argument("--device", default="cpu", help="torch device of the networks (default: cpu)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch (default: half of the cores)")
+
+
+def _pipeline(options: argparse.Namespace) -> "PosePipeline":
+    import torch  # noqa: PLC0415 - torch is loaded only when there is work
+
+    from ikol.pipeline import PosePipeline, shared_threads  # noqa: PLC0415
+
+    torch.set_num_threads(options.threads or shared_threads())
+    return PosePipeline(options.device, options.model)
 
 
 def _pose(options: argparse.Namespace) -> None:
     from ikol.geometry.rotations import rotmat_to_quat  # noqa: PLC0415 - torch is loaded only when there is work
-    from ikol.pipeline import PosePipeline  # noqa: PLC0415
 
     if options.photo.stat().st_size > MAX_PICTURE_BYTES:
         raise IkolError(f"{options.photo} is larger than {MAX_PICTURE_BYTES >> 20} MB; save it smaller")
-    pipeline = PosePipeline(options.device, options.model)
+    pipeline = _pipeline(options)
     start = time.perf_counter()
     detection = pipeline.detect(options.photo.read_bytes(), model=options.model, focal_px=options.focal_px)
     detected = time.perf_counter()
@@ -105,7 +118,6 @@ def _pose(options: argparse.Namespace) -> None:
 
 def _evaluate_multiview(options: argparse.Namespace) -> None:
     from ikol.evaluation.multiview import evaluate_multiview  # noqa: PLC0415
-    from ikol.pipeline import PosePipeline  # noqa: PLC0415
 
     with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}") as bar:
 
@@ -113,9 +125,7 @@ def _evaluate_multiview(options: argparse.Namespace) -> None:
             bar.update(100 * fraction - bar.n)
             bar.set_postfix_str(text)
 
-        report = evaluate_multiview(
-            options.folder, PosePipeline(options.device, options.model), every=options.every, progress=show
-        )
+        report = evaluate_multiview(options.folder, _pipeline(options), every=options.every, progress=show)
     if options.json is not None:
         options.json.write_text(report.to_json() + "\n")
     print(f"{report.pictures} pictures, {report.pictures_without_person} without a person")

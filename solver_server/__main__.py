@@ -110,7 +110,7 @@ def read_invitation(descriptor: int) -> bytes:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m solver_server", description="The solver process of IKOL.")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where torch computes")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (0: torch's choice)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (0: half of the cores)")
     parser.add_argument("--idle-timeout", type=float, default=0.0, metavar="SECONDS", help="end when unused (0: never)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="where the log goes (default: stderr)")
     return parser.parse_args(argv)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ikol.errors import Cancelled, ImageError, InputError
-from ikol.pipeline import PosePipeline
+from ikol.pipeline import PosePipeline, shared_threads
 from ikol.pipeline import evidence as named
 from solver_server.conversion import Reader, Writer, camera_of_lens, extrinsics, intrinsics, placed_camera
 from solver_server.protocol import (
@@ -168,13 +168,12 @@ def make_service(device: str, threads: int) -> Service:
 
     Args:
         device: auto (CUDA where torch sees a device, else the CPU), cpu or cuda.
-        threads: How many threads torch may use on the CPU; 0 for its own choice.
+        threads: How many threads torch may use on the CPU; 0 for half of the cores.
 
     Raises:
         IkolError: The device or a file cannot be used.
     """
-    if threads > 0:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or shared_threads())
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
         raise InputError("torch sees no CUDA device; choose the CPU, or install a torch that is built for CUDA")

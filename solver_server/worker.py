@@ -55,7 +55,7 @@ class Handler(Protocol):
 
 
 HandlerFactory = Callable[[str, int], Handler]
-"""Makes the handler from the device (auto, cpu, cuda) and the number of threads (0: torch's choice)."""
+"""Makes the handler from the device (auto, cpu, cuda) and the number of threads (0: half of the cores)."""
 
 
 class _Orders:

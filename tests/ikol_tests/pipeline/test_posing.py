@@ -136,7 +136,12 @@ def test_moved_keypoint_is_met_and_the_camera_stays(body: BodyModel) -> None:
     edit = Keypoints3D(("left_wrist",), wrist, torch.tensor([0.005]).double())
     others = tuple(name for name in BLAZEPOSE_LANDMARKS if name != "left_wrist")  # the edit takes its row's place
     second = solve_pose(
-        body, (*seen_as(body, known_pose(body), others), edit), intrinsics=LENS, extrinsics=extrinsics, initial=first.pose, solve_shape=False
+        body,
+        (*seen_as(body, known_pose(body), others), edit),
+        intrinsics=LENS,
+        extrinsics=extrinsics,
+        initial=first.pose,
+        solve_shape=False,
     )
     at = second.point_names.index("left_wrist")
     assert float((second.point_positions[at] - wrist[0]).norm()) < 0.02  # three hand landmarks still pull back
