@@ -14,12 +14,13 @@ from torch import Tensor
 
 from ikol.errors import InputError
 from ikol.geometry.rotations import right_jacobian_inverse, rotmat_to_rotvec, rotvec_to_rotmat
-from ikol.geometry.swing_twist import twist_angle, twist_gradient
+from ikol.geometry.swing_twist import swing_twist, twist_angle, twist_gradient
 
 # cos^2(swing / 2) between which a twist is believed: at a swing of 175 degrees not at all, at 150 fully. In between the
 # gate closes smoothly, because the twist angle turns ever faster and is undefined at half a turn.
 GATE_CLOSED = math.cos(math.radians(175) / 2) ** 2
 GATE_OPEN = math.cos(math.radians(150) / 2) ** 2
+LEAST_HALF_AXIS = 1e-3  # a hinge's range may end at 0; its ellipse is not used, but must not divide by 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,12 @@ class JointLimits:
             raise InputError("a swing range must be lowest, highest; a ball joint's must contain 0 inside")
         if not bool((self.twist_range[:, 0] <= self.twist_range[:, 1]).all()):
             raise InputError("a twist range must be lowest, highest")
+
+    def take(self, rows: list[int]) -> "JointLimits":
+        """Return the limits of some of the joints, by their row."""
+        return JointLimits(
+            self.joint_index[rows], self.axes[rows], self.swing_range[rows], self.twist_range[rows], self.is_hinge[rows]
+        )
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "JointLimits":
         """Return the limits on another device, in another floating-point type."""
@@ -121,6 +128,26 @@ def limit_excess(limits: JointLimits, local_rotmat: Float[Tensor, "*batch limite
     )
 
 
+def clamp_rotations(
+    limits: JointLimits, local_rotmat: Float[Tensor, "*batch limited 3 3"]
+) -> Float[Tensor, "*batch limited 3 3"]:
+    """Return the rotations with what is beyond the limits taken off: twist to its range, swing to its box or ellipse.
+
+    A ball joint's swing is shortened, its direction kept. What is inside stays, to rounding.
+    """
+    axis = limits.axes[:, 0]
+    split = swing_twist(local_rotmat, axis)
+    components = (limits.axes[:, 1:] @ rotmat_to_rotvec(split.swing)[..., None]).squeeze(-1)
+    low, high = limits.swing_range[:, 0::2], limits.swing_range[:, 1::2]
+    half_axes = torch.where(components < 0, -low, high).clamp(min=LEAST_HALF_AXIS)
+    ratio = (components / half_axes).square().sum(-1, keepdim=True).clamp(min=1.0).sqrt()
+    boxed = torch.minimum(torch.maximum(components, low), high)
+    components = torch.where(limits.is_hinge[:, None], boxed, components / ratio)
+    swing = rotvec_to_rotmat((components[..., None] * limits.axes[:, 1:]).sum(-2))
+    angle = torch.minimum(torch.maximum(split.twist_angle, limits.twist_range[:, 0]), limits.twist_range[:, 1])
+    return swing @ rotvec_to_rotmat(angle[..., None] * axis)
+
+
 def twist_gate(
     rotmat: Float[Tensor, "*batch joints 3 3"], axis: Float[Tensor, "joints 3"]
 ) -> tuple[Float[Tensor, "*batch joints"], Float[Tensor, "*batch joints 3"]]:
@@ -145,9 +172,7 @@ def _ellipse_excess(
     the ray would be radians in every direction, but is not convex: its linearisation fails where the half-axes differ
     much.
     """
-    half_axes = torch.stack((-swing_range[:, 0::2], swing_range[:, 1::2]))
-    # a hinge's range may end at 0; its ellipse is not used, but must not divide by 0
-    half_axes = half_axes.clamp(min=1e-3)
+    half_axes = torch.stack((-swing_range[:, 0::2], swing_range[:, 1::2])).clamp(min=LEAST_HALF_AXIS)
     mean = half_axes.mean((0, 2))
     scaled = swing / torch.where(swing < 0, half_axes[0], half_axes[1]).square()
     ratio_squared = (swing * scaled).sum(-1)

@@ -61,18 +61,24 @@ def solve_one_sided_step(
         unknowns: which are free.
     """
     step = solve_damped_step(equations.hessian, equations.gradient, damping)
-    sided = [item.to(WIDE) for item in rows if item.range is not None]
+    sided = [item.to(WIDE).spread(len(step)) for item in rows if item.range is not None]
     if not sided:
         return step
-    before = [item.residual.sign() for item in sided]
+    before = torch.cat([item.residual.sign() for item in sided], dim=1)
+    items = torch.arange(len(step), device=step.device)
     for _ in range(MAX_ROUNDS):
-        full = unknowns.spread(step)
-        sides = [_crossed(item, full) for item in sided]
-        if all(torch.equal(new, old) for new, old in zip(sides, before, strict=True)):
+        # only items of the batch whose limits have changed are solved again
+        full = unknowns.spread(step[items])
+        sides = torch.cat([_crossed(item, full) for item in sided], dim=1)
+        is_changed = (sides != before).flatten(1).any(-1)
+        if not bool(is_changed.any()):
             break
-        change = _change(sided, sides, unknowns.count)
-        change = unknowns.pick(change)
-        step = solve_damped_step(equations.hessian + change.hessian, equations.gradient + change.gradient, damping)
+        if not bool(is_changed.all()):
+            items, sides = items[is_changed], sides[is_changed]
+            sided = [item.take(is_changed) for item in sided]
+        change = unknowns.pick(_change(sided, sides, unknowns.count))
+        hessian, gradient = equations.hessian[items] + change.hessian, equations.gradient[items] + change.gradient
+        step = step.index_copy(0, items, solve_damped_step(hessian, gradient, damping[items]))
         before = sides
     return step
 
@@ -108,12 +114,12 @@ def _crossed(rows: Rows, full: Float[Tensor, "n all"]) -> Float[Tensor, "n group
     return (rows.range.above + moved > 0).to(full.dtype) - (rows.range.below + moved < 0).to(full.dtype)
 
 
-def _change(sided: list[Rows], sides: list[Float[Tensor, "n groups rows"]], count: int) -> NormalEquations:
+def _change(sided: list[Rows], sides: Float[Tensor, "n groups rows"], count: int) -> NormalEquations:
     """What the rows of other sides add to the normal equations of all unknowns."""
-    size = len(sides[0])
-    hessian = sides[0].new_zeros(size, count, count)
-    gradient = sides[0].new_zeros(size, count)
-    for item, side in zip(sided, sides, strict=True):
+    size = len(sides)
+    hessian = sides.new_zeros(size, count, count)
+    gradient = sides.new_zeros(size, count)
+    for item, side in zip(sided, sides.split([item.residual.shape[1] for item in sided], dim=1), strict=True):
         assert isinstance(item.touches, OnJoints)
         assert item.range is not None
         residual = torch.where(side > 0, item.range.above, torch.where(side < 0, item.range.below, 0.0))

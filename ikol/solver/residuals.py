@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ikol.camera import Camera
@@ -120,6 +120,28 @@ class Rows:
             weight=self.weight.to(dtype),
             jacobian=self.jacobian.to(dtype),
             range=None if self.range is None else self.range.to(dtype),
+        )
+
+    def spread(self, size: int) -> "Rows":
+        """Return the rows with all parts expanded to a batch of `size`."""
+        parts = (self.residual, self.weight, self.jacobian)
+        residual, weight, jacobian = (part.expand(size, *part.shape[1:]) for part in parts)
+        limits = self.range
+        if limits is not None:
+            limits = replace(limits, weight=limits.weight.expand(size, *limits.weight.shape[1:]))
+        return replace(self, residual=residual, weight=weight, jacobian=jacobian, range=limits)
+
+    def take(self, items: Bool[Tensor, "n"]) -> "Rows":
+        """Return the rows of some items of the batch; for rows that are `spread`."""
+        limits = self.range
+        if limits is not None:
+            limits = Range(limits.above[items], limits.below[items], limits.weight[items])
+        return replace(
+            self,
+            residual=self.residual[items],
+            weight=self.weight[items],
+            jacobian=self.jacobian[items],
+            range=limits,
         )
 
     @property

@@ -22,7 +22,7 @@ from ikol.body.skeleton import Skeleton
 from ikol.camera import Camera
 from ikol.errors import InputError
 from ikol.geometry.rotations import kabsch, rotation_between
-from ikol.solver.limits import JointLimits
+from ikol.solver.limits import JointLimits, clamp_rotations
 from ikol.solver.residuals import MIN_DEPTH
 from ikol.solver.state import RestTree, SolveState
 
@@ -55,7 +55,8 @@ def start_from_points(
         target: where they are, metres, world; ignored where the weight is zero.
         weights: 0 for missing, relative otherwise.
         betas: the shape.
-        limits: where given, the bend of their hinges turns the bone above (an elbow's plane turns the upper arm).
+        limits: where given, the pose stays inside of them, and the bend of their hinges turns the bone above (the plane of
+            an elbow turns the upper arm).
 
     Raises:
         InputError: numbers are not finite, or weights are negative.
@@ -115,6 +116,8 @@ class _Walk:
             turned = self._turn(
                 turning, torch.stack([places[joint] for joint in turning], dim=1), above, offsets, limits
             )
+            if limits is not None:
+                turned = _clamp(turning, turned, limits)
             for k, joint in enumerate(turning):
                 local[joint] = turned[:, k]
                 rotmats[joint] = rotmats[joint] @ turned[:, k]
@@ -226,6 +229,22 @@ class _Walk:
         total = at_center.sum(-1, keepdim=True)
         mean = (at_center[..., None] * self.target).sum(-2) / total.clamp(min=torch.finfo(total.dtype).tiny)
         return mean, total.squeeze(-1) > 0
+
+
+def _clamp(
+    joints: list[int], rotmat: Float[Tensor, "n level 3 3"], limits: JointLimits
+) -> Float[Tensor, "n level 3 3"]:
+    """Return the rotations of some joints, inside of their limits if they have any.
+
+    Noise of a few centimetres turns a hand or a foot by a right angle; from far outside the solver finds back slowly.
+    """
+    rows = {int(joint): row for row, joint in enumerate(limits.joint_index)}
+    limited = [k for k, joint in enumerate(joints) if joint in rows]
+    if not limited:
+        return rotmat
+    own = limits.take([rows[joints[k]] for k in limited])
+    index = torch.tensor(limited, device=rotmat.device)
+    return rotmat.index_copy(1, index, clamp_rotations(own, rotmat[:, index]))
 
 
 def translation_from_projection(

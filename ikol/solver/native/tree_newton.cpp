@@ -1,0 +1,733 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Keypoints -> local rotations on any tree, and the derivative of that map. SIMD over frames: W frames of scalar T each.
+//
+// Unknowns, in global coordinates: the direction d of the bone of each joint with one child, the rotation G of each joint
+// with several, the root's place unless it is held. Cost 1/2 sum w_k |p_k - y_k|^2. Each joint hands its parent the cost
+// of its subtree as a quadratic 1/2 v'Cv + g'v of the joint's displacement v, so a Newton step is one sweep up and one
+// sweep down. The mathematics is in docs/solver.md, the same algorithm in PyTorch in ikol/solver/directions/.
+//
+// Compiled once per instruction set with IKOL_VARIANT = its name (scripts/build_native.py); the variant `base` also holds
+// the choice between them. Plain C interface, no C++ library, no global state. Needs Clang's vector builtins.
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define IKOL_JOIN_(a, b) a##b
+#define IKOL_JOIN(a, b) IKOL_JOIN_(a, b)
+
+// What a call reads and writes. Strides are in elements from frame to frame; 0 shares one array among all frames.
+// Arrays of one frame are dense: keypoints, offsets (nodes, 3), weights (nodes), twist (joints), rotmat (joints, 3, 3),
+// where the joints are the nodes that have children, in order.
+struct ikol_tree_call {
+    int32_t nodes, hold_root, max_iterations, reserved;
+    int64_t frames;
+    const int32_t* parents;
+    const void *keypoints, *offsets, *weights, *twist;
+    int64_t keypoints_stride, offsets_stride, weights_stride, twist_stride;
+    double tolerance;
+    void *rotmat, *root, *cost;
+    int32_t *status, *iterations;
+    // the derivative only: of the loss to rotmat and root in, to the four inputs out (one row per frame)
+    const void *grad_rotmat, *grad_root;
+    void *grad_keypoints, *grad_offsets, *grad_weights, *grad_twist;
+};
+
+namespace {
+
+enum Status { CONVERGED = 0, STALLED = 1, MAX_ITERATIONS = 2, INVALID = 4 };
+
+template <class T> struct Precision;
+template <> struct Precision<float> {
+    static constexpr float eps = 1.2e-7f, tiny = 1e-20f, rounder = 12582912.0f;  // 1.5 * 2^23 rounds to integers
+    static constexpr float hidden = 1e-4f;  // adjoint: pivots below this part of the lever are taken as unseen
+    static constexpr float half_pi[3] = {1.5703125f, 4.837512969970703125e-4f, 7.54978995489188216e-8f};
+};
+template <> struct Precision<double> {
+    static constexpr double eps = 2.3e-16, tiny = 1e-60, rounder = 6755399441055744.0;
+    static constexpr double hidden = 1e-9;
+    static constexpr double half_pi[3] = {1.57079632673412561417e+00, 6.07710050630396597660e-11,
+                                          2.02226624879595063154e-21};
+};
+constexpr int MODIFIED = 0, PSEUDO = 1;  // what happens to eigenvalues that are too small: raised, or left out
+
+template <class T, int W> struct Solver {
+    typedef T V __attribute__((vector_size(sizeof(T) * W)));
+    typedef decltype(V() < V()) M;
+    typedef Precision<T> P;
+    struct V3 { V x, y, z; };
+    struct S3 { V xx, xy, xz, yy, yz, zz; };
+    struct M3 { V3 r0, r1, r2; };  // rows
+
+    // ---- small algebra ----
+    static V all(T x) { return V{} + x; }
+    static V sqrt_(V a) { return __builtin_elementwise_sqrt(a); }
+    static V max_(V a, V b) { return a > b ? a : b; }
+    static V abs_(V a) { return __builtin_elementwise_abs(a); }
+    static bool any(M m) { return __builtin_reduce_or(m) != 0; }
+    static V3 zero3() { return {V{}, V{}, V{}}; }
+    static M3 identity() { return {{all(1), V{}, V{}}, {V{}, all(1), V{}}, {V{}, V{}, all(1)}}; }
+    friend V3 operator+(V3 a, V3 b) { return {a.x + b.x, a.y + b.y, a.z + b.z}; }
+    friend V3 operator-(V3 a, V3 b) { return {a.x - b.x, a.y - b.y, a.z - b.z}; }
+    friend V3 operator*(V3 a, V s) { return {a.x * s, a.y * s, a.z * s}; }
+    static V dot(V3 a, V3 b) { return a.x * b.x + a.y * b.y + a.z * b.z; }
+    static V3 cross(V3 a, V3 b) { return {a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x}; }
+    static V3 pick(M m, V3 a, V3 b) { return {m ? a.x : b.x, m ? a.y : b.y, m ? a.z : b.z}; }
+    static M3 pick(M m, const M3& a, const M3& b) { return {pick(m, a.r0, b.r0), pick(m, a.r1, b.r1), pick(m, a.r2, b.r2)}; }
+    static V3 unit(V3 a) { return a * (all(1) / sqrt_(max_(dot(a, a), all(P::tiny)))); }
+    static V3 mul(const S3& s, V3 a) {
+        return {s.xx * a.x + s.xy * a.y + s.xz * a.z, s.xy * a.x + s.yy * a.y + s.yz * a.z,
+                s.xz * a.x + s.yz * a.y + s.zz * a.z};
+    }
+    static V3 mul(const M3& m, V3 a) { return {dot(m.r0, a), dot(m.r1, a), dot(m.r2, a)}; }
+    static V3 mul_t(const M3& m, V3 a) { return m.r0 * a.x + m.r1 * a.y + m.r2 * a.z; }
+    static M3 mul(const M3& a, const M3& b) { return {mul_t(b, a.r0), mul_t(b, a.r1), mul_t(b, a.r2)}; }
+    static M3 transpose(const M3& m) {
+        return {{m.r0.x, m.r1.x, m.r2.x}, {m.r0.y, m.r1.y, m.r2.y}, {m.r0.z, m.r1.z, m.r2.z}};
+    }
+    static void add(S3& a, const S3& b) {
+        a.xx += b.xx; a.xy += b.xy; a.xz += b.xz; a.yy += b.yy; a.yz += b.yz; a.zz += b.zz;
+    }
+    // Two unit normals of d and of each other, without branches (Duff et al., JCGT 6(1), 2017).
+    static void tangents(V3 d, V3& t1, V3& t2) {
+        V s = d.z >= V{} ? all(1) : all(-1), a = all(-1) / (s + d.z), b = d.x * d.y * a;
+        t1 = {all(1) + s * d.x * d.x * a, s * b, -s * d.x};
+        t2 = {b, s + d.y * d.y * a, -d.y};
+    }
+    // Eigenvalues of the symmetric A onto its diagonal, eigenvectors into the columns of Q.
+    template <int N> static void jacobi(V (&A)[N][N], V (&Q)[N][N], int sweeps) {
+        for (int i = 0; i < N; i++)
+            for (int j = 0; j < N; j++) Q[i][j] = all(i == j);
+        for (int sweep = 0; sweep < sweeps; sweep++)
+            for (int p = 0; p < N - 1; p++)
+                for (int q = p + 1; q < N; q++) {
+                    V d = (A[q][q] - A[p][p]) * T(0.5), o = A[p][q];
+                    V t = o / (abs_(d) + sqrt_(d * d + o * o) + T(P::tiny));
+                    t = d < V{} ? -t : t;
+                    V c = all(1) / sqrt_(t * t + T(1)), s = t * c;
+                    for (int k = 0; k < N; k++) {
+                        V a = A[k][p], b = A[k][q];
+                        A[k][p] = c * a - s * b; A[k][q] = s * a + c * b;
+                    }
+                    for (int k = 0; k < N; k++) {
+                        V a = A[p][k], b = A[q][k];
+                        A[p][k] = c * a - s * b; A[q][k] = s * a + c * b;
+                        V u = Q[k][p], v = Q[k][q];
+                        Q[k][p] = c * u - s * v; Q[k][q] = s * u + c * v;
+                    }
+                }
+    }
+    static V reciprocal(V value, V floor, int mode) {
+        return mode == PSEUDO ? (value > floor ? all(1) / value : V{}) : all(1) / max_(value, floor);
+    }
+    // Inverse of a symmetric 3x3 with eigenvalues below `floor` raised to it, or left out.
+    static S3 inverse(const S3& h, V floor, int mode) {
+        V p2 = h.xx * h.yy - h.xy * h.xy;
+        V i0 = h.yy * h.zz - h.yz * h.yz, i1 = h.xz * h.yz - h.xy * h.zz, i2 = h.xy * h.yz - h.xz * h.yy;
+        V det = h.xx * i0 + h.xy * i1 + h.xz * i2, id = all(1) / det;
+        S3 r = {i0 * id, i1 * id, i2 * id, (h.xx * h.zz - h.xz * h.xz) * id, (h.xy * h.xz - h.xx * h.yz) * id, p2 * id};
+        M good = (h.xx > floor) & (p2 > floor * h.xx) & (det > floor * p2);
+        if (mode == MODIFIED && !any(~good)) return r;
+        V A[3][3] = {{h.xx, h.xy, h.xz}, {h.xy, h.yy, h.yz}, {h.xz, h.yz, h.zz}}, Q[3][3];
+        jacobi<3>(A, Q, 4);
+        S3 e = {};
+        for (int k = 0; k < 3; k++) {
+            V l = reciprocal(A[k][k], floor, mode);
+            e.xx += l * Q[0][k] * Q[0][k]; e.xy += l * Q[0][k] * Q[1][k]; e.xz += l * Q[0][k] * Q[2][k];
+            e.yy += l * Q[1][k] * Q[1][k]; e.yz += l * Q[1][k] * Q[2][k]; e.zz += l * Q[2][k] * Q[2][k];
+        }
+        if (mode == PSEUDO) return e;
+        return {good ? r.xx : e.xx, good ? r.xy : e.xy, good ? r.xz : e.xz,
+                good ? r.yy : e.yy, good ? r.yz : e.yz, good ? r.zz : e.zz};
+    }
+    static void sincos(V angle, V& sine, V& cosine) {
+        V n = (angle * T(0.63661977236758134) + T(P::rounder)) - T(P::rounder);
+        V r = angle - n * T(P::half_pi[0]) - n * T(P::half_pi[1]) - n * T(P::half_pi[2]), q = r * r;
+        // Taylor series on [-pi/4, pi/4]: the first term left out is below 1e-18
+        V s = all(T(-1.0 / 1307674368000)), c = all(T(1.0 / 20922789888000));
+        const double fs[] = {1.0 / 6227020800, -1.0 / 39916800, 1.0 / 362880, -1.0 / 5040, 1.0 / 120, -1.0 / 6, 1};
+        const double fc[] = {-1.0 / 87178291200, 1.0 / 479001600, -1.0 / 3628800, 1.0 / 40320, -1.0 / 720, 1.0 / 24, -0.5, 1};
+        for (double f : fs) s = s * q + T(f);
+        for (double f : fc) c = c * q + T(f);
+        s *= r;
+        V half = (n * T(0.5) + T(P::rounder)) - T(P::rounder), odd = abs_(n - half * T(2));  // 1: swap sine and cosine
+        M swap = odd > all(T(0.5));
+        // quadrant n mod 4 through the parity of n/2 rounded down
+        V low = (n - odd) * T(0.5), turn = abs_(low - T(2) * ((low * T(0.5) + T(P::rounder)) - T(P::rounder)));
+        V sign = turn > all(T(0.5)) ? all(-1) : all(1);
+        sine = sign * (swap ? c : s);
+        cosine = sign * (swap ? -s : c);
+    }
+
+    // ---- the problem of W frames ----
+    const ikol_tree_call* call;
+    int K, num_joints, num_multi;
+    int32_t *parent, *only, *multi, *frame, *begin, *child, *joint;  // tables, see make_tables
+    V3 *y, *o, *b, *d, *d_old, *r, *p, *e, *F, *g, *v, *t1, *t2, *x1, *x2, *dbar, *N;
+    S3* C;
+    V *w, *L, *h1, *h2, *twist, *reach;
+    M3 *G, *G_old, *X, *R, *A;
+    V3 *xh, *ell;
+    V3 root, root_old, root_ell, root_v, origin;
+    V extent, inverse_length;
+    M invalid;
+
+    template <class U> static U* take(char*& at, size_t count) {
+        U* result = (U*)at;
+        at += (count * sizeof(U) + 63) / 64 * 64;
+        return result;
+    }
+    void lay_out(char*& at) {
+        size_t n = K, m = num_multi ? num_multi : 1;
+        for (V3** each : {&y, &o, &b, &d, &d_old, &r, &p, &e, &F, &g, &v, &t1, &t2, &x1, &x2, &dbar, &N})
+            *each = take<V3>(at, n);
+        for (V** each : {&w, &L, &h1, &h2, &twist, &reach}) *each = take<V>(at, n);
+        C = take<S3>(at, n);
+        for (M3** each : {&R, &A}) *each = take<M3>(at, n);
+        for (M3** each : {&G, &G_old, &X}) *each = take<M3>(at, m);
+        for (V3** each : {&xh, &ell}) *each = take<V3>(at, m);
+        for (int32_t** each : {&only, &multi, &frame, &joint}) *each = take<int32_t>(at, n);
+        begin = take<int32_t>(at, n + 1);
+        child = take<int32_t>(at, n);
+    }
+    // only[j]: the only child of j, or -1. multi[j]: number of j among the joints with several children, or -1.
+    // frame[j]: that number for j or its nearest ancestor that has one, or -1. child[begin[j] .. begin[j+1]]: children.
+    // joint[j]: number of j among the nodes with children, or -1.
+    void make_tables() {
+        for (int j = 0; j <= K; j++) begin[j] = 0;
+        for (int k = 1; k < K; k++) begin[parent[k] + 1]++;
+        num_joints = num_multi = 0;
+        for (int j = 0; j < K; j++) {
+            int count = begin[j + 1];
+            joint[j] = count ? num_joints++ : -1;
+            multi[j] = count > 1 ? num_multi++ : -1;
+            frame[j] = multi[j] >= 0 ? multi[j] : (j ? frame[parent[j]] : -1);
+            only[j] = -1;
+            begin[j + 1] += begin[j];
+        }
+        for (int k = K - 1; k > 0; k--) {  // from the back: begin[j + 1] is moved down to begin[j] while it is filled
+            int j = parent[k];
+            child[--begin[j + 1]] = k;
+        }
+        for (int j = 0; j < K; j++) begin[j] = begin[j + 1];
+        begin[K] = K - 1;
+        for (int j = 0; j < K; j++)
+            if (begin[j + 1] - begin[j] == 1) only[j] = child[begin[j]];
+    }
+    static T& lane(V& a, int l) { return ((T*)&a)[l]; }
+    static void put(V3& a, int l, const T* from) { lane(a.x, l) = from[0]; lane(a.y, l) = from[1]; lane(a.z, l) = from[2]; }
+
+    void load(int64_t first, bool again) {
+        const int64_t last = call->frames - 1;
+        M bad = {};
+        V check = {};
+        for (int l = 0; l < W; l++) {
+            int64_t f = first + l < last ? first + l : last;  // lanes beyond the end repeat the last frame
+            const T* weights = call->weights ? (const T*)call->weights + f * call->weights_stride : nullptr;
+            const T* keypoints = (const T*)call->keypoints + f * call->keypoints_stride;
+            int reference = 0;
+            if (weights && !call->hold_root)
+                while (reference < K - 1 && weights[reference] == 0) reference++;
+            bool seen = call->hold_root || !weights || weights[reference] != 0;
+            const T zero[3] = {0, 0, 0}, *at = seen ? keypoints + 3 * reference : zero;
+            put(origin, l, at);
+            for (int k = 0; k < K; k++) {
+                T weight = weights ? weights[k] : T(1);
+                if (!(weight >= 0)) bad[l] = -1;
+                lane(w[k], l) = weight;
+                bool used = weight != 0 || (k == 0 && call->hold_root);
+                const T place[3] = {used ? keypoints[3 * k] - at[0] : 0, used ? keypoints[3 * k + 1] - at[1] : 0,
+                                    used ? keypoints[3 * k + 2] - at[2] : 0};
+                put(y[k], l, place);
+            }
+            if (!again || call->twist_stride) {
+                const T* angle = (const T*)call->twist + f * call->twist_stride;
+                for (int j = 0; j < K; j++) lane(twist[j], l) = joint[j] >= 0 ? angle[joint[j]] : 0;
+            }
+            if (!again || call->offsets_stride) {
+                const T* offsets = (const T*)call->offsets + f * call->offsets_stride;
+                for (int k = 1; k < K; k++) put(o[k], l, offsets + 3 * k);
+            }
+        }
+        V longest = {};
+        extent = V{};
+        for (int k = 0; k < K; k++) {
+            if (k) {
+                V square = dot(o[k], o[k]);
+                L[k] = sqrt_(square);
+                longest = max_(longest, L[k]);
+                // a joint and its child at one place: any direction does, nothing depends on it
+                M flat = square <= all(P::tiny);
+                b[k] = pick(flat, V3{V{}, all(1), V{}}, o[k] * (all(1) / sqrt_(flat ? all(1) : square)));
+            }
+            check += (y[k].x + y[k].y + y[k].z + w[k] + twist[k] + (k ? L[k] : V{})) * T(0);
+            extent = max_(extent, dot(y[k], y[k]));
+        }
+        extent = sqrt_(extent) + longest;
+        inverse_length = all(1) / max_(longest, all(P::tiny));
+        invalid = bad | ~(check == V{});
+        if (any(invalid))
+            for (int k = 0; k < K; k++) {
+                w[k] = invalid ? V{} : w[k];
+                y[k] = pick(invalid, zero3(), y[k]);
+                twist[k] = invalid ? V{} : twist[k];
+                if (k) { L[k] = invalid ? all(1) : L[k]; b[k] = pick(invalid, V3{V{}, all(1), V{}}, b[k]); }
+                o[k] = k ? pick(invalid, V3{V{}, all(1), V{}}, o[k]) : zero3();
+            }
+        if (call->hold_root) w[0] = V{};  // a constant of the cost
+        for (int k = K - 1; k >= 0; k--) reach[k] = w[k];
+        for (int k = K - 1; k > 0; k--) reach[parent[k]] += reach[k];
+    }
+
+    // ---- analytic start ----
+    static M3 align(const V (&B)[3][3]) {  // the rotation that maximises trace(R' B): Horn, JOSA A 4(4), 1987
+        V A[4][4] = {{B[0][0] + B[1][1] + B[2][2], B[2][1] - B[1][2], B[0][2] - B[2][0], B[1][0] - B[0][1]},
+                     {V{}, B[0][0] - B[1][1] - B[2][2], B[1][0] + B[0][1], B[0][2] + B[2][0]},
+                     {V{}, V{}, B[1][1] - B[0][0] - B[2][2], B[2][1] + B[1][2]},
+                     {V{}, V{}, V{}, B[2][2] - B[0][0] - B[1][1]}}, Q[4][4];
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < i; j++) A[i][j] = A[j][i];
+        jacobi<4>(A, Q, 4);
+        V best = A[0][0], q[4] = {Q[0][0], Q[1][0], Q[2][0], Q[3][0]};
+        for (int k = 1; k < 4; k++) {
+            M more = A[k][k] > best;
+            best = more ? A[k][k] : best;
+            for (int i = 0; i < 4; i++) q[i] = more ? Q[i][k] : q[i];
+        }
+        return from_quat(q[0], q[1], q[2], q[3]);
+    }
+    static M3 from_quat(V w, V x, V y, V z) {
+        V s = all(2) / (w * w + x * x + y * y + z * z);
+        return {{all(1) - s * (y * y + z * z), s * (x * y - w * z), s * (x * z + w * y)},
+                {s * (x * y + w * z), all(1) - s * (x * x + z * z), s * (y * z - w * x)},
+                {s * (x * z - w * y), s * (y * z + w * x), all(1) - s * (x * x + y * y)}};
+    }
+    void start() {
+        // where each node is aimed at: its keypoint, or the mean of what is known below it (reach: weight of a subtree)
+        for (int k = 0; k < K; k++) g[k] = y[k] * w[k];
+        for (int k = K - 1; k > 0; k--) g[parent[k]] = g[parent[k]] + g[k];
+        for (int k = 0; k < K; k++) {
+            M seen = w[k] > V{};
+            e[k] = pick(seen, y[k], g[k] * (all(1) / max_(reach[k], all(P::tiny))));
+            h1[k] = seen ? w[k] : T(0.1) * reach[k];
+        }
+        p[0] = pick(w[0] > V{}, y[0], e[0]);
+        if (call->hold_root) p[0] = y[0];
+        for (int j = 0; j < K; j++) {
+            int m = multi[j], c = only[j], f = j ? frame[parent[j]] : -1;
+            M3 above = f >= 0 ? G[f] : identity();
+            if (m >= 0) {
+                bool centred = j == 0 && !call->hold_root;
+                V total = centred ? h1[0] * (w[0] > V{} ? all(1) : V{}) : V{};
+                V3 mean_y = y[0] * total, mean_o = zero3();
+                for (int i = begin[j]; centred && i < begin[j + 1]; i++) {
+                    int k = child[i];
+                    total += h1[k]; mean_y = mean_y + e[k] * h1[k]; mean_o = mean_o + o[k] * h1[k];
+                }
+                V share = all(1) / max_(total, all(P::tiny));
+                mean_y = mean_y * share; mean_o = mean_o * share;
+                V3 from = centred ? mean_y : p[j];
+                V B[3][3] = {}, size = {};
+                for (int i = begin[j]; i < begin[j + 1]; i++) {
+                    int k = child[i];
+                    V3 t = e[k] - from, s = (o[k] - mean_o) * h1[k];
+                    B[0][0] += t.x * s.x; B[0][1] += t.x * s.y; B[0][2] += t.x * s.z;
+                    B[1][0] += t.y * s.x; B[1][1] += t.y * s.y; B[1][2] += t.y * s.z;
+                    B[2][0] += t.z * s.x; B[2][1] += t.z * s.y; B[2][2] += t.z * s.z;
+                    size += h1[k] * dot(o[k], o[k]);
+                }
+                if (centred) {
+                    V3 t = (y[0] - mean_y) * (w[0] > V{} ? h1[0] : V{}), s = zero3() - mean_o;
+                    B[0][0] += t.x * s.x; B[0][1] += t.x * s.y; B[0][2] += t.x * s.z;
+                    B[1][0] += t.y * s.x; B[1][1] += t.y * s.y; B[1][2] += t.y * s.z;
+                    B[2][0] += t.z * s.x; B[2][1] += t.z * s.y; B[2][2] += t.z * s.z;
+                }
+                // a slight pull towards the frame above settles what the keypoints leave open
+                V pull = size * T(1e-4) + T(P::tiny);
+                const V3* row[3] = {&above.r0, &above.r1, &above.r2};
+                for (int i = 0; i < 3; i++) { B[i][0] += pull * row[i]->x; B[i][1] += pull * row[i]->y; B[i][2] += pull * row[i]->z; }
+                G[m] = align(B);
+                if (centred) p[0] = pick(total > V{}, mean_y - mul(G[m], mean_o), p[0]);
+                for (int i = begin[j]; i < begin[j + 1]; i++) p[child[i]] = p[j] + mul(G[m], o[child[i]]);
+            } else if (c >= 0) {
+                V3 rest = mul(above, b[c]);
+                if (j == 0 && !call->hold_root) p[0] = pick(w[0] > V{}, p[0], e[c] - rest * L[c]);
+                V3 aim = e[c] - p[j];
+                V known = dot(aim, aim) > all(P::tiny) ? all(1) : V{};
+                aim = unit(aim) * known;
+                // a limb whose middle is missing starts bent: straight towards its end is a saddle
+                V3 bent = aim * (reach[c] > V{} ? all(1) : V{}) + rest * T(0.5);
+                bent = pick(dot(bent, bent) > all(T(1e-4)), bent, rest);
+                d[c] = unit(pick((w[c] > V{}) & (known > V{}), aim, bent));
+                p[c] = p[j] + d[c] * L[c];
+            }
+        }
+        root = p[0];
+    }
+
+    // ---- one Newton step ----
+    V evaluate() {
+        p[0] = root;
+        e[0] = (p[0] - y[0]) * w[0];
+        V cost = dot(p[0] - y[0], e[0]);
+        for (int k = 1; k < K; k++) {
+            int j = parent[k], m = multi[j];
+            r[k] = m >= 0 ? mul(G[m], o[k]) : d[k] * L[k];
+            p[k] = p[j] + r[k];
+            V3 miss = p[k] - y[k];
+            e[k] = miss * w[k];
+            cost += dot(miss, e[k]);
+        }
+        return cost * T(0.5);
+    }
+    // Eliminate all joints, leaves first. Right side: the forces `g` (prepared by the caller) on the nodes; `dbar` on bone
+    // directions, `ell` on rotations and `root_ell` where `mode` is PSEUDO.
+    void eliminate(V damping, bool newton, T floor, int mode) {
+        for (int k = 0; k < K; k++) { F[k] = e[k]; C[k] = {w[k], V{}, V{}, w[k], V{}, w[k]}; }
+        for (int k = K - 1; k > 0; k--) F[parent[k]] = F[parent[k]] + F[k];
+        for (int j = K - 1; j >= 0; j--) {
+            int m = multi[j], c = only[j];
+            if (c >= 0) {
+                const S3& q = C[c];
+                tangents(d[c], t1[c], t2[c]);
+                V3 s1 = t1[c] * L[c], s2 = t2[c] * L[c], u1 = mul(q, s1), u2 = mul(q, s2);
+                V a = dot(s1, u1), bb = dot(s1, u2), dd = dot(s2, u2), mean = (a + dd) * T(0.5), half = (a - dd) * T(0.5);
+                V lever = max_(mean, T(0.01) * reach[c] * L[c] * L[c]);
+                V limit = lever * floor + T(P::tiny), radius = sqrt_(half * half + bb * bb);
+                mean += damping * lever;
+                if (newton) mean -= L[c] * dot(F[c], d[c]);
+                V i1 = reciprocal(mean + radius, limit, mode), i2 = reciprocal(mean - radius, limit, mode);
+                V im = (i1 + i2) * T(0.5), is = (i1 - i2) * T(0.5) / max_(radius, all(P::tiny));
+                V ia = im + is * half, ib = is * bb, id = im - is * half;
+                V3 z1 = u1 * ia + u2 * ib, z2 = u1 * ib + u2 * id;
+                V f1 = dot(s1, g[c]), f2 = dot(s2, g[c]);
+                if (mode == PSEUDO) { f1 += dot(t1[c], dbar[c]); f2 += dot(t2[c], dbar[c]); }
+                V y1 = ia * f1 + ib * f2, y2 = ib * f1 + id * f2;
+                x1[c] = z1; x2[c] = z2; h1[c] = y1; h2[c] = y2;
+                add(C[j], {q.xx - (u1.x * z1.x + u2.x * z2.x), q.xy - (u1.x * z1.y + u2.x * z2.y),
+                           q.xz - (u1.x * z1.z + u2.x * z2.z), q.yy - (u1.y * z1.y + u2.y * z2.y),
+                           q.yz - (u1.y * z1.z + u2.y * z2.z), q.zz - (u1.z * z1.z + u2.z * z2.z)});
+                g[j] = g[j] + g[c] - (u1 * y1 + u2 * y2);
+            } else if (m >= 0) {
+                // displacement of child c: v + a x r_c
+                S3 H = {}, Q = {};
+                M3 Hv = {zero3(), zero3(), zero3()};
+                V3 f = mode == PSEUDO ? ell[m] : zero3();
+                V lever = {};
+                for (int i = begin[j]; i < begin[j + 1]; i++) {
+                    int k = child[i];
+                    const V3 s = r[k];
+                    const S3& q = C[k];
+                    V3 c0 = {q.xx, q.xy, q.xz}, c1 = {q.xy, q.yy, q.yz}, c2 = {q.xz, q.yz, q.zz};
+                    V3 a0 = c2 * s.y - c1 * s.z, a1 = c0 * s.z - c2 * s.x, a2 = c1 * s.x - c0 * s.y;  // rows of [r]x C
+                    Hv = {Hv.r0 + a0, Hv.r1 + a1, Hv.r2 + a2};
+                    V3 b0 = cross(s, a0), b1 = cross(s, a1), b2 = cross(s, a2);
+                    add(H, {b0.x, b0.y, b0.z, b1.y, b1.z, b2.z});
+                    f = f + cross(s, g[k]);
+                    if (newton) {
+                        V3 n = F[k];
+                        V across = dot(s, n), h = all(T(0.5));
+                        add(Q, {s.x * n.x - across, h * (s.x * n.y + s.y * n.x), h * (s.x * n.z + s.z * n.x),
+                                s.y * n.y - across, h * (s.y * n.z + s.z * n.y), s.z * n.z - across});
+                    }
+                    lever += reach[k] * dot(s, s);
+                    add(C[j], q);
+                    g[j] = g[j] + g[k];
+                }
+                lever = max_((H.xx + H.yy + H.zz) * T(1.0 / 3), T(0.01) * lever);
+                V damp = damping * lever;
+                add(H, Q);
+                H.xx += damp; H.yy += damp; H.zz += damp;
+                S3 I = inverse(H, lever * floor + T(P::tiny), mode);
+                M3 Ht = transpose(Hv);  // its rows are the columns of Hv
+                V3 q0 = mul(I, Ht.r0), q1 = mul(I, Ht.r1), q2 = mul(I, Ht.r2);
+                X[m] = transpose(M3{q0, q1, q2});
+                xh[m] = mul(I, f);
+                add(C[j], {-dot(Ht.r0, q0), -dot(Ht.r0, q1), -dot(Ht.r0, q2), -dot(Ht.r1, q1), -dot(Ht.r1, q2), -dot(Ht.r2, q2)});
+                g[j] = g[j] - mul(Ht, xh[m]);
+            }
+        }
+        root_v = zero3();
+        if (!call->hold_root) {
+            S3 H = C[0];
+            V lever = max_((H.xx + H.yy + H.zz) * T(1.0 / 3), T(0.01) * reach[0]), damp = damping * lever;
+            H.xx += damp; H.yy += damp; H.zz += damp;
+            V3 f = mode == PSEUDO ? g[0] + root_ell : g[0];
+            root_v = mul(inverse(H, lever * floor + T(P::tiny), mode), f) * all(-1);
+        }
+    }
+    // Substitute, root first: displacements into v, the changes of direction into x1, the rotations into xh.
+    V substitute() {
+        v[0] = root_v;
+        V largest = sqrt_(dot(root_v, root_v)) * inverse_length;
+        for (int j = 0; j < K; j++) {
+            int m = multi[j], c = only[j];
+            if (c >= 0) {
+                V a1 = -(h1[c] + dot(x1[c], v[j])), a2 = -(h2[c] + dot(x2[c], v[j]));
+                x1[c] = t1[c] * a1 + t2[c] * a2;
+                v[c] = v[j] + x1[c] * L[c];
+                largest = max_(largest, max_(abs_(a1), abs_(a2)));
+            } else if (m >= 0) {
+                V3 a = (xh[m] + mul(X[m], v[j])) * all(-1);
+                xh[m] = a;
+                for (int i = begin[j]; i < begin[j + 1]; i++) v[child[i]] = v[j] + cross(a, r[child[i]]);
+                largest = max_(largest, max_(abs_(a.x), max_(abs_(a.y), abs_(a.z))));
+            }
+        }
+        return largest;
+    }
+    void move() {
+        root_old = root;
+        root = root + root_v;
+        for (int j = 0; j < K; j++) {
+            int m = multi[j], c = only[j];
+            if (c >= 0) { d_old[c] = d[c]; d[c] = unit(d[c] + x1[c]); }
+            else if (m >= 0) {
+                G_old[m] = G[m];
+                V3 a = xh[m] * all(T(0.5));
+                G[m] = mul(from_quat(all(1), a.x, a.y, a.z), G[m]);  // Cayley's map: no trigonometry
+            }
+        }
+    }
+    void take_back(M which) {
+        root = pick(which, root_old, root);
+        for (int j = 0; j < K; j++) {
+            int m = multi[j], c = only[j];
+            if (c >= 0) d[c] = pick(which, d_old[c], d[c]);
+            else if (m >= 0) G[m] = pick(which, G_old[m], G[m]);
+        }
+    }
+    void minimise(V& best, V& status, V& count) {
+        best = evaluate();
+        V damping = {};
+        M done = invalid;
+        status = done ? all(INVALID) : all(MAX_ITERATIONS);
+        count = V{};
+        V weight = reach[0], grain = T(8) * T(P::eps) * extent;
+        for (int it = 0; it < call->max_iterations && any(~done); it++) {
+            for (int k = 0; k < K; k++) g[k] = e[k];
+            eliminate(damping, it >= 2, it < 4 ? T(0.25) : T(0.05), MODIFIED);
+            V step = substitute() * (damping + T(1));
+            move();
+            V cost = evaluate();
+            M worse = ~(cost <= best);
+            // no better, but only by what rounding does to the cost: nothing more to gain in this precision
+            M even = worse & (step < all(T(1e-2))) & (cost <= best * (T(1) + T(8) * T(P::eps)) + weight * grain * grain);
+            M small = (step < all(T(call->tolerance))) | even, stuck = worse & (damping > all(T(1e6)));
+            count = done ? count : count + T(1);
+            status = done ? status : (small ? all(CONVERGED) : (stuck ? all(STALLED) : status));
+            M back = worse | done;
+            best = back ? best : cost;
+            damping = worse ? max_(damping * T(4), all(T(0.1))) : (damping > all(T(1e-3)) ? damping * T(0.25) : V{});
+            if (any(back)) {
+                take_back(back);
+                evaluate();
+            }
+            done = done | small | stuck;
+        }
+    }
+
+    // ---- local rotations from directions, rotations and twists ----
+    void rebuild() {
+        for (int j = 0; j < K; j++) {
+            if (joint[j] < 0) continue;
+            int m = multi[j], c = only[j];
+            M3 above = j ? A[parent[j]] : identity();
+            if (m >= 0) {
+                A[j] = G[m];
+                R[j] = j ? mul(transpose(above), G[m]) : G[m];
+                continue;
+            }
+            V3 bone = b[c], u = unit(mul_t(above, d[c])), h = bone + u, n1, n2;
+            tangents(bone, n1, n2);
+            V square = dot(h, h);
+            h = pick(square > all(4 * T(P::eps)), h, n1);
+            V k = all(-2) / dot(h, h);
+            // the swing as two reflections: orthonormal at every angle, half a turn included
+            M3 S = {{all(1), V{}, V{}}, {V{}, all(1), V{}}, {V{}, V{}, all(1)}};
+            V3 hb = h * (k * dot(h, bone)) + bone;  // reflection of the bone
+            S.r0 = S.r0 + h * (k * h.x) - bone * (T(2) * hb.x);
+            S.r1 = S.r1 + h * (k * h.y) - bone * (T(2) * hb.y);
+            S.r2 = S.r2 + h * (k * h.z) - bone * (T(2) * hb.z);
+            // near half a turn S b is wrong by eps/|h|: one small turn puts the bone on its direction
+            V3 fix = cross(mul(S, bone), u) * T(0.5);
+            S = mul(from_quat(all(1), fix.x, fix.y, fix.z), S);
+            V sine, cosine;
+            sincos(twist[j], sine, cosine);
+            // S Rot(b, phi) = S (cos I + sin [b]x + (1 - cos) b b')
+            V3 along = mul(S, bone) * (T(1) - cosine);
+            R[j] = {S.r0 * cosine + cross(S.r0, bone) * sine + bone * along.x,
+                    S.r1 * cosine + cross(S.r1, bone) * sine + bone * along.y,
+                    S.r2 * cosine + cross(S.r2, bone) * sine + bone * along.z};
+            A[j] = mul(above, R[j]);
+        }
+    }
+
+    void store(int64_t first, V cost, V status, V count) {
+        T *rotmat = (T*)call->rotmat, *place = (T*)call->root, *costs = (T*)call->cost;
+        V3 at = root + origin;
+        for (int l = 0; l < W && first + l < call->frames; l++) {
+            int64_t f = first + l;
+            T* to = rotmat + f * num_joints * 9;
+            for (int j = 0; j < K; j++)
+                if (joint[j] >= 0) {
+                    const T* from = (const T*)&R[j];
+                    for (int i = 0; i < 9; i++) to[i] = from[i * W + l];
+                    to += 9;
+                }
+            place[3 * f] = lane(at.x, l); place[3 * f + 1] = lane(at.y, l); place[3 * f + 2] = lane(at.z, l);
+            costs[f] = lane(cost, l);
+            call->status[f] = (int32_t)lane(status, l);
+            call->iterations[f] = (int32_t)lane(count, l);
+        }
+    }
+    void solve() {
+        for (int64_t first = 0; first < call->frames; first += W) {
+            load(first, first > 0);
+            start();
+            V cost, status, count;
+            minimise(cost, status, count);
+            rebuild();
+            store(first, cost, status, count);
+        }
+    }
+
+    // ---- the derivative, by the implicit function theorem ----
+    void load_solution(int64_t first) {
+        for (int l = 0; l < W; l++) {
+            int64_t f = first + l < call->frames ? first + l : call->frames - 1;
+            put(root, l, (const T*)call->root + 3 * f);
+            put(root_ell, l, (const T*)call->grad_root + 3 * f);
+            const T *from = (const T*)call->rotmat + f * num_joints * 9, *grad = (const T*)call->grad_rotmat + f * num_joints * 9;
+            if (call->status[f] != CONVERGED) invalid[l] = -1;
+            for (int j = 0; j < K; j++)
+                if (joint[j] >= 0) {
+                    T *R_to = (T*)&R[j], *A_to = (T*)&A[j];
+                    for (int i = 0; i < 9; i++) R_to[i * W + l] = from[9 * joint[j] + i];
+                    for (int i = 0; i < 9; i++) A_to[i * W + l] = grad[9 * joint[j] + i];
+                }
+        }
+        root = root - origin;
+        root_ell = pick(invalid, zero3(), root_ell);
+        for (int j = 0; j < K; j++) {
+            if (joint[j] < 0) continue;
+            // moment of the loss about joint j, in its parent's frame: <dL/dR, [m]x R>
+            M3 B = mul(A[j], transpose(R[j]));
+            V3 moment = {B.r2.y - B.r1.z, B.r0.z - B.r2.x, B.r1.x - B.r0.y};
+            M3 above = j ? A[parent[j]] : identity();
+            A[j] = j ? mul(above, R[j]) : R[j];
+            // m about the turn of j, -m about the turn of its parent
+            N[j] = pick(invalid, zero3(), mul(above, moment));
+            v[j] = N[j];
+            if (multi[j] >= 0) G[multi[j]] = A[j];
+            else d[only[j]] = unit(mul(A[j], b[only[j]]));
+        }
+    }
+    // Moments up the chain of joints: onto directions (dbar), rotations (ell), twists and rest bones. Formulas in docs/solver.md
+    void reverse_rebuild(V* twist_bar, V3* bone_bar) {
+        for (int j = K - 1; j >= 0; j--) {
+            if (joint[j] < 0) continue;
+            int m = multi[j], c = only[j];
+            if (j) N[parent[j]] = N[parent[j]] - v[j];
+            if (m >= 0) { ell[m] = N[j]; continue; }
+            M3 above = j ? A[parent[j]] : identity();
+            V3 rest = mul(above, b[c]);
+            V along = dot(N[j], d[c]), near = max_(dot(rest, d[c]) + T(1), all(T(1e-6)));  // bounded near half a turn
+            V k = along / near;
+            twist_bar[j] = along;
+            dbar[c] = cross(N[j] - rest * k, d[c]);
+            if (j) N[parent[j]] = N[parent[j]] + (rest + d[c]) * k;
+            bone_bar[c] = cross(mul_t(above, d[c]) * k - mul_t(A[j], N[j]), b[c]);
+        }
+    }
+    void differentiate() {
+        for (int64_t first = 0; first < call->frames; first += W) {
+            load(first, first > 0);
+            load_solution(first);
+            V3* bone_bar = x2;
+            reverse_rebuild(twist, bone_bar);
+            for (int j = 0; j < K; j++)
+                if (multi[j] >= 0)
+                    for (int i = begin[j]; i < begin[j + 1]; i++) bone_bar[child[i]] = zero3();
+            for (int k = 1; k < K; k++) d_old[k] = bone_bar[k];
+            evaluate();
+            for (int k = 0; k < K; k++) g[k] = zero3();
+            eliminate(V{}, true, T(P::hidden), PSEUDO);
+            substitute();  // v, x1, xh are now minus H^-1 times the gradient of the loss
+            for (int k = 0; k < K; k++) g[k] = v[k] * w[k];
+            for (int k = K - 1; k > 0; k--) g[parent[k]] = g[parent[k]] + g[k];
+            store_gradients(first);
+            if (!call->twist_stride) load(first, false);
+        }
+    }
+    void store_gradients(int64_t first) {
+        for (int k = 0; k < K; k++) {
+            // signs: v is -zeta of the formulas
+            V3 on_keypoint = v[k] * (-w[k]), on_offset = zero3();
+            V on_weight = dot(v[k], p[k] - y[k]);
+            if (k == 0 && call->hold_root) { on_keypoint = g[0] + root_ell; on_weight = V{}; }
+            if (k) {
+                int j = parent[k], m = multi[j];
+                if (m >= 0) on_offset = mul_t(G[m], g[k] + cross(F[k], xh[m]));
+                else {
+                    V along = dot(g[k], d[k]) + dot(x1[k], F[k]);
+                    on_offset = b[k] * along + d_old[k] * (all(1) / max_(L[k], all(P::tiny)));
+                    on_offset = pick(L[k] * L[k] > all(P::tiny), on_offset, zero3());
+                }
+            }
+            on_keypoint = pick(invalid, zero3(), on_keypoint);
+            on_offset = pick(invalid, zero3(), on_offset);
+            on_weight = invalid ? V{} : on_weight;
+            V on_twist = invalid ? V{} : twist[k];
+            bool single = only[k] >= 0;
+            for (int l = 0; l < W && first + l < call->frames; l++) {
+                int64_t f = first + l;
+                T *to_k = (T*)call->grad_keypoints + (f * K + k) * 3, *to_o = (T*)call->grad_offsets + (f * K + k) * 3;
+                to_k[0] = lane(on_keypoint.x, l); to_k[1] = lane(on_keypoint.y, l); to_k[2] = lane(on_keypoint.z, l);
+                to_o[0] = lane(on_offset.x, l); to_o[1] = lane(on_offset.y, l); to_o[2] = lane(on_offset.z, l);
+                ((T*)call->grad_weights)[f * K + k] = lane(on_weight, l);
+                if (joint[k] >= 0) ((T*)call->grad_twist)[f * num_joints + joint[k]] = single ? lane(on_twist, l) : 0;
+            }
+        }
+    }
+};
+
+template <class T, int W> int run(const ikol_tree_call* call, bool backward) {
+    typedef Solver<T, W> S;
+    S solver;
+    memset((void*)&solver, 0, sizeof(solver));
+    solver.call = call;
+    solver.K = call->nodes;
+    solver.num_multi = call->nodes / 2 + 1;  // each has two children at least
+    char* end = nullptr;
+    solver.lay_out(end);
+    size_t size = (size_t)(end - (char*)nullptr);
+    char* memory = (char*)malloc(size + 64);
+    if (!memory) return 2;
+    memset(memory, 0, size + 64);
+    char* at = (char*)(((uintptr_t)memory + 63) / 64 * 64);
+    solver.lay_out(at);
+    solver.parent = (int32_t*)call->parents;
+    solver.make_tables();
+    backward ? solver.differentiate() : solver.solve();
+    free(memory);
+    return 0;
+}
+
+}  // namespace
+
+#ifndef IKOL_LANES_BYTES
+#define IKOL_LANES_BYTES 16
+#endif
+
+// A few frames are faster one by one: the lanes of a register would mostly repeat the last.
+extern "C" int IKOL_JOIN(ikol_tree_, IKOL_VARIANT)(const ikol_tree_call* call, int is_double, int backward) {
+    if (call->nodes < 2 || call->parents[0] != -1) return 1;
+    for (int k = 1; k < call->nodes; k++)
+        if (call->parents[k] < 0 || call->parents[k] >= k) return 1;
+    if (is_double)
+        return call->frames < 2 ? run<double, 1>(call, backward) : run<double, IKOL_LANES_BYTES / 8>(call, backward);
+    return call->frames < 2 ? run<float, 1>(call, backward) : run<float, IKOL_LANES_BYTES / 4>(call, backward);
+}
