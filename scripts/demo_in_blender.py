@@ -108,6 +108,10 @@ def summarise(bpy, photo: Path) -> dict:
     """Gather what the add-on stored on the armatures it made."""
     bodies = [thing for thing in bpy.context.scene.objects if part("blender.bodies").is_body(thing)]
     living = part("blender.runtime").get()
+    deadline = time.monotonic() + 2.0
+    while not living.solver.state.is_ready and time.monotonic() < deadline:  # until it has said on which device
+        living.pump()
+        time.sleep(0.01)
     records = [part("blender.bodies").read_record(body) for body in bodies]
     camera = records[0].camera
     return {

@@ -48,16 +48,24 @@ def link_visibly(context: bpy.types.Context, thing: bpy.types.Object) -> None:
 
 
 def _edit_bones(context: bpy.types.Context, armature: bpy.types.Object, body: BodyData, betas: Sequence[float]) -> None:
-    """Make or move the bones. Edit mode is the only way to it; the user's mode and active object come back."""
+    """Make or move the bones. Edit mode is the only way to it; the user's mode and active object come back.
+
+    Raises:
+        SceneError: Blender does not let the armature be edited.
+    """
     objects = context.view_layer.objects
     active = objects.active
     mode = active.mode if active is not None else "OBJECT"
     if mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
     hidden = armature.hide_get()
-    armature.hide_set(False)
-    objects.active = armature
-    bpy.ops.object.mode_set(mode="EDIT")
+    try:
+        armature.hide_set(False)
+        objects.active = armature
+        bpy.ops.object.mode_set(mode="EDIT")
+    except RuntimeError as error:  # its collection is switched off, or it comes from another file
+        text = f"the bones of {armature.name} cannot be edited; show it in the view layer, or make a local copy of it"
+        raise SceneError(text) from error
     try:
         _place_edit_bones(armature.data.edit_bones, body, betas)
     finally:
@@ -153,14 +161,17 @@ def key_pose(armature: bpy.types.Object, pose: Pose, frame: int) -> None:
     if armature.library is not None or armature.data.library is not None:
         raise SceneError("the armature is linked from another file; make a library override or a local copy first")
     keys = KeyReader(armature, frame)
-    for name, quat in zip(JOINT_NAMES, pose.local_quat, strict=True):
-        bone = armature.pose.bones[name]
-        bone.rotation_mode = "QUATERNION"
-        bone.rotation_quaternion = continuous_quaternion(quat, _previous_rotation(keys, bone))
-        bone.keyframe_insert("rotation_quaternion", frame=frame, group=name)
     pelvis = armature.pose.bones[JOINT_NAMES[0]]
-    pelvis.location = pose.transl
-    pelvis.keyframe_insert("location", frame=frame, group=pelvis.name)
+    try:
+        for name, quat in zip(JOINT_NAMES, pose.local_quat, strict=True):
+            bone = armature.pose.bones[name]
+            bone.rotation_mode = "QUATERNION"
+            bone.rotation_quaternion = continuous_quaternion(quat, _previous_rotation(keys, bone))
+            bone.keyframe_insert("rotation_quaternion", frame=frame, group=name)
+        pelvis.location = pose.transl
+        pelvis.keyframe_insert("location", frame=frame, group=pelvis.name)
+    except RuntimeError as error:  # its action is linked, or its curves are locked
+        raise SceneError(f"no keys can be set on {armature.name}: {error}") from error
 
 
 def _previous_rotation(keys: KeyReader, bone: "bpy.types.PoseBone") -> Quaternion:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The camera that looks at the person as the photograph did, with the photograph behind the body."""
 
+import logging
 import math
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from ..core.pose_conversion import BlenderCamera, to_blender_camera, to_photo_ca
 from ..core.record import PhotoCamera, Record
 from .armature import link_visibly
 from .bodies import body_camera, body_to_world
+
+logger = logging.getLogger(__name__)
 
 DISPLAY_SIZE = 0.3
 """Metres that the camera is drawn with; Blender's own one metre is half as large as the person."""
@@ -53,14 +56,18 @@ def _show_photo(data: "bpy.types.Camera", image_path: Path, orientation: Orienta
     FIT measures the unturned picture against the camera's frame; a picture turned by a quarter is then too small by
     the ratio of its sides, which the scale gives back.
     """
-    image = bpy.data.images.load(str(image_path), check_existing=True)
+    try:
+        image = bpy.data.images.load(str(image_path), check_existing=True)
+    except RuntimeError as error:  # gone since it was sent; the pose is worth having without it
+        logger.warning("no picture behind the body: %s", error)
+        return
     background = data.background_images.new()
     background.image = image
     background.frame_method = "FIT"
     background.display_depth = "BACK"
     background.alpha = 1.0
     background.use_flip_x = orientation.is_mirrored
-    background.rotation = -0.5 * math.pi * orientation.quarter_turns
+    background.rotation = 0.5 * math.pi * orientation.quarter_turns  # clockwise, seen in 4.3; flips come first
     if orientation.swaps_sides and min(image.size) > 0:
         background.scale = max(image.size) / min(image.size)
     data.show_background_images = True

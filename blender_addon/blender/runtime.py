@@ -5,12 +5,13 @@ Everything that Blender calls back asks `get()` for it. It holds no reference in
 """
 
 import logging
+import os
 from pathlib import Path
 
 import bpy
 from bpy.app.handlers import persistent
 
-from ..client.process import SolverConfig
+from ..client.process import SolverConfig, prune_logs
 from ..client.python_check import PythonCheck, find_problem
 from ..client.solver import Solver
 from ..core.errors import AddonError
@@ -24,7 +25,8 @@ BUSY_SECONDS = 1 / 30
 IDLE_SECONDS = 0.5
 """Otherwise: soon enough to notice that the solver process ended."""
 
-LOG_NAME = "solver.log"
+LOG_PREFIX = "solver-"
+"""Each Blender has a log of its own: on Windows a file that another process writes cannot be replaced."""
 
 logger = logging.getLogger(__name__)
 
@@ -133,8 +135,9 @@ def solver_python() -> str:
 
 
 def log_path() -> Path:
-    """Return where the solver's log is; the folder belongs to the user, not to the add-on."""
-    return Path(bpy.utils.extension_path_user(BASE_PACKAGE, path="log", create=True)) / LOG_NAME
+    """Return where this Blender's solver log is; the folder belongs to the user, not to the add-on."""
+    folder = Path(bpy.utils.extension_path_user(BASE_PACKAGE, path="log", create=True))
+    return folder / f"{LOG_PREFIX}{os.getpid()}.log"
 
 
 def sentence(error: AddonError) -> str:
@@ -169,6 +172,7 @@ def on_load(*_: object) -> None:
 def start() -> None:
     """Make the runtime, its timer and its handler."""
     _Holder.runtime = Runtime()
+    prune_logs(log_path().parent, f"{LOG_PREFIX}*.log")
     bpy.app.handlers.load_post.append(on_load)
     # persistent: Blender drops other timers when a file is loaded
     bpy.app.timers.register(tick, first_interval=IDLE_SECONDS, persistent=True)

@@ -5,6 +5,7 @@ Keys: the process gets this client's public key over stdin and answers with its 
 neither touches the disk. Its stdin stays open: at its end the process exits, so that none outlives Blender.
 """
 
+import logging
 import os
 import subprocess
 import sys
@@ -23,6 +24,10 @@ from ..core.errors import Fix, SolverError
 SOLVER_MODULE = "solver_server"
 MAX_HANDSHAKE_BYTES = 65536
 LOG_TAIL_BYTES = 8192
+KEPT_LOGS = 8
+"""Logs of earlier runs that are kept, for a report of what went wrong yesterday."""
+
+logger = logging.getLogger(__name__)
 
 _INHERITED_LIBRARY_PATHS = ("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES")
 """Blender may set these for its own libraries; torch in another Python must not load them."""
@@ -239,6 +244,16 @@ def read_tail(path: Path) -> str:
             return file.read().decode("utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def prune_logs(folder: Path, pattern: str, keep: int = KEPT_LOGS) -> None:
+    """Delete all but the newest logs; one that is in use or is not ours to delete stays."""
+    try:
+        logs = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime)
+        for path in logs[: max(0, len(logs) - keep)]:
+            path.unlink()
+    except OSError as error:
+        logger.info("old logs stay: %s", error)
 
 
 def explain_exit(exit_code: int | None, log: str) -> SolverError:

@@ -25,6 +25,8 @@ START_SECONDS = 60.0
 """From start to the answer to `hello`: the server answers before torch is loaded, a cold disk has taken 8 s."""
 
 PING_SECONDS = 1.0
+LOADING_PING_SECONDS = 0.1
+"""While the weights are loaded: the panel shows at once that the solver is ready, and on which device."""
 SILENT_SECONDS = 15.0
 """A ping unanswered for so long means that the process hangs: its control thread answers within milliseconds."""
 
@@ -256,7 +258,7 @@ class Solver:
         if self._state.phase is Phase.STARTING and now > self._start_deadline:
             raise SolverError("the solver started, but does not answer; start it again", Fix.START)
         if self._state.phase is Phase.RUNNING and self._ping_sent is None and now >= self._next_ping:
-            self._next_ping = now + PING_SECONDS
+            self._next_ping = now + (PING_SECONDS if self._state.is_ready else LOADING_PING_SECONDS)
             if self._send(wire.Ping(self._pending.new_id())):
                 self._ping_sent = now
 

@@ -43,9 +43,3 @@ class PendingTable(Generic[Owner]):
         for request_id in ids:
             del self._owners[request_id]
         return ids
-
-    def drop_all(self) -> tuple[Owner, ...]:
-        """Forget everything and return who waited."""
-        owners = tuple(self._owners.values())
-        self._owners.clear()
-        return owners

@@ -62,7 +62,7 @@ def read_photo(path: Path) -> Photo:
     data = read_limited(path)
     if not _is_picture(data):
         raise FileError(f"{path.name} is not a JPEG, PNG or WebP picture; choose a photograph in one of these formats")
-    return Photo(path.name, data, jpeg_orientation(data))
+    return Photo(path.name, data, stored_orientation(data))
 
 
 def read_limited(path: Path) -> bytes:
@@ -94,32 +94,47 @@ def _is_picture(data: bytes) -> bool:
     return is_webp or data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
 
 
-def jpeg_orientation(data: bytes) -> Orientation:
-    """Return how a JPEG must be turned, by its EXIF block; upright for other files and for damaged blocks.
+def stored_orientation(data: bytes) -> Orientation:
+    """Return how a picture must be turned, by its EXIF block; upright without one and when it is damaged.
 
     Blender's own loader does not read the tag (seen in 4.2 to 5.2), the solver does: the picture behind the body has
     to be turned by hand.
     """
-    if not data.startswith(b"\xff\xd8"):
-        return Orientation()
     try:
-        tag = _exif_orientation(data)
+        if data.startswith(b"\xff\xd8"):
+            tiff = _jpeg_exif(data)
+        elif data.startswith(b"\x89PNG"):
+            tiff = _chunk(data, 8, b"eXIf", ">I", is_name_first=False)
+        else:
+            tiff = _chunk(data, 12, b"EXIF", "<I", is_name_first=True)
+        tag = _tiff_orientation(tiff.removeprefix(b"Exif\0\0"))
     except (struct.error, IndexError):
         return Orientation()
     return _ORIENTATIONS.get(tag, Orientation())
 
 
-def _exif_orientation(data: bytes) -> int:
-    """Walk the segments before the pixels to APP1/Exif, then the entries of its first directory."""
+def _jpeg_exif(data: bytes) -> bytes:
+    """Return the content of APP1/Exif: a segment before the pixels."""
     offset = 2
     while data[offset] == 0xFF and data[offset + 1] != 0xDA:
-        marker = data[offset + 1]
         (length,) = struct.unpack_from(">H", data, offset + 2)
         body = data[offset + 4 : offset + 2 + length]
-        if marker == 0xE1 and body.startswith(b"Exif\0\0"):
-            return _tiff_orientation(body[6:])
+        if data[offset + 1] == 0xE1 and body.startswith(b"Exif\0\0"):
+            return body
         offset += 2 + max(length, 2)
-    return 1
+    return b""
+
+
+def _chunk(data: bytes, offset: int, wanted: bytes, number: str, is_name_first: bool) -> bytes:
+    """Return the content of a named chunk of a PNG (size, name, content, checksum) or WebP (name, size, content)."""
+    name_offset, size_offset = (0, 4) if is_name_first else (4, 0)
+    while offset + 8 <= len(data):
+        name = data[offset + name_offset : offset + name_offset + 4]
+        (size,) = struct.unpack_from(number, data, offset + size_offset)
+        if name == wanted:
+            return data[offset + 8 : offset + 8 + size]
+        offset += 8 + (size + size % 2 if is_name_first else size + 4)
+    return b""
 
 
 def _tiff_orientation(tiff: bytes) -> int:

@@ -170,16 +170,3 @@ def continuous_quaternion(quat: Quaternion, previous: Quaternion) -> Quaternion:
     if dot >= 0:
         return quat
     return (-quat[0], -quat[1], -quat[2], -quat[3])
-
-
-def rotation_matrix(quat: ArrayLike) -> FloatArray:
-    """Return the rotation matrices (..., 3, 3) of quaternions (..., 4), normalised first."""
-    q = np.asarray(quat, dtype=np.float64)
-    q = q / np.linalg.norm(q, axis=-1, keepdims=True)
-    w, x, y, z = (q[..., index] for index in range(4))
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)

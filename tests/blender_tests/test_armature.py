@@ -133,3 +133,15 @@ def test_a_collection_that_is_switched_off_does_not_swallow_the_body(build):
     layer.exclude = True
     armature = build()
     assert armature.name in bpy.context.view_layer.objects
+
+
+def test_an_armature_that_cannot_be_edited_gives_a_sentence(build, part):
+    armature = build((0.0,) * 10)
+    hidden = bpy.data.collections.new("Hidden")
+    bpy.context.scene.collection.children.link(hidden)
+    for collection in armature.users_collection:
+        collection.objects.unlink(armature)
+    hidden.objects.link(armature)
+    bpy.context.view_layer.layer_collection.children["Hidden"].exclude = True
+    with pytest.raises(part("core.errors").SceneError, match="cannot be edited; show it in the view layer"):
+        part("blender.armature").set_shape(bpy.context, armature, build.body, BETAS)

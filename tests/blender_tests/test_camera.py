@@ -112,7 +112,7 @@ def test_the_photograph_lies_behind_the_body(body, photo):
 
 @pytest.mark.parametrize(
     ("tag", "rotation", "flip", "scale"),
-    [(1, 0.0, False, 1.0), (2, 0.0, True, 1.0), (3, -math.pi, False, 1.0), (6, -math.pi / 2, False, 4 / 3)],
+    [(1, 0.0, False, 1.0), (2, 0.0, True, 1.0), (3, math.pi, False, 1.0), (6, math.pi / 2, False, 4 / 3)],
 )
 def test_a_turned_photograph_is_turned_back(scene, part, photo_camera, tmp_path, make_png, tag, rotation, flip, scale):
     orientation = part("core.photo")._ORIENTATIONS[tag]

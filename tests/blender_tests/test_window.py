@@ -63,7 +63,11 @@ def test_the_panel_shows_an_error_as_a_sentence_with_its_fix(solver, photo, part
 
 
 def test_the_panel_shows_device_and_numbers_of_the_body(body, part):
-    panel = part("blender.panel")
+    panel, living = part("blender.panel"), part("blender.runtime").get()
+    deadline = time.monotonic() + 10
+    while not living.solver.state.is_ready and time.monotonic() < deadline:
+        living.pump()
+        time.sleep(0.005)
     assert "Solver ready (cpu)" in draw(panel.IKOL_PT_main).texts
     texts = draw(panel.IKOL_PT_body).texts
     assert "2.5 px (median)" in texts

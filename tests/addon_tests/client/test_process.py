@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
 import subprocess
 import sys
 import time
@@ -7,7 +8,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from blender_addon.client.process import ServerProcess, SolverConfig, clean_environment, explain_exit, read_tail
+from blender_addon.client.process import (
+    ServerProcess,
+    SolverConfig,
+    clean_environment,
+    explain_exit,
+    prune_logs,
+    read_tail,
+)
 from blender_addon.core.errors import Fix, SolverError
 
 
@@ -128,6 +136,22 @@ def test_the_tail_of_a_log_is_its_end(tmp_path):
     assert read_tail(tmp_path / "a.log").endswith("the end")
     assert len(read_tail(tmp_path / "a.log")) < 10000
     assert read_tail(tmp_path / "b.log") == ""
+
+
+def test_only_the_newest_logs_are_kept(tmp_path):
+    for age in range(12):
+        path = tmp_path / f"solver-{age}.log"
+        path.touch()
+        os.utime(path, (1e9 - age, 1e9 - age))
+    (tmp_path / "other.txt").touch()
+    prune_logs(tmp_path, "solver-*.log", keep=3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "other.txt",
+        "solver-0.log",
+        "solver-1.log",
+        "solver-2.log",
+    ]
+    prune_logs(tmp_path / "nowhere", "solver-*.log")
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,3 @@ def test_an_answer_without_an_id_belongs_to_nobody():
     table.open("someone")
     assert table.take(None) is None
     assert table.owner(None) is None
-
-
-def test_everything_can_be_dropped():
-    table = PendingTable()
-    table.open("a")
-    table.open("b")
-    assert table.drop_all() == ("a", "b")
-    assert len(table) == 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from blender_addon.core.errors import FileError
-from blender_addon.core.photo import MAX_FILE_BYTES, Orientation, jpeg_orientation, read_photo
+from blender_addon.core.photo import MAX_FILE_BYTES, Orientation, read_photo, stored_orientation
 
 
 def picture(kind="JPEG", orientation=None, size=(6, 4)):
@@ -30,8 +30,9 @@ def test_pictures_of_the_three_formats_are_read_as_they_are(tmp_path, kind):
     assert (photo.name, photo.data, photo.orientation) == ("a.bin", data, Orientation())
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("tag", range(1, 9))
-def test_the_orientation_turns_the_picture_as_pillow_does(tag):
+def test_the_orientation_turns_the_picture_as_pillow_does(tag, kind):
     stored = Image.new("RGB", (3, 2))
     stored.putdata([(index, 0, 0) for index in range(6)])
     exif = stored.getexif()
@@ -40,7 +41,7 @@ def test_the_orientation_turns_the_picture_as_pillow_does(tag):
     stored.save(stream, "PNG", exif=exif)
     with Image.open(stream) as opened:
         upright = ImageOps.exif_transpose(opened)
-    orientation = jpeg_orientation(picture(orientation=tag))
+    orientation = stored_orientation(picture(kind, tag))
     turned = ImageOps.mirror(stored) if orientation.is_mirrored else stored
     turned = turned.rotate(-90 * orientation.quarter_turns, expand=True)
     assert turned.tobytes() == upright.tobytes()
@@ -51,14 +52,15 @@ def test_big_endian_exif_is_read():
     tiff = b"MM\0*" + struct.pack(">IHHHIHH", 8, 1, 0x0112, 3, 1, 6, 0)
     segment = b"Exif\0\0" + tiff
     data = b"\xff\xd8\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + b"\xff\xda"
-    assert jpeg_orientation(data).quarter_turns == 1
+    assert stored_orientation(data).quarter_turns == 1
 
 
 @given(st.binary(max_size=200), st.integers(0, 400))
 def test_damaged_exif_means_upright_or_some_orientation_but_never_an_error(noise, cut):
-    jpeg_orientation(b"\xff\xd8\xff\xe1" + noise)
-    data = picture(orientation=6)
-    assert isinstance(jpeg_orientation(data[:cut] + noise), Orientation)
+    for start in (b"\xff\xd8\xff\xe1", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b""):
+        assert isinstance(stored_orientation(start + noise), Orientation)
+    for kind in ("JPEG", "PNG", "WEBP"):
+        assert isinstance(stored_orientation(picture(kind, 6)[:cut] + noise), Orientation)
 
 
 def test_a_text_file_named_jpg_is_refused(tmp_path):

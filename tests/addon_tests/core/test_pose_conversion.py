@@ -10,12 +10,10 @@ from numpy_body import quat_to_rotmat
 
 from blender_addon.core.errors import SceneError
 from blender_addon.core.pose_conversion import (
-    as_quaternion,
     as_rotation,
     as_vector,
     body_to_scene,
     continuous_quaternion,
-    rotation_matrix,
     scene_to_body,
     to_blender,
     to_blender_camera,
@@ -122,9 +120,3 @@ def test_a_continuous_quaternion_is_the_same_rotation_on_the_nearer_side(quat, p
     chosen = continuous_quaternion(quat, previous)
     assert chosen in (quat, tuple(-value for value in quat))
     assert np.dot(chosen, previous) >= 0
-
-
-@given(st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda quat: np.linalg.norm(quat) > 1e-3))
-def test_rotation_matrices_equal_the_text_book(quat):
-    assert np.abs(rotation_matrix(quat) - quat_to_rotmat(quat)).max() < 1e-12
-    assert as_quaternion(quat) == quat

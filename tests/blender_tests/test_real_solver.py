@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole way with the real solver process: a photograph, a keyed body, a moved keypoint, solved again."""
+
+import time
+from pathlib import Path
+
+import bpy
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOLVER_PYTHON = ROOT / ".venv" / "bin" / "python"
+PHOTO = ROOT / "samples" / "front_step.jpg"  # 1080 x 1920, one person in front of the camera, seven metres away
+
+MAX_REPROJECTION_PX = 15.0  # a hand is about 40 px wide on it; 5 are usual
+MAX_MISS = 0.015  # metres between a placed keypoint and the body; its sigma is 5 mm, neighbours pull a little
+MAX_FAR_MOVE = 0.02  # metres that the feet may move when a wrist was moved by 18 cm
+
+
+@pytest.fixture(scope="module")
+def real_solver(extension, part):
+    """The real solver named in the preferences, started once for all tests: loading torch takes longer than a solve."""
+    preferences = bpy.context.preferences.addons[extension.__name__].preferences
+    preferences.solver_python = str(SOLVER_PYTHON)
+    yield
+    part("blender.runtime").get().solver.close()
+    preferences.solver_python = ""
+
+
+@pytest.fixture
+def empty_file(real_solver):
+    bpy.ops.wm.read_homefile(use_empty=True)
+
+
+@pytest.fixture
+def posed(empty_file):
+    assert bpy.ops.ikol.pose_from_image(filepath=str(PHOTO)) == {"FINISHED"}
+    return bpy.context.view_layer.objects.active
+
+
+def joints(armature):
+    bpy.context.view_layer.update()
+    return {bone.name: np.array(armature.matrix_world @ bone.head) for bone in armature.pose.bones}
+
+
+def test_a_photograph_becomes_a_keyed_upright_body_that_meets_its_keypoints(posed, part):
+    record = part("blender.bodies").read_record(posed)
+    assert 0 <= record.solution.reprojection_px < MAX_REPROJECTION_PX
+    assert record.solution.status != "failed"
+    places = joints(posed)
+    assert places["Head"][2] > places["Pelvis"][2] + 0.4
+    assert places["Pelvis"][2] > places["L_Ankle"][2] + 0.5
+    assert min(place[2] for place in places.values()) > -0.05  # stands on the floor, toes may dip
+    assert places["L_Shoulder"][0] > places["R_Shoulder"][0]  # faces the viewer: left is +X
+    assert posed.animation_data.action is not None
+
+
+def test_the_panel_knows_on_which_device_the_solver_computes(posed, part):
+    living = part("blender.runtime").get()
+    deadline = time.monotonic() + 10
+    while not living.solver.state.is_ready and time.monotonic() < deadline:
+        living.pump()
+        time.sleep(0.01)
+    assert living.solver.state.device.startswith(("cpu", "cuda"))
+
+
+def test_solving_again_without_a_change_changes_nothing(posed):
+    before = joints(posed)
+    assert bpy.ops.ikol.resolve() == {"FINISHED"}
+    moved = max(np.linalg.norm(place - before[name]) for name, place in joints(posed).items())
+    assert moved < 0.005, f"{moved:.4f} m"  # it starts where it ended; the shape no longer moves
+
+
+def test_a_moved_wrist_is_met_and_the_feet_stay(posed, part):
+    bpy.ops.ikol.resolve()
+    before = joints(posed)
+    wrist = bpy.data.objects["IKOL left_wrist"]
+    wrist.location.x += 0.1
+    wrist.location.z += 0.15
+    assert bpy.ops.ikol.resolve() == {"FINISHED"}
+    after = joints(posed)
+    x, y, z = part("blender.bodies").read_record(posed).solution.points["left_wrist"]
+    miss = np.linalg.norm(np.array(wrist.matrix_world.translation) - (x, -z, y))
+    assert miss < MAX_MISS, f"{miss:.4f} m"
+    for foot in ("L_Foot", "R_Foot"):
+        moved = np.linalg.norm(after[foot] - before[foot])
+        assert moved < MAX_FAR_MOVE, f"{foot} moved {moved:.4f} m"
+    assert np.linalg.norm(after["L_Wrist"] - before["L_Wrist"]) > 0.1
+
+
+FAILURES = {
+    "truncated.jpg": lambda path: path.write_bytes(PHOTO.read_bytes()[:20000]),
+    "nobody.png": None,
+    "huge.png": None,
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_picture_without_a_person_or_with_damage_gives_a_sentence(empty_file, tmp_path, make_png, name):
+    path = tmp_path / name
+    if FAILURES[name] is not None:
+        FAILURES[name](path)
+    else:
+        make_png(path, *((320, 240) if name == "nobody.png" else (20000, 20000)))
+    with pytest.raises(RuntimeError) as error:
+        bpy.ops.ikol.pose_from_image(filepath=str(path))
+    sentence = str(error.value).removeprefix("Error: ").strip()
+    assert "Traceback" not in sentence
+    assert ";" in sentence, sentence  # what was wrong; what to do
+    assert not [thing for thing in bpy.data.objects if thing.type == "ARMATURE"]
