@@ -9,11 +9,11 @@ Unknown is one angle for each joint but the root and the leaves, 18 of SMPL's 24
 The root and the chest (spine3) take the rotation of their children's bones by SVD: the chest's column of J is zero and
 its angle stays there, damping alone keeps the system regular. Twists and leaf rotations come from a network.
 
-Known of the original: all of the above, from the released code at test time. There training differs: root and chest
-follow the spine and the neck instead of the SVD, which is not repeated here. The published figure has 23 angles where
-the code has 18. Not known: which damping and how many steps the paper's tables used, and whether the released hand-
-written Jacobian lets the joints above the chest turn what hangs on it; here it is exact (they do not: the SVD undoes
-any turn from above). The inverse of the released code is a linear solve here.
+Known of the original: all of the above, from the released code at test time. In training the chest is an ordinary
+joint that follows the neck (an option here), and the root is aligned to the spine first, then to the hips (not repeated
+here). The published figure has 23 angles where the code has 18. Not known: which damping and how many steps the paper's
+tables used, and whether the released hand-written Jacobian lets the joints above the chest turn what hangs on it; here
+it is exact (they do not: the SVD undoes any turn from above). The inverse of the released code is a linear solve here.
 Imports: torch, ikol.geometry, the problem.
 
 Source: Zhang et al., IKOL: Inverse kinematics optimization layer for 3D human pose and shape estimation via
@@ -21,6 +21,7 @@ Gauss-Newton differentiation, AAAI 2023 (arXiv 2302.01058), fig. 2, and its rele
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -41,6 +42,9 @@ class ReleasedIkolConfig:
     """Steps, all of them taken: nothing tests for convergence."""
     damping: float = 0.1
     """u in square metres, constant."""
+    fork: Literal["svd", "first_child"] = "svd"
+    """The chest: from all its children, as at test time, or an angle like the others that follows the neck, as in
+    training."""
     differentiate_hessian: bool = False
     """How the steps are unrolled. False: the Gauss-Newton operator is a constant, as in the released code. True: it is
     differentiated, the term dH/dP (f - P) of the published formula."""
@@ -66,17 +70,18 @@ def solve_released_ikol(problem: BaselineProblem, config: ReleasedIkolConfig | N
     flat = problem.flat()
     root = flat.root_rotation().detach()
     turning = [joint for joint, children in enumerate(flat.skeleton.children) if joint and children]
+    forks = {joint for joint in turning if config.fork == "svd" and len(flat.skeleton.children[joint]) > 1}
     alpha = flat.target.new_zeros(len(flat.target), len(turning))
     eye = torch.eye(len(turning), dtype=alpha.dtype, device=alpha.device)
     for _ in range(config.iterations):
-        posed = _pose(flat, root, turning, alpha)
+        posed = _pose(flat, root, turning, forks, alpha)
         residual = (posed.joints - flat.target).flatten(1)
         jacobian = posed.jacobian.flatten(2).transpose(1, 2)
         if not config.differentiate_hessian:
             jacobian = jacobian.detach()
         normal = jacobian.mT @ jacobian + config.damping * eye
         alpha = alpha - torch.linalg.solve(normal, (jacobian.mT @ residual[..., None]).squeeze(-1))
-    return problem.result(flat, _pose(flat, root, turning, alpha).local_rotmat)
+    return problem.result(flat, _pose(flat, root, turning, forks, alpha).local_rotmat)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +93,21 @@ class _Posed:
 
 
 def _pose(
-    flat: FlatProblem, root: Float[Tensor, "n 3 3"], turning: list[int], alpha: Float[Tensor, "n angles"]
+    flat: FlatProblem,
+    root: Float[Tensor, "n 3 3"],
+    turning: list[int],
+    forks: set[int],
+    alpha: Float[Tensor, "n angles"],
 ) -> _Posed:
-    """Pose the tree and carry the derivative by every angle along, from the root to the leaves."""
+    """Pose the tree and carry the derivative by every angle along, from the root to the leaves.
+
+    Args:
+        flat: the problem.
+        root: global rotation of the root.
+        turning: the joint of each angle.
+        forks: those of them that take the rotation of all their children's bones instead.
+        alpha: radians.
+    """
     count, angles = alpha.shape
     skeleton = flat.skeleton
     leaf_number = {leaf: k for k, leaf in enumerate(flat.leaves)}
@@ -105,7 +122,7 @@ def _pose(
         if not children:
             turned = flat.leaf_rotmat[:, leaf_number[joint]]
             d_rotmats.append(d_above @ turned[:, None])
-        elif len(children) > 1:
+        elif joint in forks:
             turned = flat.fork_rotation(joint, flat.target[:, joint], above)
             # the best rotation in the world is the same whatever the parent's is
             d_rotmats.append(torch.zeros_like(d_above))
@@ -126,7 +143,7 @@ def _swing_and_twist(
     d_above: Float[Tensor, "n angles 3 3"],
     k: int,
 ) -> tuple[Float[Tensor, "n 3 3"], Float[Tensor, "n angles 3 3"]]:
-    """Return the local rotation of a joint with one child, and its derivative by every angle; its own is number k."""
+    """Return the rotation of a joint that follows its first child, and its derivative; its own angle is number k."""
     child = flat.skeleton.children[joint][0]
     bone, target_bone = flat.bone(child), flat.target[:, child] - flat.target[:, joint]
     w = torch.linalg.cross(bone, (above.mT @ target_bone[..., None]).squeeze(-1))

@@ -30,15 +30,16 @@ HINGES = (("L_Elbow", 1, 1.0), ("R_Elbow", 1, -1.0), ("L_Knee", 0, -1.0), ("R_Kn
 
 @dataclass(frozen=True)
 class SmplifyConfig:
-    """Settings. All terms are relative to `sigma`."""
+    """Settings."""
 
     sigma: float = 0.02
-    """Metres: a joint is as far off as one radian-squared of prior weighs."""
-    robust_width: float | None = 0.1
-    """Metres, where Geman and McClure's loss turns from quadratic to constant; None for squares."""
+    """Metres: so far off costs as much as a joint turned by `prior_sigma`, at a weight of one."""
+    robust_width: float | None = 0.3
+    """Metres, where Geman and McClure's loss turns from quadratic to constant; None for squares. Not much
+    smaller: joints are that far from their targets at the start, and those beyond are given up."""
     prior_sigma: float = 0.8
     """Radians: the spread of each joint's rotation vector about rest."""
-    stages: tuple[float, ...] = (1.0, 0.1, 0.01)
+    stages: tuple[float, ...] = (3.0, 0.3, 0.03, 0.003)
     """What the priors weigh, stage after stage."""
     iterations: int = 30
     """L-BFGS iterations a stage, at most."""
