@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.solver.config import SolveConfig
-from ikol.solver.linear import WIDE, diagonal_scale
-from ikol.solver.normal_equations import NormalEquations, normal_equations
+from ikol.solver.linear import MIN_DAMPING, WIDE, NormalEquations, diagonal_scale, newton_where_definite
+from ikol.solver.normal_equations import normal_equations
 from ikol.solver.one_sided import Unknowns, one_sided_decrease, solve_one_sided_step
 from ikol.solver.problem import Problem
 from ikol.solver.residuals import Posed, Rows
@@ -26,8 +26,7 @@ from ikol.solver.result import SolveStatus
 from ikol.solver.robust import GemanMcClure, robust_cost
 from ikol.solver.state import SolveState
 
-MIN_DAMPING = 1e-9  # relative to the diagonal: it keeps unseen unknowns in place and costs no digits of the others
-MAX_DAMPING = 1e10  # steps are then below rounding
+MAX_DAMPING = 1e10  # relative to the diagonal: steps are then below rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +158,8 @@ def _free_equations(
 ) -> NormalEquations:
     """The normal equations of the free unknowns only."""
     full = normal_equations(problem, here.posed, here.rows, with_shape=config.solve_shape, convexity=convexity)
-    return unknowns.pick(full)
+    free = unknowns.pick(full.gauss_newton)
+    return newton_where_definite(free, unknowns.pick_square(full.bending))
 
 
 def _gradient_norm(equations: NormalEquations) -> Float[Tensor, "n"]:

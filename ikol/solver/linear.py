@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The damped step of a batch of normal equations. Damping is added here and nowhere else. Imports: torch."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,6 +18,32 @@ largest entry, more than a weak prior says: Cholesky fails, or the body drifts o
 # unknowns that the evidence sees less than this, relative to the best seen one, are scaled as if it saw that much: they
 # stay where they are instead of being scaled up without bound
 LEAST_DIAGONAL = 1e-9
+
+
+# relative to the diagonal: it keeps unseen unknowns in place, costs no digits of the others, and makes up for rounding
+MIN_DAMPING = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class NormalEquations:
+    """H d = -g for each item of the batch, in `WIDE`."""
+
+    hessian: Float[Tensor, "n columns columns"]
+    gradient: Float[Tensor, "n columns"]
+
+
+def newton_where_definite(
+    gauss_newton: NormalEquations, bending: Float[Tensor, "n columns columns"]
+) -> NormalEquations:
+    """Return the equations with the second-order part for the items where the sum is positive definite."""
+    if gauss_newton.gradient.shape[-1] == 0:
+        return gauss_newton
+    newton = gauss_newton.hessian + bending
+    scaled = _scaled(newton, diagonal_scale(gauss_newton.hessian).reciprocal())
+    eye = torch.eye(newton.shape[-1], dtype=newton.dtype, device=newton.device)
+    _, info = torch.linalg.cholesky_ex(scaled + MIN_DAMPING * eye)
+    is_definite = (info == 0)[:, None, None]
+    return NormalEquations(torch.where(is_definite, newton, gauss_newton.hessian), gauss_newton.gradient)
 
 
 def diagonal_scale(hessian: Float[Tensor, "n columns columns"]) -> Float[Tensor, "n columns"]:
@@ -38,7 +66,7 @@ def solve_damped_step(
     Source: Nocedal and Wright, Numerical Optimization, 2006, sec. 10.3 (Levenberg-Marquardt with Marquardt's scaling).
     """
     scale = diagonal_scale(hessian).reciprocal()
-    scaled = hessian * scale[..., :, None] * scale[..., None, :]
+    scaled = _scaled(hessian, scale)
     scaled = scaled + torch.diag_embed(damping[:, None].expand_as(gradient))
     factor, info = torch.linalg.cholesky_ex(scaled)
     right = -(gradient * scale)[..., None]
@@ -59,3 +87,9 @@ def predicted_decrease(
     """Return -(g . d + 1/2 d^T H d): how much the quadratic model falls along a step."""
     curved = (hessian @ step[..., None]).squeeze(-1)
     return -((gradient + 0.5 * curved) * step).sum(-1)
+
+
+def _scaled(
+    hessian: Float[Tensor, "n columns columns"], scale: Float[Tensor, "n columns"]
+) -> Float[Tensor, "n columns columns"]:
+    return hessian * scale[..., :, None] * scale[..., None, :]

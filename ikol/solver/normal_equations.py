@@ -17,32 +17,47 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ikol.solver.bending import bending
+from ikol.solver.composite import couple, sum_below
 from ikol.solver.jacobian import motion_subspaces, point_subspaces, shape_motion
-from ikol.solver.linear import WIDE
+from ikol.solver.linear import WIDE, NormalEquations
 from ikol.solver.problem import Problem
-from ikol.solver.residuals import OnJoints, OnPoints, OnRotations, OnShape, Posed, Rows
+from ikol.solver.residuals import OnJoints, OnPoints, OnRotations, OnShape, Posed, Reference, Rows
 from ikol.solver.robust import robust_weight
 
 
 @dataclass(frozen=True, eq=False)
-class NormalEquations:
-    """Gauss-Newton's H = J^T W J and g = J^T W r, in `WIDE`. Columns: translation, three a joint, the betas if free."""
+class Linearisation:
+    """What a step is made from, in `WIDE`. Columns: translation, three for each joint, the betas if unknown."""
 
-    hessian: Float[Tensor, "n columns columns"]
-    gradient: Float[Tensor, "n columns"]
+    gauss_newton: NormalEquations
+    """H = J^T W J and g = J^T W r."""
+    bending: Float[Tensor, "n columns columns"]
+    """What the Hessian has beyond J^T W J because points move on arcs; see `bending`."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Quadratic:
     """J^T W J and J^T W r of the rows of one block, in the rows' own columns."""
 
+    rows: Rows
     information: Float[Tensor, "#n groups columns columns"]
     force: Float[Tensor, "n groups columns"]
 
 
+@dataclass(frozen=True, eq=False)
+class _Motion:
+    """How everything moves, at one pose."""
+
+    problem: Problem
+    subspaces: Float[Tensor, "n blocks 6 3"]
+    movers: Float[Tensor, "n points 3 6"]
+    shape: Float[Tensor, "n points 3 betas"] | None
+
+
 def normal_equations(
     problem: Problem, posed: Posed, rows: tuple[Rows, ...], *, with_shape: bool, convexity: float = 1.0
-) -> NormalEquations:
+) -> Linearisation:
     """Assemble the normal equations of robust rows at a pose.
 
     Args:
@@ -53,37 +68,29 @@ def normal_equations(
         convexity: of the robust losses; see `robust`.
     """
     posed = posed.to(WIDE)
-    quadratics = [(item, _quadratic(item, convexity)) for item in (narrow.to(WIDE) for narrow in rows)]
-    subspaces = motion_subspaces(posed)
-    movers = point_subspaces(posed)
+    quadratics = [_quadratic(item.to(WIDE), convexity) for item in rows]
     shape = _shape_motion(problem, posed) if with_shape else None
+    motion = _Motion(problem, motion_subspaces(posed), point_subspaces(posed), shape)
     information, force = _on_points(posed, quadratics)
-    held = information @ movers
-    body_information = movers.transpose(-1, -2) @ held
-    body_force = (movers.transpose(-1, -2) @ force[..., None]).squeeze(-1)
-    composite = _sum_below(problem, body_information)
-    composite_force = _sum_below(problem, body_force)
-    for item, quadratic in quadratics:
-        if isinstance(item.touches, OnRotations):
-            below = problem.couples[::3, 3::3][:, item.touches.joint_index]
-            composite[..., :3, :3] += torch.einsum("bk,nkij->nbij", below, quadratic.information)
-            composite_force[..., :3] += below @ quadratic.force
-    hessian = _couple(problem, subspaces, composite)
-    gradient = (subspaces.transpose(-1, -2) @ composite_force[..., None]).squeeze(-1).flatten(-2)
-    for item, quadratic in quadratics:
-        if isinstance(item.touches, OnJoints):
-            add_on_joints(hessian, gradient, item.touches, quadratic.information, quadratic.force)
+    held = information @ motion.movers
+    hessian, gradient = _on_tree(motion, held, force, quadratics)
     if shape is not None:
-        hessian, gradient = _border_with_shape(problem, subspaces, held, (information, force), shape, hessian, gradient)
-        for item, quadratic in quadratics:
-            if isinstance(item.touches, OnShape):
-                start = gradient.shape[-1] - quadratic.force.shape[-1]
-                hessian[:, start:, start:] += quadratic.information.sum(1)
-                gradient[:, start:] += quadratic.force.sum(1)
-    for item, quadratic in quadratics:
-        if isinstance(item.touches, OnPoints) and item.touches.reference is not None:
-            _subtract_reference(problem, item, quadratic, (subspaces, movers, shape), hessian, gradient)
-    return NormalEquations(hessian, gradient)
+        hessian, gradient = _border_with_shape(motion, held, (information, force), shape, hessian, gradient)
+    for item in quadratics:
+        match item.rows.touches:
+            case OnJoints():
+                add_on_joints(hessian, gradient, item.rows.touches, item.information, item.force)
+            case OnPoints():
+                if item.rows.touches.reference is not None:
+                    _subtract_reference(motion, item, item.rows.touches.reference, hessian)
+            case OnShape():
+                if shape is not None:
+                    start = gradient.shape[-1] - item.force.shape[-1]
+                    hessian[:, start:, start:] += item.information.sum(1)
+                    gradient[:, start:] += item.force.sum(1)
+            case OnRotations():
+                pass  # part of the tree
+    return Linearisation(NormalEquations(hessian, gradient), bending(problem, posed, force, hessian.shape[-1]))
 
 
 def _quadratic(rows: Rows, convexity: float) -> _Quadratic:
@@ -91,37 +98,47 @@ def _quadratic(rows: Rows, convexity: float) -> _Quadratic:
     if rows.loss is not None:
         weight = weight * robust_weight(rows.loss, rows.squared, convexity)[..., None]
     weighted = (weight[..., None] * rows.jacobian).transpose(-1, -2)
-    return _Quadratic(weighted @ rows.jacobian, (weighted @ rows.residual[..., None]).squeeze(-1))
+    return _Quadratic(rows, weighted @ rows.jacobian, (weighted @ rows.residual[..., None]).squeeze(-1))
 
 
 def _on_points(
-    posed: Posed, quadratics: list[tuple[Rows, _Quadratic]]
+    posed: Posed, quadratics: list[_Quadratic]
 ) -> tuple[Float[Tensor, "n points 3 3"], Float[Tensor, "n points 3"]]:
-    """Sum what all rows say about the place of each point of the table."""
+    """Sum what all rows say about the place of each point; a force on a difference acts on the reference as well."""
     information = posed.points.new_zeros(*posed.points.shape, 3)
     force = torch.zeros_like(posed.points)
-    for item, quadratic in quadratics:
-        if isinstance(item.touches, OnPoints):
-            span = slice(item.touches.first, item.touches.first + item.residual.shape[-2])
-            information[:, span] += quadratic.information
-            force[:, span] += quadratic.force
+    for item in quadratics:
+        touches = item.rows.touches
+        if isinstance(touches, OnPoints):
+            own = touches.span(item.force.shape[1])
+            information[:, own] += item.information
+            force[:, own] += item.force
+            if touches.reference is not None:
+                weights = touches.reference.weights.to(WIDE)
+                force[:, touches.reference.span] -= weights[:, None] * item.force.sum(1, keepdim=True)
     return information, force
 
 
-def _sum_below(problem: Problem, per_point: Float[Tensor, "n points *rest"]) -> Float[Tensor, "n blocks *rest"]:
-    """Sum over the points that move with each block of unknowns."""
-    summed = problem.carries @ per_point.flatten(2)
-    return summed.unflatten(-1, per_point.shape[2:])
-
-
-def _couple(
-    problem: Problem, subspaces: Float[Tensor, "n blocks 6 3"], composite: Float[Tensor, "n blocks 6 6"]
-) -> Float[Tensor, "n columns columns"]:
-    """Return S_i^T I_j S_j where block j lies at or below block i, mirrored; zero where neither is above the other."""
-    left = subspaces.transpose(-1, -2).flatten(1, 2)
-    right = (composite @ subspaces).permute(0, 2, 1, 3).flatten(2)
-    full = left @ right
-    return full * problem.couples + (full * problem.couples_below).transpose(-1, -2)
+def _on_tree(
+    motion: _Motion,
+    held: Float[Tensor, "n points 3 6"],
+    force: Float[Tensor, "n points 3"],
+    quadratics: list[_Quadratic],
+) -> tuple[Float[Tensor, "n columns columns"], Float[Tensor, "n columns"]]:
+    """Return H and g of the rows on points and on rotations in the world, in the tree's unknowns."""
+    problem, turned = motion.problem, motion.movers.transpose(-1, -2)
+    composite = sum_below(problem, turned @ held)
+    composite_force = sum_below(problem, (turned @ force[..., None]).squeeze(-1))
+    for item in quadratics:
+        touches = item.rows.touches
+        if isinstance(touches, OnRotations):
+            below = problem.couples[::3, 3::3][:, touches.joint_index]
+            composite[..., :3, :3] += torch.einsum("bk,nkij->nbij", below, item.information)
+            composite_force[..., :3] += below @ item.force
+    right = (composite @ motion.subspaces).permute(0, 2, 1, 3).flatten(2)
+    left = motion.subspaces.transpose(-1, -2)
+    gradient = (left @ composite_force[..., None]).squeeze(-1).flatten(-2)
+    return couple(left.flatten(1, 2) @ right, problem.couples, problem.couples_below), gradient
 
 
 def add_on_joints(
@@ -162,8 +179,7 @@ def _shape_motion(problem: Problem, posed: Posed) -> Float[Tensor, "n points 3 b
 
 
 def _border_with_shape(
-    problem: Problem,
-    subspaces: Float[Tensor, "n blocks 6 3"],
+    motion: _Motion,
     held: Float[Tensor, "n points 3 6"],
     on_points: tuple[Float[Tensor, "n points 3 3"], Float[Tensor, "n points 3"]],
     shape: Float[Tensor, "n points 3 betas"],
@@ -172,8 +188,8 @@ def _border_with_shape(
 ) -> tuple[Float[Tensor, "n all all"], Float[Tensor, "n all"]]:
     """Append the columns of the betas, which move points each in its own way."""
     information, force = on_points
-    mixed = _sum_below(problem, held.transpose(-1, -2) @ shape)
-    border = (subspaces.transpose(-1, -2) @ mixed).flatten(1, 2)
+    mixed = sum_below(motion.problem, held.transpose(-1, -2) @ shape)
+    border = (motion.subspaces.transpose(-1, -2) @ mixed).flatten(1, 2)
     stacked = shape.flatten(1, 2)
     corner = stacked.transpose(-1, -2) @ (information @ shape).flatten(1, 2)
     shape_gradient = (stacked.transpose(-1, -2) @ force.flatten(1)[..., None]).squeeze(-1)
@@ -183,44 +199,27 @@ def _border_with_shape(
 
 
 def _subtract_reference(
-    problem: Problem,
-    rows: Rows,
-    quadratic: _Quadratic,
-    motion: tuple[Tensor, Tensor, Tensor | None],
-    hessian: Float[Tensor, "n columns columns"],
-    gradient: Float[Tensor, "n columns"],
+    motion: _Motion, item: _Quadratic, reference: Reference, hessian: Float[Tensor, "n columns columns"]
 ) -> None:
     """Correct, in place, for rows on x_p - x_reference that were entered as rows on x_p.
 
     With C the information of each point, J its Jacobian, J_r that of the reference:
     sum (J - J_r)^T C (J - J_r) = sum J^T C J - J_r^T Y - Y^T J_r with Y = sum C J - 1/2 (sum C) J_r.
     """
-    assert isinstance(rows.touches, OnPoints)
-    assert rows.touches.reference is not None
-    reference = rows.touches.reference
-    count = len(gradient)
-    own = slice(rows.touches.first, rows.touches.first + rows.residual.shape[-2])
-    around = slice(reference.first, reference.first + len(reference.weights))
-    held = _columns(problem, motion, own, quadratic.information)
+    assert isinstance(item.rows.touches, OnPoints)
+    count = len(hessian)
+    held = _columns(motion, item.rows.touches.span(item.force.shape[1]), item.information)
     weights = reference.weights.to(WIDE)[:, None, None] * torch.eye(3, dtype=WIDE, device=held.device)
-    origin = _columns(problem, motion, around, weights.expand(count, -1, -1, -1))
-    total = quadratic.information.sum(1)
-    product = origin.transpose(-1, -2) @ (held - 0.5 * (total @ origin))
+    origin = _columns(motion, reference.span, weights.expand(count, -1, -1, -1))
+    product = origin.transpose(-1, -2) @ (held - 0.5 * (item.information.sum(1) @ origin))
     hessian -= product + product.transpose(-1, -2)
-    gradient -= (origin.transpose(-1, -2) @ quadratic.force.sum(1)[..., None]).squeeze(-1)
 
 
-def _columns(
-    problem: Problem,
-    motion: tuple[Tensor, Tensor, Tensor | None],
-    span: slice,
-    factors: Float[Tensor, "n span 3 3"],
-) -> Float[Tensor, "n 3 columns"]:
+def _columns(motion: _Motion, span: slice, factors: Float[Tensor, "#n span 3 3"]) -> Float[Tensor, "n 3 columns"]:
     """Return sum_p F_p J_p over a span of the points, in all unknowns."""
-    subspaces, movers, shape = motion
-    per_point = factors @ movers[:, span]
-    summed = (problem.carries[:, span] @ per_point.flatten(2)).unflatten(-1, (3, 6))
-    columns = (summed @ subspaces).permute(0, 2, 1, 3).flatten(2)
-    if shape is None:
+    per_point = factors @ motion.movers[:, span]
+    summed = (motion.problem.carries[:, span] @ per_point.flatten(2)).unflatten(-1, (3, 6))
+    columns = (summed @ motion.subspaces).permute(0, 2, 1, 3).flatten(2)
+    if motion.shape is None:
         return columns
-    return torch.cat((columns, (factors @ shape[:, span]).sum(1)), dim=-1)
+    return torch.cat((columns, (factors @ motion.shape[:, span]).sum(1)), dim=-1)

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ikol.solver.linear import WIDE, predicted_decrease, solve_damped_step
-from ikol.solver.normal_equations import NormalEquations, add_on_joints
+from ikol.solver.linear import WIDE, NormalEquations, predicted_decrease, solve_damped_step
+from ikol.solver.normal_equations import add_on_joints
 from ikol.solver.residuals import OnJoints, Rows
 
 MAX_ROUNDS = 5  # most steps cross the same limits after the second round as after the first; poses far outside took 5
@@ -40,10 +40,11 @@ class Unknowns:
 
     def pick(self, equations: NormalEquations) -> NormalEquations:
         """Return the equations of the free unknowns."""
-        if len(self.columns) == self.count:
-            return equations
-        columns = self.columns
-        return NormalEquations(equations.hessian[:, columns[:, None], columns], equations.gradient[:, columns])
+        return NormalEquations(self.pick_square(equations.hessian), equations.gradient[:, self.columns])
+
+    def pick_square(self, matrix: Float[Tensor, "n all all"]) -> Float[Tensor, "n free free"]:
+        """Return the rows and columns of the free unknowns."""
+        return matrix if len(self.columns) == self.count else matrix[:, self.columns[:, None], self.columns]
 
 
 def solve_one_sided_step(
@@ -78,7 +79,10 @@ def solve_one_sided_step(
             sided = [item.take(is_changed) for item in sided]
         change = unknowns.pick(_change(sided, sides, unknowns.count))
         hessian, gradient = equations.hessian[items] + change.hessian, equations.gradient[items] + change.gradient
-        step = step.index_copy(0, items, solve_damped_step(hessian, gradient, damping[items]))
+        again = solve_damped_step(hessian, gradient, damping[items])
+        # rows that leave may take the definiteness with them: the step before stands then
+        again = torch.where((again != 0).any(-1, keepdim=True), again, step[items])
+        step = step.index_copy(0, items, again)
         before = sides
     return step
 

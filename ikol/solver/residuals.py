@@ -52,6 +52,11 @@ class Reference:
     first: int
     weights: Float[Tensor, "reference"]
 
+    @property
+    def span(self) -> slice:
+        """Where the points lie in the table."""
+        return slice(self.first, self.first + len(self.weights))
+
 
 @dataclass(frozen=True, eq=False)
 class OnPoints:
@@ -59,6 +64,10 @@ class OnPoints:
 
     first: int
     reference: Reference | None = None
+
+    def span(self, count: int) -> slice:
+        """Return where `count` points lie in the table."""
+        return slice(self.first, self.first + count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,9 +191,7 @@ class RelativePointTerm:
     def rows(self, posed: Posed) -> tuple[Rows, ...]:
         """Linearise."""
         points = posed.points[:, self.first : self.first + self.target.shape[-2]]
-        weights = self.reference.weights
-        around = posed.points[:, self.reference.first : self.reference.first + len(weights)]
-        origin = weights @ around
+        origin = self.reference.weights @ posed.points[:, self.reference.span]
         residual = (points - origin[:, None]) @ self.axes.transpose(-1, -2) - self.target
         touches = OnPoints(self.first, self.reference)
         return (Rows(self.name, residual, self.weight, self.axes[:, None], touches, self.loss),)

@@ -55,8 +55,8 @@ def start_from_points(
         target: where they are, metres, world; ignored where the weight is zero.
         weights: 0 for missing, relative otherwise.
         betas: the shape.
-        limits: where given, the pose stays inside of them, and the bend of their hinges turns the bone above (the plane of
-            an elbow turns the upper arm).
+        limits: where given, the pose stays inside of them, and the bend of their hinges turns the bone above (the plane
+            of an elbow turns the upper arm).
 
     Raises:
         InputError: numbers are not finite, or weights are negative.

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ikol.solver.linear import predicted_decrease, solve_damped_step
+from ikol.solver.linear import NormalEquations, newton_where_definite, predicted_decrease, solve_damped_step
 
 
 def make_system(size: int = 7, batch: int = 3) -> tuple[Tensor, Tensor]:
@@ -59,3 +59,13 @@ def test_predicted_decrease_is_that_of_the_quadratic() -> None:
     # at the minimum the decrease is half of -g.d
     assert torch.allclose(predicted_decrease(hessian, gradient, step), -0.5 * (gradient * step).sum(-1), rtol=1e-10)
     assert torch.allclose(predicted_decrease(hessian, gradient, 0 * step), torch.zeros(3, dtype=torch.float64))
+
+
+def test_the_second_order_part_is_used_where_the_sum_is_definite() -> None:
+    hessian, gradient = make_system()
+    bending = torch.zeros_like(hessian)
+    bending[0] = 0.1 * hessian[0]
+    bending[1] = -2.0 * hessian[1]
+    chosen = newton_where_definite(NormalEquations(hessian, gradient), bending)
+    assert torch.equal(chosen.hessian, hessian + bending * torch.tensor((1.0, 0.0, 0.0))[:, None, None])
+    assert torch.equal(chosen.gradient, gradient)

@@ -26,7 +26,8 @@ from ikol.solver.evidence import (
     Twist,
 )
 from ikol.solver.levenberg_marquardt import evaluate
-from ikol.solver.normal_equations import NormalEquations, normal_equations
+from ikol.solver.linear import NormalEquations
+from ikol.solver.normal_equations import normal_equations
 from ikol.solver.problem import Problem, build_problem, flatten_state
 from ikol.solver.robust import GemanMcClure, Huber, robust_weight
 from ikol.solver.state import RestTree, SolveState
@@ -114,7 +115,7 @@ KINDS = (
 
 def assemble(problem: Problem, state: SolveState) -> NormalEquations:
     here = evaluate(problem, state)
-    return normal_equations(problem, here.posed, here.rows, with_shape=True)
+    return normal_equations(problem, here.posed, here.rows, with_shape=True).gauss_newton
 
 
 def twin(problem: Problem, state: SolveState) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,8 @@ from ikol.solver.anatomy import default_limits
 from ikol.solver.evidence import Anchor, Limits, Points3D
 from ikol.solver.levenberg_marquardt import Evaluated, evaluate
 from ikol.solver.limits import limit_excess
-from ikol.solver.linear import solve_damped_step
-from ikol.solver.normal_equations import NormalEquations, normal_equations
+from ikol.solver.linear import NormalEquations, solve_damped_step
+from ikol.solver.normal_equations import normal_equations
 from ikol.solver.one_sided import Unknowns, one_sided_decrease, solve_one_sided_step
 from ikol.solver.problem import build_problem, flatten_state
 from ikol.solver.state import SolveState
@@ -33,7 +33,7 @@ def make_case() -> tuple[NormalEquations, Evaluated]:
     ]
     problem = build_problem(tree, evidence, (2,))
     here = evaluate(problem, flatten_state(state, tree, (2,)))
-    return normal_equations(problem, here.posed, here.rows, with_shape=False), here
+    return normal_equations(problem, here.posed, here.rows, with_shape=False).gauss_newton, here
 
 
 def model(equations: NormalEquations, here: Evaluated, step: Tensor) -> Tensor:
