@@ -30,8 +30,8 @@ Wait = Generator[float, None, None]
 
 # A redraw on the software renderer takes 0.16-0.33 s at 1600x1000; fewer than two may still show the old picture.
 SETTLE = 0.7
-# Longest time between two ticks of a timer that still counts as a window that answers.
-MAX_PAUSE = 1.0
+# Longest time between two ticks of a timer that still counts as a window that answers: five redraws on two busy cores.
+MAX_PAUSE = 1.5
 HEARTBEAT = 0.05
 # What Blender copies while the pointer rests on a button: an operator's command or a field's value; a property's full
 # path (which the preferences do not have).
@@ -137,6 +137,8 @@ class Driver:
         self.input = RealInput() if self.real else SimulatedInput()
         self.checks: list[Check] = []
         self.longest_pause = 0.0
+        self.longest_pause_while = 0.0
+        self._watched: Callable[[], object] = lambda: False
         self._started = self._last_beat = time.monotonic()
 
     # --- what is there -------------------------------------------------------------------------------------------
@@ -290,6 +292,10 @@ class Driver:
             for area in window.screen.areas:
                 area.tag_redraw()
         yield SETTLE
+        self.snap(name)
+
+    def snap(self, name: str) -> None:
+        """Write OUT/NAME.png at once, with what was drawn last."""
         # Blender's own screenshot operator gives a black picture on the software renderer.
         subprocess.run(["import", "-window", "root", str(self.out / f"{name}.png")], check=True, timeout=30)
 
@@ -298,14 +304,18 @@ class Driver:
         self.check(name, self.longest_pause < MAX_PAUSE, f"longest pause {self.longest_pause:.2f} s")
         self.reset_pause()
 
-    def reset_pause(self) -> None:
-        """Forget the longest pause so far."""
-        self.longest_pause = 0.0
+    def reset_pause(self, watched: Callable[[], object] | None = None) -> None:
+        """Forget the longest pause so far; `longest_pause_while` is that of pauses at whose end `watched` holds."""
+        self.longest_pause = self.longest_pause_while = 0.0
+        if watched is not None:
+            self._watched = watched
         self._last_beat = time.monotonic()
 
     def _beat(self) -> float:
         now = time.monotonic()
         self.longest_pause = max(self.longest_pause, now - self._last_beat)
+        if self._watched():
+            self.longest_pause_while = max(self.longest_pause_while, now - self._last_beat)
         self._last_beat = now
         return HEARTBEAT
 

@@ -103,7 +103,14 @@ class User:
             yield from driver.picture(picture)
         if not selected:
             return False
-        return (yield from driver.press_button("file.execute", driver.region("EXECUTE", "FILE_BROWSER"), across=0.93))
+        place = yield from driver.find_button("file.execute", driver.region("EXECUTE", "FILE_BROWSER"), across=0.93)
+        if place is None:
+            return False
+        driver.input.press()  # the pointer rests on the button; no waiting here, so that a caller sees what comes next
+        yield 0.08
+        driver.input.release()
+        yield 0.1
+        return True
 
     def _click_file(self, name: str) -> Generator[float, None, bool]:
         """Click thumbnails, row by row, until the wanted one is selected."""
@@ -136,6 +143,7 @@ class User:
         chosen = yield from self.choose_file(path)
         if not chosen:
             self.driver.check("the file can be picked", False, path.name)
+        yield SETTLE
         self.driver.reset_pause()  # opening and closing the file browser is Blender's own work
         yield from self.driver.wait_until(lambda: job() is None, POSE_SECONDS)
         yield SETTLE

@@ -41,6 +41,11 @@ class VIEW3D_PT_plain_story(bpy.types.Panel):
         self.layout.operator("wm.plain_story_button")
 
 
+def empties() -> list[str]:
+    """Names of the empties in the scene."""
+    return [thing.name for thing in bpy.data.objects if thing.type == "EMPTY"]
+
+
 def story(driver: Driver) -> Wait:
     """Move the default cube by keys, undo it, find a button by its operator."""
     driver.check("Blender has a window", not bpy.app.background, bpy.app.version_string)
@@ -75,8 +80,8 @@ def story(driver: Driver) -> Wait:
         left, top, width, height = driver.box(driver.area())
         first = min(path.name for path in pictures.glob("*.jpg"))
         yield from files.drag(first, left + width // 4, top + height // 2, "dragging")
-        images = [thing for thing in bpy.data.objects if thing.type == "EMPTY"]
-        driver.check("a file dropped from it becomes an image", len(images) == 1, [thing.name for thing in images])
+        yield from driver.wait_until(empties, 5.0)
+        driver.check("a file dropped from it becomes an image", len(empties()) == 1, empties())
         files.close()
 
     with driver.context():

@@ -124,6 +124,7 @@ def story(driver: Driver) -> Wait:
     yield from death(driver, user)
     yield from wrong_python(driver, user)
     yield from disable(driver)
+    yield from user.name_solver()  # Blender forgets the preferences of what is switched off
     posed = yield from user.pose_photograph(PICTURES / PHOTO)
     yield from driver.wait_until(lambda: job() is None, POSE_SECONDS)
     driver.check("after all that a photograph is posed", posed, notice())

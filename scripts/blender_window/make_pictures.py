@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cut the pictures of the documentation from what the stories photographed: `make_pictures.py [FOLDER]`.
+
+FOLDER holds the stories' results (default: out/window/trixie, where scripts/blender_window/check leaves them). Writes
+docs/pictures/window_*.png of at most 400 kB each: in all colours where that is enough, else in 256, dithered.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = ROOT / "docs" / "pictures"
+COLOURS = 256
+MAX_BYTES = 400_000
+GAP = 12
+"""Pixels between pictures that stand side by side."""
+
+Box = tuple[int, int, int, int]
+WINDOW: Box = (0, 0, 1600, 1000)
+SIDEBAR: Box = (1036, 80, 1326, 480)
+VIEW: Box = (400, 28, 920, 905)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the documentation."""
+
+    name: str
+    sources: tuple[str, ...]
+    """Of each part its STORY/PICTURE, left to right."""
+    box: Box
+    """What is cut from each, in pixels of the screen."""
+    width: int
+    """Of the result, or of each of its parts."""
+
+
+PICTURES = (
+    Picture("not_set_up", ("first_pose/1_not_set_up",), SIDEBAR, 290),
+    Picture("preferences", ("first_pose/2_preferences",), (834, 0, 1522, 480), 688),
+    Picture("ready", ("first_pose/4_ready",), SIDEBAR, 290),
+    Picture("file_browser", ("first_pose/5_file_browser",), (490, 186, 1354, 836), 864),
+    Picture("progress", ("first_pose/6_progress",), SIDEBAR, 290),
+    Picture("posed", ("first_pose/7_posed",), WINDOW, 1120),
+    Picture("dragging", ("drop/1_dragging",), (60, 54, 1326, 940), 900),
+    Picture("chooser", ("drop/2_chooser",), (60, 240, 760, 580), 700),
+    Picture("dropped", ("drop/4_posed",), WINDOW, 1120),
+    Picture(
+        "resolve", ("resolve/1_posed", "resolve/2_keypoint_moved", "resolve/3_resolved"), (560, 160, 910, 560), 350
+    ),
+    Picture("nobody", ("trouble/3_wall",), SIDEBAR, 290),
+    Picture("killed", ("trouble/5_killed",), SIDEBAR, 290),
+)
+
+
+def make_picture(picture: Picture, results: Path) -> Image.Image:
+    """Cut, put side by side, scale."""
+    parts: list[Image.Image] = []
+    for source in picture.sources:
+        with Image.open(results / f"{source}.png") as screen:
+            part = screen.convert("RGB").crop(picture.box)
+        height = round(part.height * picture.width / part.width)
+        parts.append(part.resize((picture.width, height), Image.Resampling.LANCZOS))
+    whole = Image.new("RGB", ((picture.width + GAP) * len(parts) - GAP, parts[0].height), "white")
+    for index, part in enumerate(parts):
+        whole.paste(part, (index * (picture.width + GAP), 0))
+    return whole
+
+
+def save(whole: Image.Image, path: Path) -> int:
+    """Write the picture and give its size in bytes."""
+    whole.save(path, optimize=True)
+    if path.stat().st_size > MAX_BYTES:
+        palette = whole.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
+        whole.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+    return path.stat().st_size
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "out" / "window" / "trixie")
+    results = parser.parse_args().folder
+    TARGET.mkdir(parents=True, exist_ok=True)
+    too_large = 0
+    for picture in PICTURES:
+        path = TARGET / f"window_{picture.name}.png"
+        size = save(make_picture(picture, results), path)
+        too_large += size > MAX_BYTES
+        print(f"{path.relative_to(ROOT)}: {size // 1000} kB{' (too large)' if size > MAX_BYTES else ''}")
+    return 1 if too_large else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
