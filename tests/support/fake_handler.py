@@ -23,7 +23,11 @@ class FakeHandler:
     def handle(
         self, request: protocol.Detect | protocol.Solve, frames: protocol.Frames, progress: Callable[[float, str], None]
     ) -> tuple[protocol.DetectReply | protocol.SolveReply | protocol.Error, protocol.FrameWriter]:
-        text = frames.blob(request.image).decode("utf-8", "replace") if isinstance(request, protocol.Detect) else request.body
+        text = (
+            frames.blob(request.image).decode("utf-8", "replace")
+            if isinstance(request, protocol.Detect)
+            else request.body
+        )
         writer = protocol.FrameWriter()
         try:
             self._obey(text, progress)
