@@ -18,5 +18,5 @@ class FileFormatError(InputError):
     """A file is not what it should be: wrong content, wrong hash, or a hostile one."""
 
 
-class Cancelled(IkolError):
+class Cancelled(IkolError):  # noqa: N818 - not an error: the caller asked for it
     """The caller asked to stop, through its progress callback."""
