@@ -10,6 +10,7 @@
 // Compiled once per instruction set with IKOL_VARIANT = its name (scripts/build_native.py); the variant `base` also holds
 // the choice between them. Plain C interface, no C++ library, no global state. Needs Clang's vector builtins.
 
+#include <initializer_list>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -165,25 +166,26 @@ template <class T, int W> struct Solver {
     const ikol_tree_call* call;
     int K, num_joints, num_multi;
     int32_t *parent, *only, *multi, *frame, *begin, *child, *joint;  // tables, see make_tables
-    V3 *y, *o, *b, *d, *d_old, *r, *p, *e, *F, *g, *v, *t1, *t2, *x1, *x2, *dbar, *N;
+    V3 *y, *o, *b, *d, *d_old, *r, *p, *e, *F, *g, *v, *t1, *t2, *x1, *x2, *dbar, *bone_bar, *N;
     S3* C;
-    V *w, *L, *h1, *h2, *twist, *reach;
+    V *w, *L, *h1, *h2, *twist, *twist_bar, *reach;
     M3 *G, *G_old, *X, *R, *A;
     V3 *xh, *ell;
     V3 root, root_old, root_ell, root_v, origin;
     V extent, inverse_length;
     M invalid;
+    bool any_invalid;
 
-    template <class U> static U* take(char*& at, size_t count) {
+    template <class U> static U* take(uintptr_t& at, size_t count) {
         U* result = (U*)at;
         at += (count * sizeof(U) + 63) / 64 * 64;
         return result;
     }
-    void lay_out(char*& at) {
+    void lay_out(uintptr_t& at) {
         size_t n = K, m = num_multi ? num_multi : 1;
-        for (V3** each : {&y, &o, &b, &d, &d_old, &r, &p, &e, &F, &g, &v, &t1, &t2, &x1, &x2, &dbar, &N})
+        for (V3** each : {&y, &o, &b, &d, &d_old, &r, &p, &e, &F, &g, &v, &t1, &t2, &x1, &x2, &dbar, &bone_bar, &N})
             *each = take<V3>(at, n);
-        for (V** each : {&w, &L, &h1, &h2, &twist, &reach}) *each = take<V>(at, n);
+        for (V** each : {&w, &L, &h1, &h2, &twist, &twist_bar, &reach}) *each = take<V>(at, n);
         C = take<S3>(at, n);
         for (M3** each : {&R, &A}) *each = take<M3>(at, n);
         for (M3** each : {&G, &G_old, &X}) *each = take<M3>(at, m);
@@ -268,6 +270,7 @@ template <class T, int W> struct Solver {
         extent = sqrt_(extent) + longest;
         inverse_length = all(1) / max_(longest, all(P::tiny));
         invalid = bad | ~(check == V{});
+        any_invalid |= any(invalid);
         if (any(invalid))
             for (int k = 0; k < K; k++) {
                 w[k] = invalid ? V{} : w[k];
@@ -345,7 +348,7 @@ template <class T, int W> struct Solver {
                     B[2][0] += t.z * s.x; B[2][1] += t.z * s.y; B[2][2] += t.z * s.z;
                 }
                 // a slight pull towards the frame above settles what the keypoints leave open
-                V pull = size * T(1e-4) + T(P::tiny);
+                V pull = size * T(100 * P::eps) + T(P::tiny);
                 const V3* row[3] = {&above.r0, &above.r1, &above.r2};
                 for (int i = 0; i < 3; i++) { B[i][0] += pull * row[i]->x; B[i][1] += pull * row[i]->y; B[i][2] += pull * row[i]->z; }
                 G[m] = align(B);
@@ -358,7 +361,7 @@ template <class T, int W> struct Solver {
                 V known = dot(aim, aim) > all(P::tiny) ? all(1) : V{};
                 aim = unit(aim) * known;
                 // a limb whose middle is missing starts bent: straight towards its end is a saddle
-                V3 bent = aim * (reach[c] > V{} ? all(1) : V{}) + rest * T(0.5);
+                V3 bent = aim * (reach[c] > V{} ? all(1) : V{}) + rest * all(T(0.5));
                 bent = pick(dot(bent, bent) > all(T(1e-4)), bent, rest);
                 d[c] = unit(pick((w[c] > V{}) & (known > V{}), aim, bent));
                 p[c] = p[j] + d[c] * L[c];
@@ -501,7 +504,7 @@ template <class T, int W> struct Solver {
     }
     void minimise(V& best, V& status, V& count) {
         best = evaluate();
-        V damping = {};
+        V damping = {}, evens = {};
         M done = invalid;
         status = done ? all(INVALID) : all(MAX_ITERATIONS);
         count = V{};
@@ -513,14 +516,19 @@ template <class T, int W> struct Solver {
             move();
             V cost = evaluate();
             M worse = ~(cost <= best);
-            // no better, but only by what rounding does to the cost: nothing more to gain in this precision
+            // Costs that differ by rounding only cannot judge a step any more; a Newton step is better than they are.
+            // Two such steps are the last.
             M even = worse & (step < all(T(1e-2))) & (cost <= best * (T(1) + T(8) * T(P::eps)) + weight * grain * grain);
-            M small = (step < all(T(call->tolerance))) | even, stuck = worse & (damping > all(T(1e6)));
+            evens += even ? all(1) : V{};
+            worse = worse & ~even;
+            M small = (step < all(T(call->tolerance))) | (evens >= all(2)), stuck = worse & (damping > all(T(1e6)));
             count = done ? count : count + T(1);
             status = done ? status : (small ? all(CONVERGED) : (stuck ? all(STALLED) : status));
             M back = worse | done;
             best = back ? best : cost;
-            damping = worse ? max_(damping * T(4), all(T(0.1))) : (damping > all(T(1e-3)) ? damping * T(0.25) : V{});
+            V raised = max_(damping * T(4), all(T(0.1)));
+            raised = raised < all(T(4e6)) ? raised : all(T(4e6));
+            damping = worse ? raised : (damping > all(T(1e-3)) ? damping * T(0.25) : V{});
             if (any(back)) {
                 take_back(back);
                 evaluate();
@@ -552,7 +560,7 @@ template <class T, int W> struct Solver {
             S.r1 = S.r1 + h * (k * h.y) - bone * (T(2) * hb.y);
             S.r2 = S.r2 + h * (k * h.z) - bone * (T(2) * hb.z);
             // near half a turn S b is wrong by eps/|h|: one small turn puts the bone on its direction
-            V3 fix = cross(mul(S, bone), u) * T(0.5);
+            V3 fix = cross(mul(S, bone), u) * all(T(0.5));
             S = mul(from_quat(all(1), fix.x, fix.y, fix.z), S);
             V sine, cosine;
             sincos(twist[j], sine, cosine);
@@ -626,7 +634,7 @@ template <class T, int W> struct Solver {
         }
     }
     // Moments up the chain of joints: onto directions (dbar), rotations (ell), twists and rest bones. Formulas in docs/solver.md
-    void reverse_rebuild(V* twist_bar, V3* bone_bar) {
+    void reverse_rebuild() {
         for (int j = K - 1; j >= 0; j--) {
             if (joint[j] < 0) continue;
             int m = multi[j], c = only[j];
@@ -646,12 +654,7 @@ template <class T, int W> struct Solver {
         for (int64_t first = 0; first < call->frames; first += W) {
             load(first, first > 0);
             load_solution(first);
-            V3* bone_bar = x2;
-            reverse_rebuild(twist, bone_bar);
-            for (int j = 0; j < K; j++)
-                if (multi[j] >= 0)
-                    for (int i = begin[j]; i < begin[j + 1]; i++) bone_bar[child[i]] = zero3();
-            for (int k = 1; k < K; k++) d_old[k] = bone_bar[k];
+            reverse_rebuild();
             evaluate();
             for (int k = 0; k < K; k++) g[k] = zero3();
             eliminate(V{}, true, T(P::hidden), PSEUDO);
@@ -659,7 +662,6 @@ template <class T, int W> struct Solver {
             for (int k = 0; k < K; k++) g[k] = v[k] * w[k];
             for (int k = K - 1; k > 0; k--) g[parent[k]] = g[parent[k]] + g[k];
             store_gradients(first);
-            if (!call->twist_stride) load(first, false);
         }
     }
     void store_gradients(int64_t first) {
@@ -673,14 +675,14 @@ template <class T, int W> struct Solver {
                 if (m >= 0) on_offset = mul_t(G[m], g[k] + cross(F[k], xh[m]));
                 else {
                     V along = dot(g[k], d[k]) + dot(x1[k], F[k]);
-                    on_offset = b[k] * along + d_old[k] * (all(1) / max_(L[k], all(P::tiny)));
+                    on_offset = b[k] * along + bone_bar[k] * (all(1) / max_(L[k], all(P::tiny)));
                     on_offset = pick(L[k] * L[k] > all(P::tiny), on_offset, zero3());
                 }
             }
             on_keypoint = pick(invalid, zero3(), on_keypoint);
             on_offset = pick(invalid, zero3(), on_offset);
             on_weight = invalid ? V{} : on_weight;
-            V on_twist = invalid ? V{} : twist[k];
+            V on_twist = invalid ? V{} : twist_bar[k];
             bool single = only[k] >= 0;
             for (int l = 0; l < W && first + l < call->frames; l++) {
                 int64_t f = first + l;
@@ -701,19 +703,17 @@ template <class T, int W> int run(const ikol_tree_call* call, bool backward) {
     solver.call = call;
     solver.K = call->nodes;
     solver.num_multi = call->nodes / 2 + 1;  // each has two children at least
-    char* end = nullptr;
+    uintptr_t end = 0;
     solver.lay_out(end);
-    size_t size = (size_t)(end - (char*)nullptr);
-    char* memory = (char*)malloc(size + 64);
+    void* memory = calloc(1, end + 64);
     if (!memory) return 2;
-    memset(memory, 0, size + 64);
-    char* at = (char*)(((uintptr_t)memory + 63) / 64 * 64);
+    uintptr_t at = ((uintptr_t)memory + 63) / 64 * 64;
     solver.lay_out(at);
     solver.parent = (int32_t*)call->parents;
     solver.make_tables();
     backward ? solver.differentiate() : solver.solve();
     free(memory);
-    return 0;
+    return solver.any_invalid ? 3 : 0;
 }
 
 }  // namespace
@@ -731,3 +731,46 @@ extern "C" int IKOL_JOIN(ikol_tree_, IKOL_VARIANT)(const ikol_tree_call* call, i
         return call->frames < 2 ? run<double, 1>(call, backward) : run<double, IKOL_LANES_BYTES / 8>(call, backward);
     return call->frames < 2 ? run<float, 1>(call, backward) : run<float, IKOL_LANES_BYTES / 4>(call, backward);
 }
+
+#ifdef IKOL_ENTRY  // one variant of each library holds the entry points
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+extern "C" int ikol_tree_avx2(const ikol_tree_call*, int, int);
+extern "C" int ikol_tree_avx512(const ikol_tree_call*, int, int);
+#endif
+
+#if defined(_WIN32)
+#define IKOL_EXPORT extern "C" __declspec(dllexport)
+#else
+#define IKOL_EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+// The best variant that this processor and its operating system run: 0 base, 1 AVX2, 2 AVX-512.
+IKOL_EXPORT int ikol_best_variant() {
+#if defined(__x86_64__)
+    unsigned a, b, c, d, low, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 27)) || !(c & (1u << 12))) return 0;  // OSXSAVE, FMA
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    if ((low & 0x6) != 0x6 || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & (1u << 5))) return 0;
+    const unsigned wanted = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // AVX-512 F, DQ, BW, VL
+    return (low & 0xe6) == 0xe6 && (b & wanted) == wanted ? 2 : 1;
+#else
+    return 0;
+#endif
+}
+
+// Returns 0; 1 for a tree that is none, 2 when there is no memory, 3 when a frame holds numbers that are not finite or
+// negative weights.
+IKOL_EXPORT int ikol_tree_run(const ikol_tree_call* call, int is_double, int backward, int variant) {
+#if defined(__x86_64__)
+    if (variant == 2) return ikol_tree_avx512(call, is_double, backward);
+    if (variant == 1) return ikol_tree_avx2(call, is_double, backward);
+#endif
+    return ikol_tree_base(call, is_double, backward);
+}
+
+// SHA-256 of the source that this library was made from.
+IKOL_EXPORT const char* ikol_source_hash() { return IKOL_SOURCE_HASH; }
+
+#endif

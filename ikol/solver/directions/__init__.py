@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keypoints, bone lengths and twists to local rotations on any tree: exact, fast and differentiable."""
+
+from ikol.solver.directions.config import DirectionConfig as DirectionConfig
+from ikol.solver.directions.config import DirectionResult as DirectionResult
+from ikol.solver.directions.layer import IKOLLayer as IKOLLayer
+from ikol.solver.directions.solve import solve_directions as solve_directions

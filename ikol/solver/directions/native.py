@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled kernel behind a function: finds the library, hands pointers over, splits large batches over threads.
+
+No copies of arrays that are contiguous already. Imports: torch, ctypes, the result types.
+"""
+
+import ctypes
+import hashlib
+import logging
+import math
+import platform
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ikol.errors import InputError
+from ikol.solver.directions.config import TOLERANCE, DirectionConfig, DirectionResult
+
+FOLDER = Path(__file__).resolve().parents[1] / "native"
+THREAD_FRAMES = 1024  # at about 2 us a frame, two threads start to win over the 0.1 ms that handing over costs
+VARIANTS = ("base", "avx2", "avx512")
+_INVALID_INPUT = 3  # return code of ikol_tree_run
+INVALID_VALUES = (
+    "keypoints, offsets, twist and weights must be finite and weights not negative, got others; give a missing keypoint "
+    "the weight 0, it is not read then"
+)
+_LOGGER = logging.getLogger(__name__)
+
+
+class _Call(ctypes.Structure):
+    """`struct ikol_tree_call` of tree_newton.cpp, field by field."""
+
+    _fields_ = (  # pyright: ignore[reportIncompatibleUnannotatedOverride] - ctypes takes any sequence
+        *((name, ctypes.c_int32) for name in ("nodes", "hold_root", "max_iterations", "reserved")),
+        ("frames", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("parents", "keypoints", "offsets", "weights", "twist")),
+        *((f"{name}_stride", ctypes.c_int64) for name in ("keypoints", "offsets", "weights", "twist")),
+        ("tolerance", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in ("rotmat", "root", "cost", "status", "iterations")),
+        *((name, ctypes.c_void_p) for name in ("grad_rotmat", "grad_root")),
+        *((f"grad_{name}", ctypes.c_void_p) for name in ("keypoints", "offsets", "weights", "twist")),
+    )
+
+
+@dataclass(frozen=True)
+class Library:
+    """The loaded kernel."""
+
+    run: Callable[[object, int, int, int], int]
+    """(call, is_double, backward, variant) -> 0, or what went wrong."""
+    variant: int
+    """The best of `VARIANTS` that this processor runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """The inputs: contiguous, of one dtype, on the CPU; each with the batch dimension, or without any."""
+
+    keypoints: Tensor
+    offsets: Tensor
+    weights: Tensor | None
+    twist: Tensor
+
+
+def library_path() -> Path:
+    """Return where the library of this platform is, or would be."""
+    machine = {"amd64": "x86_64", "arm64": "arm64" if sys.platform == "darwin" else "aarch64"}
+    name = platform.machine().lower()
+    system = {"linux": "linux", "darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
+    file_name = {"linux": "libikol_tree.so", "macos": "libikol_tree.dylib", "windows": "ikol_tree.dll"}.get(system, "")
+    return FOLDER / "lib" / f"{system}-{machine.get(name, name)}" / (file_name or "libikol_tree.so")
+
+
+def source_hash() -> str:
+    """Return the SHA-256 of the kernel's source."""
+    return hashlib.sha256((FOLDER / "tree_newton.cpp").read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def find_library() -> Library | None:
+    """Return the kernel, or None with one line in the log when it cannot be used."""
+    try:
+        return load_library(library_path())
+    except (OSError, AttributeError) as error:
+        _LOGGER.warning("the compiled solver is not used, PyTorch takes its place: %s", error)
+        return None
+
+
+def load_library(path: Path) -> Library:
+    """Load a library.
+
+    Raises:
+        OSError: it is missing or not for this machine.
+        AttributeError: it is another library.
+    """
+    handle = ctypes.CDLL(str(path))
+    run = handle.ikol_tree_run
+    run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int)
+    run.restype = ctypes.c_int
+    return Library(run, int(handle.ikol_best_variant()))
+
+
+def library_source_hash(path: Path) -> str:
+    """Return the SHA-256 of the source that a library for this machine was made from."""
+    function = ctypes.CDLL(str(path)).ikol_source_hash
+    function.restype = ctypes.c_char_p
+    return bytes(function()).decode()
+
+
+def solve_native(
+    library: Library, parents: tuple[int, ...], num_joints: int, arrays: Arrays, config: DirectionConfig
+) -> DirectionResult:
+    """Solve on the CPU.
+
+    Raises:
+        InputError: numbers that are not finite, or a negative weight.
+    """
+    keypoints = arrays.keypoints
+    batch, frames = keypoints.shape[:-2], math.prod(keypoints.shape[:-2])
+    new = keypoints.new_empty
+    rotmat, root, cost = new((*batch, num_joints, 3, 3)), new((*batch, 3)), new(batch)
+    ends = torch.empty((2, *batch), dtype=torch.int32)
+    status, iterations = ends.unbind()
+    call = _call(parents, arrays, frames)
+    call.hold_root, call.max_iterations = config.hold_root, config.max_iterations
+    call.tolerance = TOLERANCE[keypoints.dtype]
+    call.rotmat, call.root, call.cost = rotmat.data_ptr(), root.data_ptr(), cost.data_ptr()
+    call.status, call.iterations = status.data_ptr(), iterations.data_ptr()
+    item = keypoints.element_size()
+    steps = {"rotmat": num_joints * 9 * item, "root": 3 * item, "cost": item, "status": 4, "iterations": 4}
+    _run(library, call, steps, item, backward=False)
+    return DirectionResult(rotmat, root, cost, status, iterations)
+
+
+def differentiate_native(
+    library: Library,
+    parents: tuple[int, ...],
+    arrays: Arrays,
+    result: DirectionResult,
+    gradients: tuple[Tensor, Tensor],
+    hold_root: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the derivative of a loss to keypoints, offsets, weights and twist, one row a frame.
+
+    `gradients`: of the loss to the local rotations and to the root, contiguous.
+    """
+    keypoints = arrays.keypoints
+    batch, frames = keypoints.shape[:-2], math.prod(keypoints.shape[:-2])
+    nodes, joints, item = len(parents), result.local_rotmat.shape[-3], keypoints.element_size()
+    new = keypoints.new_empty
+    outputs = new((*batch, nodes, 3)), new((*batch, nodes, 3)), new((*batch, nodes)), new((*batch, joints))
+    call = _call(parents, arrays, frames)
+    call.hold_root = hold_root
+    names = ("rotmat", "root", "status", "grad_rotmat", "grad_root")
+    tensors = (result.local_rotmat, result.root, result.status, *gradients)
+    sizes = (joints * 9 * item, 3 * item, 4, joints * 9 * item, 3 * item)
+    names += tuple(f"grad_{name}" for name in ("keypoints", "offsets", "weights", "twist"))
+    sizes += (nodes * 3 * item, nodes * 3 * item, nodes * item, joints * item)
+    for name, tensor in zip(names, (*tensors, *outputs), strict=True):
+        setattr(call, name, tensor.data_ptr())
+    _run(library, call, dict(zip(names, sizes, strict=True)), item, backward=True)
+    return outputs
+
+
+@lru_cache(maxsize=64)
+def _parents(parents: tuple[int, ...]) -> tuple[object, int]:
+    """The parents as a C array, kept alive, and its address."""
+    array = (ctypes.c_int32 * len(parents))(*parents)
+    return array, ctypes.addressof(array)
+
+
+def _call(parents: tuple[int, ...], arrays: Arrays, frames: int) -> _Call:
+    call = _Call()
+    call.nodes, call.frames = len(parents), frames
+    call.parents = _parents(parents)[1]
+    call.keypoints, call.keypoints_stride = arrays.keypoints.data_ptr(), 3 * len(parents)
+    call.offsets, call.twist = arrays.offsets.data_ptr(), arrays.twist.data_ptr()
+    if arrays.offsets.ndim > 2:
+        call.offsets_stride = 3 * len(parents)
+    if arrays.twist.ndim > 1:
+        call.twist_stride = arrays.twist.shape[-1]
+    if arrays.weights is not None:
+        call.weights = arrays.weights.data_ptr()
+        if arrays.weights.ndim > 1:
+            call.weights_stride = len(parents)
+    return call
+
+
+def _run(library: Library, call: _Call, steps: dict[str, int], item: int, *, backward: bool) -> None:
+    """Run the call, on several threads where that pays. `steps`: bytes from frame to frame of each array."""
+    frames = call.frames
+    if frames == 0:
+        return
+    threads = min(torch.get_num_threads(), frames // THREAD_FRAMES)
+    if threads < 2:
+        _check(library.run(ctypes.addressof(call), item == 8, backward, library.variant))
+        return
+    for name in ("keypoints", "offsets", "weights", "twist"):
+        steps[name] = getattr(call, f"{name}_stride") * item
+    parts: list[_Call] = []
+    share = -(-frames // (threads * 16)) * 16  # whole registers
+    for first in range(0, frames, share):
+        part = _Call.from_buffer_copy(call)
+        part.frames = min(share, frames - first)
+        for name, step in steps.items():
+            pointer = getattr(call, name)
+            if pointer is not None:
+                setattr(part, name, pointer + first * step)
+        parts.append(part)
+
+    def run(part: _Call) -> int:
+        return library.run(ctypes.addressof(part), item == 8, backward, library.variant)
+
+    for code in _pool(threads).map(run, parts):  # ctypes lets go of the interpreter's lock
+        _check(code)
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="ikol-tree")
+
+
+def _check(code: int) -> None:
+    if code == _INVALID_INPUT:
+        raise InputError(INVALID_VALUES)
+    if code:
+        raise MemoryError(f"the compiled solver failed with code {code}")

@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The solve in PyTorch: any device, any batch, float32 and float64. What the compiled kernel is compared with.
+
+Every joint is a rotation here; at a joint with one child only the part across the bone counts, the turn about it is
+projected out. Written for clarity: one level of the tree after the other. The mathematics is in docs/solver.md.
+Imports: torch, ikol.geometry, the modules beside it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ikol.geometry.rotations import skew
+from ikol.solver.directions.config import TOLERANCE, DirectionConfig, DirectionResult
+from ikol.solver.directions.native import Arrays
+from ikol.solver.directions.rebuild import local_rotations
+from ikol.solver.directions.start import analytic_start
+from ikol.solver.directions.tables import Level, Tables
+from ikol.solver.result import SolveStatus
+
+NEWTON_AFTER = 2  # Gauss-Newton first: far from the optimum the exact Hessian is indefinite more often than useful
+COARSE_FLOOR, FINE_FLOOR = 0.25, 0.05  # least curvature, as part of a joint's lever: in the first 4 steps, and later
+HIDDEN = {torch.float32: 1e-4, torch.float64: 1e-9}  # below it a direction counts as not seen by the keypoints
+STUCK_DAMPING = 1e6
+LAST_EVEN = 2  # steps that change the cost by rounding only
+TINY = {torch.float32: 1e-20, torch.float64: 1e-60}  # its reciprocal is finite
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Flat inputs, missing keypoints zeroed, and the origin that was taken off the keypoints."""
+
+    tables: Tables
+    keypoints: Float[Tensor, "items nodes 3"]
+    offsets: Float[Tensor, "items nodes 3"]
+    weights: Float[Tensor, "items nodes"]
+    twist: Float[Tensor, "items joints"]
+    origin: Float[Tensor, "items 3"]
+    hold_root: bool
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """The unknowns: a rotation for each node (not used at the ends), and the root's place."""
+
+    rotmat: Float[Tensor, "items nodes 3 3"]
+    root: Float[Tensor, "items 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Pivot:
+    """One eliminated level: inverse Hessian of its joints and how it couples to where they are."""
+
+    level: Level
+    arm: Float[Tensor, "items children 3"]
+    across: Float[Tensor, "items joints 3 3"]
+    inverse: Float[Tensor, "items joints 3 3"]
+    coupling: Float[Tensor, "items joints 3 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """The eliminated Hessian."""
+
+    pivots: tuple[_Pivot, ...]
+    """Deepest level first."""
+    root_inverse: Float[Tensor, "items 3 3"] | None
+
+
+def make_problem(tables: Tables, arrays: Arrays, *, hold_root: bool) -> Problem:
+    """Flatten the batch and take the root's (or the first seen) keypoint as the origin, against rounding."""
+    nodes = arrays.keypoints.shape[-2]
+    keypoints = arrays.keypoints.reshape(-1, nodes, 3)
+    items = len(keypoints)
+    offsets = arrays.offsets.expand(*arrays.keypoints.shape).reshape(-1, nodes, 3)
+    twist = arrays.twist.expand(*arrays.keypoints.shape[:-2], -1).reshape(items, -1)
+    weights = keypoints.new_ones(items, nodes)
+    if arrays.weights is not None:
+        weights = arrays.weights.expand(*arrays.keypoints.shape[:-1]).reshape(items, nodes)
+    is_read = weights != 0
+    if hold_root:
+        is_root = torch.arange(nodes, device=weights.device) == 0
+        is_read = is_read | is_root
+        weights = torch.where(is_root, 0.0, weights)
+    keypoints = torch.where(is_read[..., None], keypoints, 0.0)
+    first = is_read.to(keypoints.dtype).argmax(-1)
+    origin = keypoints[torch.arange(items, device=keypoints.device), first]
+    if not hold_root:
+        origin = origin.detach()
+    return Problem(
+        tables=tables,
+        keypoints=torch.where(is_read[..., None], keypoints - origin[:, None], 0.0),
+        offsets=offsets,
+        weights=weights,
+        twist=twist,
+        origin=origin,
+        hold_root=hold_root,
+    )
+
+
+def solve(tables: Tables, arrays: Arrays, config: DirectionConfig) -> DirectionResult:
+    """Minimise by safeguarded Newton steps from the analytic start. No gradient."""
+    problem = make_problem(tables, arrays, hold_root=config.hold_root)
+    state = State(*analytic_start(tables, problem.keypoints, problem.offsets, problem.weights, hold_root=config.hold_root))
+    dtype = problem.keypoints.dtype
+    eps, tolerance = torch.finfo(dtype).eps, TOLERANCE[dtype]
+    lengths = torch.linalg.vector_norm(problem.offsets[:, 1:], dim=-1).amax(-1)
+    extent = torch.linalg.vector_norm(problem.keypoints, dim=-1).amax(-1) + lengths
+    grain = problem.weights.sum(-1) * (8 * eps * extent) ** 2  # what rounding of the places does to the cost
+    best = _cost(problem, state)
+    damping, evens = torch.zeros_like(best), torch.zeros_like(best)
+    done = torch.zeros_like(best, dtype=torch.bool)
+    status = torch.full_like(best, SolveStatus.MAX_ITERATIONS, dtype=torch.int32)
+    iterations = torch.zeros_like(status)
+    for iteration in range(config.max_iterations):
+        if bool(done.all()):
+            break
+        floor = COARSE_FLOOR if iteration < 4 else FINE_FLOOR
+        factors = factor(problem, state, damping, newton=iteration >= NEWTON_AFTER, floor=floor)
+        turns, shift = step(problem, factors, state)
+        size = torch.linalg.vector_norm(turns, dim=-1).amax(-1)
+        size = torch.maximum(size, torch.linalg.vector_norm(shift, dim=-1) / lengths) * (1 + damping)
+        candidate = move(state, turns, shift)
+        cost = _cost(problem, candidate)
+        worse = ~(cost <= best)
+        # costs that differ by rounding only cannot judge a step any more; a Newton step is better than they are
+        even = worse & (size < 1e-2) & (cost <= best * (1 + 8 * eps) + grain)
+        evens += even
+        worse = worse & ~even
+        small = (size < tolerance) | (evens >= LAST_EVEN)
+        stuck = worse & (damping > STUCK_DAMPING)
+        iterations += ~done
+        status = torch.where(~done & stuck, SolveStatus.STALLED, status)
+        status = torch.where(~done & small, SolveStatus.CONVERGED, status)
+        keep = worse | done
+        state = _choose(keep, state, candidate)
+        best = torch.where(keep, best, cost)
+        eased = torch.where(damping > 1e-3, damping / 4, 0.0)
+        damping = torch.where(worse, (4 * damping).clamp(min=0.1, max=4 * STUCK_DAMPING), eased)
+        done = done | small | stuck
+    rotmat, root = finish(problem, state)
+    batch = arrays.keypoints.shape[:-2]
+    return DirectionResult(
+        local_rotmat=rotmat.reshape(*batch, *rotmat.shape[1:]),
+        root=root.reshape(*batch, 3),
+        cost=best.reshape(batch),
+        status=status.reshape(batch),
+        iterations=iterations.reshape(batch),
+    )
+
+
+def unroll(tables: Tables, arrays: Arrays, config: DirectionConfig) -> DirectionResult:
+    """Take a fixed number of Gauss-Newton steps from a fixed start, all of them differentiable (GN-Diff).
+
+    Without safeguards, as the published formula. The Jacobian is differentiated as well as the residual.
+    """
+    problem = make_problem(tables, arrays, hold_root=config.hold_root)
+    with torch.no_grad():
+        start = analytic_start(tables, problem.keypoints, problem.offsets, problem.weights, hold_root=config.hold_root)
+    state = State(*start)
+    undamped = torch.zeros_like(problem.weights[:, 0])
+    size = undamped
+    for _ in range(config.unrolled_steps):
+        factors = factor(problem, state, undamped, newton=False, floor=HIDDEN[undamped.dtype])
+        turns, shift = step(problem, factors, state)
+        size = torch.linalg.vector_norm(turns.detach(), dim=-1).amax(-1)
+        state = move(state, turns, shift)
+    rotmat, root = finish(problem, state)
+    is_small = size < TOLERANCE[undamped.dtype]
+    status = torch.where(is_small, SolveStatus.CONVERGED, SolveStatus.MAX_ITERATIONS).to(torch.int32)
+    batch = arrays.keypoints.shape[:-2]
+    return DirectionResult(
+        local_rotmat=rotmat.reshape(*batch, *rotmat.shape[1:]),
+        root=root.reshape(*batch, 3),
+        cost=_cost(problem, state).detach().reshape(batch),
+        status=status.reshape(batch),
+        iterations=torch.full_like(status, config.unrolled_steps).reshape(batch),
+    )
+
+
+def differentiate(
+    tables: Tables, arrays: Arrays, result: DirectionResult, gradients: tuple[Tensor, Tensor], hold_root: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the derivative of a loss at the optimum to keypoints, offsets, weights and twist, one row an item.
+
+    One Newton step from the optimum has length zero; with its Hessian held fixed, its derivative is that of the optimum.
+    """
+    assert arrays.weights is not None
+    nodes, joints = arrays.keypoints.shape[-2], arrays.twist.shape[-1]
+    batch = arrays.keypoints.shape[:-2]
+    shapes = ((*batch, nodes, 3), (*batch, nodes, 3), (*batch, nodes), (*batch, joints))
+    inputs = (arrays.keypoints, arrays.offsets, arrays.weights, arrays.twist)
+    with torch.enable_grad():
+        leaves = tuple(
+            each.detach().expand(shape).clone().requires_grad_() for each, shape in zip(inputs, shapes, strict=True)
+        )
+        keypoints, offsets, weights, twist = leaves
+        problem = make_problem(tables, Arrays(keypoints, offsets, weights, twist), hold_root=hold_root)
+        state = _state_of(tables, result, problem.origin.detach())
+        with torch.no_grad():
+            still = torch.zeros_like(problem.weights[:, 0])
+            factors = factor(problem, state, still, newton=True, floor=HIDDEN[still.dtype], pseudo=True)
+        rotmat, root = finish(problem, move(state, *step(problem, factors, state)))
+        is_converged = (result.status == SolveStatus.CONVERGED).reshape(-1)
+        outputs = (
+            torch.where(is_converged[:, None, None, None], gradients[0].reshape(rotmat.shape), 0.0),
+            torch.where(is_converged[:, None], gradients[1].reshape(root.shape), 0.0),
+        )
+        found = torch.autograd.grad((rotmat, root), leaves, outputs, allow_unused=True)
+    values = (torch.zeros_like(leaf) if each is None else each for each, leaf in zip(found, leaves, strict=True))
+    keypoints, offsets, weights, twist = values
+    return keypoints, offsets, weights, twist
+
+
+def _state_of(tables: Tables, result: DirectionResult, origin: Tensor) -> State:
+    """The global rotations of a result."""
+    local = result.local_rotmat.reshape(-1, *result.local_rotmat.shape[-3:])
+    nodes = len(tables.parents) + 1
+    position = {joint: index for index, joint in enumerate(tables.joints)}
+    parents = (-1, *tables.parents.tolist())
+    found = [local.new_zeros(len(local), 3, 3)] * nodes
+    for joint in tables.joints:
+        own = local[:, position[joint]]
+        found[joint] = own if joint == 0 else found[parents[joint]] @ own
+    return State(torch.stack(found, dim=1), result.root.reshape(-1, 3) - origin)
+
+
+def arms(problem: Problem, state: State) -> Float[Tensor, "items bones 3"]:
+    """Return the global bone vector of each node but the root."""
+    return (state.rotmat[:, problem.tables.parents] @ problem.offsets[:, 1:, :, None]).squeeze(-1)
+
+
+def misses(problem: Problem, state: State) -> Float[Tensor, "items nodes 3"]:
+    """Return how far each node is from its keypoint."""
+    places = state.root[:, None] + problem.tables.below[:, 1:] @ arms(problem, state)
+    return places - problem.keypoints
+
+
+def _cost(problem: Problem, state: State) -> Float[Tensor, "items"]:
+    return 0.5 * (problem.weights * misses(problem, state).square().sum(-1)).sum(-1)
+
+
+def factor(  # noqa: D417 - the settings are described in the text
+    problem: Problem,
+    state: State,
+    damping: Float[Tensor, "items"],
+    *,
+    newton: bool,
+    floor: float,
+    pseudo: bool = False,
+) -> Factors:
+    """Eliminate all joints, leaves first, and the root's place last.
+
+    Eigenvalues below `floor` of a joint's lever are raised to it, or with `pseudo` left out of the inverse.
+    """
+    tables, weights = problem.tables, problem.weights
+    tiny = TINY[weights.dtype]
+    eye = torch.eye(3, dtype=weights.dtype, device=weights.device)
+    bones = arms(problem, state)
+    force = tables.below.T @ (weights[..., None] * misses(problem, state))  # on each subtree
+    reach = weights @ tables.below  # its weight
+    stiffness = list((weights[..., None, None] * eye).unbind(1))
+    pivots: list[_Pivot] = []
+    for level in reversed(tables.levels):
+        index = level.child_index
+        arm = bones[:, index - 1]
+        cross = skew(arm)
+        below = torch.stack([stiffness[child] for child in level.children], dim=1)
+        moment = cross @ below
+        hessian = _gather(level, moment @ cross.transpose(-1, -2))
+        coupling = _gather(level, moment)
+        lever = hessian.diagonal(dim1=-2, dim2=-1).sum(-1) / torch.where(level.is_single[:, 0, 0], 2.0, 3.0)
+        lever = torch.maximum(lever, 0.01 * _gather(level, reach[:, index] * arm.square().sum(-1)))[..., None, None]
+        if newton:
+            outer = force[:, index, :, None] * arm[:, :, None, :]
+            along = (force[:, index] * arm).sum(-1)[..., None, None]
+            hessian = hessian + _gather(level, 0.5 * (outer + outer.transpose(-1, -2)) - along * eye)
+        direction = bones[:, level.only - 1].detach()
+        length = torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
+        direction = torch.where(length > tiny**0.5, direction / length.clamp(min=tiny), 0.0)
+        along_bone = direction[..., :, None] * direction[..., None, :] * level.is_single
+        across = eye - along_bone
+        hessian = across @ hessian @ across + damping[:, None, None, None] * lever * across
+        inverse = _invert(hessian + lever * along_bone, lever[..., 0, 0] * floor + tiny, pseudo=pseudo)
+        inverse = across @ inverse @ across
+        handed = _gather(level, below) - coupling.transpose(-1, -2) @ inverse @ coupling
+        for position, joint in enumerate(level.joints):
+            stiffness[joint] = stiffness[joint] + handed[:, position]
+        pivots.append(_Pivot(level, arm, across, inverse, coupling))
+    if problem.hold_root:
+        return Factors(tuple(pivots), None)
+    last = stiffness[0]
+    lever = torch.maximum(last.diagonal(dim1=-2, dim2=-1).sum(-1) / 3, 0.01 * reach[:, 0])
+    last = last + (damping * lever)[:, None, None] * eye
+    return Factors(tuple(pivots), _invert(last, lever * floor + tiny, pseudo=pseudo))
+
+
+def step(
+    problem: Problem, factors: Factors, state: State
+) -> tuple[Float[Tensor, "items nodes 3"], Float[Tensor, "items 3"]]:
+    """Return the Newton step: a rotation vector for each node in global axes, and the root's displacement."""
+    bones = arms(problem, state)
+    gradient = list((problem.weights[..., None] * misses(problem, state)).unbind(1))
+    right: list[Tensor] = []
+    for pivot in factors.pivots:
+        level = pivot.level
+        below = torch.stack([gradient[child] for child in level.children], dim=1)
+        torque = _gather(level, torch.linalg.cross(bones[:, level.child_index - 1], below))
+        turn = (pivot.inverse @ torque[..., None]).squeeze(-1)
+        handed = _gather(level, below) - (pivot.coupling.transpose(-1, -2) @ turn[..., None]).squeeze(-1)
+        for position, joint in enumerate(level.joints):
+            gradient[joint] = gradient[joint] + handed[:, position]
+        right.append(turn)
+    shift = torch.zeros_like(state.root)
+    if factors.root_inverse is not None:
+        shift = -(factors.root_inverse @ gradient[0][..., None]).squeeze(-1)
+    places = [shift] * (len(problem.tables.parents) + 1)
+    turns = [torch.zeros_like(shift)] * len(places)
+    for pivot, turn in zip(reversed(factors.pivots), reversed(right), strict=True):
+        level = pivot.level
+        own = torch.stack([places[joint] for joint in level.joints], dim=1)
+        turn = -turn - (pivot.inverse @ (pivot.coupling @ own[..., None])).squeeze(-1)  # noqa: PLW2901
+        moved = own[:, level.owner] + torch.linalg.cross(turn[:, level.owner], pivot.arm)
+        for position, joint in enumerate(level.joints):
+            turns[joint] = turn[:, position]
+        for position, child in enumerate(level.children):
+            places[child] = moved[:, position]
+    return torch.stack(turns, dim=1), shift
+
+
+def move(state: State, turns: Float[Tensor, "items nodes 3"], shift: Float[Tensor, "items 3"]) -> State:
+    """Turn every node by Cayley's map and shift the root."""
+    half = 0.5 * turns
+    cross = skew(half)
+    scale = 2.0 / (1.0 + half.square().sum(-1))[..., None, None]
+    eye = torch.eye(3, dtype=half.dtype, device=half.device)
+    return State((eye + scale * (cross + cross @ cross)) @ state.rotmat, state.root + shift)
+
+
+def finish(problem: Problem, state: State) -> tuple[Float[Tensor, "items joints 3 3"], Float[Tensor, "items 3"]]:
+    """Return the local rotations with the given twists, and the root's place."""
+    bones = arms(problem, state)
+    rotmat = local_rotations(problem.tables, state.rotmat, bones, problem.offsets[:, 1:], problem.twist)
+    return rotmat, state.root + problem.origin
+
+
+def _gather(level: Level, values: Tensor) -> Tensor:
+    """Sum over the children of each joint of a level."""
+    shape = (len(values), len(level.joints), *values.shape[2:])
+    return values.new_zeros(shape).index_add(1, level.owner, values)
+
+
+def _choose(keep: Bool[Tensor, "items"], old: State, new: State) -> State:
+    return State(
+        torch.where(keep[:, None, None, None], old.rotmat, new.rotmat), torch.where(keep[:, None], old.root, new.root)
+    )
+
+
+def _invert(matrix: Float[Tensor, "*items 3 3"], floor: Float[Tensor, "*items"], *, pseudo: bool) -> Float[Tensor, "..."]:
+    """Return the inverse by cofactors; eigenvalues below the floor are raised to it, or left out with `pseudo`.
+
+    A 3x3 is small enough for cofactors: the pivots are within a factor of 1/floor of each other. The raise is held fixed
+    under differentiation: eigenvectors of equal eigenvalues have no derivative.
+    """
+    with torch.no_grad():
+        first = matrix[..., 0, 0]
+        second = first * matrix[..., 1, 1] - matrix[..., 0, 1].square()
+        third = torch.linalg.det(matrix)
+        is_good = (first > floor) & (second > floor * first) & (third > floor * second)
+        is_bad = ~is_good
+        left_out = torch.zeros_like(matrix)
+        if bool(is_bad.any()):
+            values, vectors = torch.linalg.eigh(matrix[is_bad])
+            limit = floor[is_bad][..., None]
+            missing = (limit - values).clamp(min=0.0)
+            if pseudo:
+                # any positive number stands in for what is left out; its reciprocal is taken off again
+                missing = torch.where(values < limit, values.abs().amax(-1, keepdim=True) + limit - values, 0.0)
+                stand_in = torch.where(values < limit, 1.0 / (values + missing), 0.0)
+                left_out[is_bad] = (vectors * stand_in[..., None, :]) @ vectors.transpose(-1, -2)
+            raised = torch.zeros_like(matrix)
+            raised[is_bad] = (vectors * missing[..., None, :]) @ vectors.transpose(-1, -2)
+            matrix_raise = raised
+        else:
+            matrix_raise = left_out
+    row_x, row_y, row_z = (matrix + matrix_raise).unbind(-2)
+    cofactors = torch.stack(
+        (torch.linalg.cross(row_y, row_z), torch.linalg.cross(row_z, row_x), torch.linalg.cross(row_x, row_y)), dim=-1
+    )
+    determinant = (row_x * cofactors[..., :, 0]).sum(-1)[..., None, None]
+    return cofactors / determinant - left_out

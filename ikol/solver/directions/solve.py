@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public function: checks its input, chooses a backend, attaches the derivative.
+
+Imports: torch, the skeleton, ikol.errors, the modules beside it.
+"""
+
+import math
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ikol.body.skeleton import Skeleton
+from ikol.errors import InputError
+from ikol.solver.directions import native, reference
+from ikol.solver.directions.config import TOLERANCE, DirectionConfig, DirectionResult
+from ikol.solver.directions.native import Arrays, Library
+from ikol.solver.directions.tables import joints_of, make_tables
+
+DEFAULT = DirectionConfig()
+
+
+def solve_directions(
+    skeleton: Skeleton,
+    keypoints: Float[Tensor, "*batch nodes 3"],
+    offsets: Float[Tensor, "..."],
+    twist: Float[Tensor, "..."],
+    *,
+    weights: Float[Tensor, "..."] | None = None,
+    config: DirectionConfig = DEFAULT,
+) -> DirectionResult:
+    """Return the rotations that bring the joints of a skeleton nearest to keypoints, with given twists.
+
+    Minimises 1/2 sum_k w_k |x_k - y_k|^2 over all bone directions and rotations, which does not depend on the twists,
+    then builds local rotations that have them. Joints without children have no rotation; to turn hands, feet and the
+    head give them a child keypoint. What the keypoints leave open (zero weights) stays near the rest pose.
+
+    Args:
+        skeleton: names and parents of all keypoints, K nodes of which J have children.
+        keypoints: metres; not read where the weight is 0.
+        offsets: (*batch, K, 3) or (K, 3) for all: from the parent in the rest pose, metres. The root's is not used.
+        twist: (*batch, J) or (J,): radians about the bone, in R = swing twist. Not used at joints with several children.
+        weights: (*batch, K) or (K,); None: 1. With `hold_root` the root's is not used, and its keypoint is always read.
+        config: settings.
+
+    Returns:
+        Rotations, the root's place, and how it ended. Never raises for not converging: see `status`.
+
+    Raises:
+        InputError: shapes, dtypes or devices do not fit, numbers are not finite, a weight is negative.
+
+    Gradient: to keypoints, offsets, twist and weights, see `DirectionConfig.backward`. Bounded near swings of half a
+    turn, where the derivative is infinite; zero along what the keypoints leave open.
+    Source: docs/solver.md.
+    """
+    joints = joints_of(skeleton)
+    _check_shapes(skeleton, len(joints), keypoints, offsets, twist, weights)
+    wants_gradient = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in (keypoints, offsets, twist, weights)
+    )
+    library = _library(keypoints, config)
+    if not wants_gradient:
+        return _forward(skeleton, len(joints), library, Arrays(keypoints, offsets, weights, twist), config)
+    if config.backward == "unrolled":
+        return _unrolled(skeleton, Arrays(keypoints, offsets, weights, twist), config)
+    if weights is None:
+        weights = keypoints.new_ones(skeleton.num_joints)
+    rotmat, root, cost, status, iterations = _Implicit.apply(
+        keypoints, offsets, weights, twist, skeleton, library, config
+    )
+    return DirectionResult(rotmat, root, cost, status, iterations)
+
+
+class _Implicit(torch.autograd.Function):
+    """The optimum as a function, differentiated by the implicit function theorem."""
+
+    @staticmethod
+    def forward(ctx, keypoints, offsets, weights, twist, skeleton, library, config):  # noqa: ANN001, ANN205, D102 # pyright: ignore
+        arrays = Arrays(keypoints.detach(), offsets.detach(), weights.detach(), twist.detach())
+        result = _forward(skeleton, len(joints_of(skeleton)), library, arrays, config)
+        ctx.save_for_backward(keypoints, offsets, weights, twist, result.local_rotmat, result.root, result.status)
+        ctx.rest = skeleton, library, config
+        ctx.mark_non_differentiable(result.cost, result.status, result.iterations)
+        return result.local_rotmat, result.root, result.cost, result.status, result.iterations
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_rotmat, grad_root, *_unused):  # noqa: ANN001, ANN002, ANN205, D102 # pyright: ignore
+        keypoints, offsets, weights, twist, rotmat, root, status = ctx.saved_tensors
+        skeleton, library, config = ctx.rest
+        arrays = _arrays(Arrays(keypoints, offsets, weights, twist), contiguous=library is not None)
+        result = DirectionResult(rotmat, root, root[..., 0], status, status)
+        gradients = (grad_rotmat.contiguous(), grad_root.contiguous())
+        if library is not None:
+            found = native.differentiate_native(
+                library, skeleton.parents, arrays, result, gradients, config.hold_root
+            )
+        else:
+            found = reference.differentiate(_tables(skeleton, keypoints), arrays, result, gradients, config.hold_root)
+        inputs = (keypoints, offsets, weights, twist)
+        return (*(value.sum_to_size(each.shape) for value, each in zip(found, inputs, strict=True)), None, None, None)
+
+
+def _forward(
+    skeleton: Skeleton, num_joints: int, library: Library | None, arrays: Arrays, config: DirectionConfig
+) -> DirectionResult:
+    if library is not None:
+        arrays = _arrays(arrays, contiguous=True)
+        return native.solve_native(library, skeleton.parents, num_joints, arrays, config)
+    with torch.no_grad():
+        arrays = _arrays(arrays, contiguous=False)
+        _check_values(arrays, config)
+        return reference.solve(_tables(skeleton, arrays.keypoints), arrays, config)
+
+
+def _unrolled(skeleton: Skeleton, arrays: Arrays, config: DirectionConfig) -> DirectionResult:
+    arrays = _arrays(arrays, contiguous=False)
+    with torch.no_grad():
+        _check_values(arrays, config)
+    return reference.unroll(_tables(skeleton, arrays.keypoints), arrays, config)
+
+
+def _tables(skeleton: Skeleton, like: Tensor) -> reference.Tables:
+    return make_tables(skeleton, like.device, like.dtype)
+
+
+def _library(keypoints: Tensor, config: DirectionConfig) -> Library | None:
+    if config.backend == "torch":
+        return None
+    fits = keypoints.device.type == "cpu" and keypoints.dtype in TOLERANCE
+    library = native.find_library() if fits else None
+    if library is None and config.backend == "native":
+        raise InputError(
+            f"the compiled solver takes float32 and float64 on the CPU and needs its library at "
+            f"{native.library_path()}, got {keypoints.dtype} on {keypoints.device}; use backend='auto'"
+        )
+    return library
+
+
+def _arrays(arrays: Arrays, *, contiguous: bool) -> Arrays:
+    """Give every input the keypoints' batch dimensions, or none; contiguous where the kernel reads them."""
+    batch = arrays.keypoints.shape[:-2]
+
+    def fit(tensor: Tensor, own: int) -> Tensor:
+        lead = tensor.shape[: tensor.ndim - own]
+        if math.prod(lead) == 1 and lead != batch:
+            tensor = tensor.reshape(tensor.shape[tensor.ndim - own :])
+        elif lead and lead != batch:
+            tensor = tensor.expand(*batch, *tensor.shape[tensor.ndim - own :])
+        return tensor.contiguous() if contiguous else tensor
+
+    keypoints = arrays.keypoints.contiguous() if contiguous else arrays.keypoints
+    weights = None if arrays.weights is None else fit(arrays.weights, 1)
+    return replace(arrays, keypoints=keypoints, offsets=fit(arrays.offsets, 2), weights=weights, twist=fit(arrays.twist, 1))
+
+
+def _check_shapes(
+    skeleton: Skeleton, num_joints: int, keypoints: Tensor, offsets: Tensor, twist: Tensor, weights: Tensor | None
+) -> None:
+    nodes = skeleton.num_joints
+    wanted = (
+        ("keypoints", keypoints, (nodes, 3)),
+        ("offsets", offsets, (nodes, 3)),
+        ("twist", twist, (num_joints,)),
+        ("weights", weights, (nodes,)),
+    )
+    if keypoints.dtype not in TOLERANCE:
+        raise InputError(f"keypoints must be float32 or float64, got {keypoints.dtype}; convert them with .to()")
+    batch = keypoints.shape[:-2]
+    for name, tensor, own in wanted:
+        if tensor is None:
+            continue
+        lead = tensor.shape[: max(tensor.ndim - len(own), 0)]
+        if tensor.shape[-len(own) :] != own or (lead != batch and lead and not _broadcasts(lead, batch)):
+            raise InputError(
+                f"{name} must have shape (*batch, {', '.join(map(str, own))}) for this skeleton of {nodes} nodes, "
+                f"{num_joints} of them with children, with a batch that fits the keypoints', got {tuple(tensor.shape)}"
+            )
+        if tensor.dtype != keypoints.dtype or tensor.device != keypoints.device:
+            raise InputError(
+                f"{name} is {tensor.dtype} on {tensor.device}, the keypoints are {keypoints.dtype} on "
+                f"{keypoints.device}; convert one of them with .to()"
+            )
+
+
+def _broadcasts(lead: tuple[int, ...], batch: tuple[int, ...]) -> bool:
+    return len(lead) <= len(batch) and all(
+        size in (1, wanted) for size, wanted in zip(reversed(lead), reversed(batch), strict=False)
+    )
+
+
+def _check_values(arrays: Arrays, config: DirectionConfig) -> None:
+    """As the kernel does while it reads."""
+    keypoints, weights = arrays.keypoints, arrays.weights
+    if weights is not None:
+        is_read = weights != 0
+        if config.hold_root:
+            is_read = is_read.clone()
+            is_read[..., 0] = True
+        keypoints = torch.where(is_read[..., None], keypoints, 0.0)
+    values = (keypoints, arrays.offsets[..., 1:, :], arrays.twist, *(() if weights is None else (weights,)))
+    if not all(bool(torch.isfinite(each).all()) for each in values) or (
+        weights is not None and bool((weights < 0).any())
+    ):
+        raise InputError(native.INVALID_VALUES)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build the compiled kernel for every platform with the compiler of the `ziglang` package: pip install ikol[build-native].
+
+Writes ikol/solver/native/lib/ and the SHA-256 of each library. One C++ source, no C++ library, no system compiler.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[1] / "ikol" / "solver" / "native"
+SOURCE = FOLDER / "tree_newton.cpp"
+COMMON = (
+    *("-std=c++17", "-O3", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-fno-sanitize=all", "-g0"),
+    # NaN keeps its meaning (bad input is found by it); square roots and divisions need no errno and no traps
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast", "-fno-stack-protector"),
+    *("-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-Wno-nan-infinity-disabled"),
+)
+X86 = {"base": ("-mcpu=x86_64", 16), "avx2": ("-mcpu=x86_64_v3", 32), "avx512": ("-mcpu=x86_64_v4", 64)}
+ARM = {"base": (None, 16)}
+PLATFORMS = {
+    # glibc 2.17 and macOS 11: what the oldest wheels of torch ask for
+    "linux-x86_64": ("x86_64-linux-gnu.2.17", "libikol_tree.so", X86),
+    "linux-aarch64": ("aarch64-linux-gnu.2.17", "libikol_tree.so", ARM),
+    "macos-arm64": ("aarch64-macos.11.0", "libikol_tree.dylib", ARM),
+    "windows-x86_64": ("x86_64-windows-gnu", "ikol_tree.dll", X86),
+}
+
+
+def source_hash() -> str:
+    """SHA-256 of the source with Unix line ends."""
+    return hashlib.sha256(SOURCE.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+
+
+def build(platform: str, out: Path) -> Path:
+    """Compile all variants of one platform and link them."""
+    target, file_name, variants = PLATFORMS[platform]
+    zig = (sys.executable, "-m", "ziglang", "c++", "-target", target)
+    library = out / platform / file_name
+    library.parent.mkdir(parents=True, exist_ok=True)
+    position = () if "windows" in target else ("-fPIC",)
+    with tempfile.TemporaryDirectory() as scratch:
+        objects: list[str] = []
+        for variant, (cpu, lane_bytes) in variants.items():
+            made = str(Path(scratch) / f"{variant}.o")
+            defines = [f"-DIKOL_VARIANT={variant}", f"-DIKOL_LANES_BYTES={lane_bytes}"]
+            if variant == "base":
+                defines += ["-DIKOL_ENTRY", f'-DIKOL_SOURCE_HASH="{source_hash()}"']
+            arch = [cpu] if cpu else []
+            # relative, so that no path of this machine gets into the library
+            command = [*zig, *arch, *COMMON, *position, *defines, "-c", SOURCE.name, "-o", made]
+            subprocess.run(command, check=True, cwd=SOURCE.parent)
+            objects.append(made)
+        # linked as C: nothing of the C++ library is used
+        link = (sys.executable, "-m", "ziglang", "cc", "-target", target)
+        subprocess.run([*link, "-shared", "-s", "-O3", *objects, "-o", str(library)], check=True)
+    for extra in library.parent.iterdir():
+        if extra != library:
+            extra.unlink()  # import libraries and debug symbols, which nobody links against
+    return library
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--platform", choices=sorted(PLATFORMS), action="append", help="only this one (default: all)")
+    parser.add_argument("--out", type=Path, default=FOLDER / "lib")
+    options = parser.parse_args()
+    chosen = options.platform or sorted(PLATFORMS)
+    with ThreadPoolExecutor(2) as pool:
+        libraries = list(pool.map(lambda each: build(each, options.out), chosen))
+    listing = options.out / "SHA256.json"
+    digests = json.loads(listing.read_text()) if listing.exists() else {}
+    for platform, library in zip(chosen, libraries, strict=True):
+        digests[f"{platform}/{library.name}"] = hashlib.sha256(library.read_bytes()).hexdigest()
+        print(f"{platform}/{library.name}: {library.stat().st_size >> 10} KB")
+    listing.write_text(json.dumps(dict(sorted(digests.items())), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
