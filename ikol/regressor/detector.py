@@ -22,7 +22,7 @@ MIN_SCORE = 0.5  # MediaPipe's min_score_thresh; at 0.4 nothing more of use was 
 SAME_CENTER, SAME_SIDE = 0.08, 1.5
 # Side of the parts that are searched, of the picture's longer side, and from one to the next, of their own side. Of
 # parts of 0.4 to 0.7 and steps of 0.33 to 0.67 these find most persons in pictures of several.
-PART, PART_STEP = 0.6, 0.33
+PART, PART_STEP = 0.6, 1 / 3
 MIN_OVERLAP = 0.3  # boxes that overlap more than this belong to one person (MediaPipe's min_suppression_threshold)
 
 _STRIDES_ANCHORS = ((8, 2), (16, 2), (32, 6))  # pixels between anchors, anchors at each place
@@ -94,7 +94,7 @@ def search_windows(width: int, height: int, rotation: float) -> Crops:
 def _part_centers(length: int, part: float) -> list[float]:
     if length <= part:
         return [length / 2]
-    count = math.ceil((length - part) / (part * PART_STEP)) + 1
+    count = math.ceil((length - part) / (part * PART_STEP) - 1e-6) + 1  # less what rounding adds to a whole number
     return [part / 2 + (length - part) * i / (count - 1) for i in range(count)]
 
 

@@ -34,6 +34,7 @@ SURE_SCORE = 0.7  # below it also the typical landmark must be
 MIN_CONFIDENCE = 0.35  # this sure
 
 _DETECTION_SHARE = 0.1  # of the progress that is reported
+CHEST = (0.5, 0.3)  # in a person's crop; in a box around half a body the hips may be missing, the chest is not
 
 Progress = Callable[[float, str], None]
 Box = tuple[float, float, float, float]
@@ -152,15 +153,25 @@ class LandmarkRegressor:
         return person
 
     def _look_at_boxes(self, rgb: _Picture, boxes: Sequence[Box], rotation: float) -> Detections:
-        """Turn boxes into crops: a square around each, then around the body that the network sees in it."""
+        """Turn boxes into crops around bodies; the user is sure of them, so their score is 1."""
         _check_boxes(boxes)
-        centers = [((x0 + x1) / 2, (y0 + y1) / 2) for x0, y0, x1, y1 in boxes]
-        sides = [PERSON_MARGIN * max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
-        crops = Crops.upright(centers, sides, rotation)
-        if boxes:
-            points = crops.to_picture(self._run(rgb, crops).points)
-            crops = Crops.around_person(points[:, AUXILIARY_CENTER], points[:, AUXILIARY_RIM])
-        return Detections(crops, torch.ones(len(boxes)))
+        crops = [self._look_at_box(rgb, box, rotation) for box in boxes]
+        return Detections(Crops.concatenate([Crops.upright([], []), *crops]), torch.ones(len(boxes)))
+
+    def _look_at_box(self, rgb: _Picture, box: Box, rotation: float) -> Crops:
+        """Return the crop of whom the detector finds in the box; else of whom the landmark network sees there.
+
+        The detector knows a bent or a lying body's direction, which the network only sees in a crop that has it.
+        """
+        x0, y0, x1, y1 = box
+        square = Crops.upright([((x0 + x1) / 2, (y0 + y1) / 2)], [PERSON_MARGIN * max(x1 - x0, y1 - y0)], rotation)
+        found = detect_persons(self._detector, rgb, square, self.device).crops
+        x, y = found.to_picture(torch.tensor(CHEST).expand(len(found), 1, 2))[:, 0].unbind(-1)
+        inside = (x > x0) & (x < x1) & (y > y0) & (y < y1)
+        if bool(inside.any()):
+            return found[inside][:1]
+        points = square.to_picture(self._run(rgb, square).points)
+        return Crops.around_person(points[:, AUXILIARY_CENTER], points[:, AUXILIARY_RIM])
 
     def _sample(self, rgb: _Picture, crops: Crops) -> CropSamples:
         return CropSamples.from_crops(crops, self._run(rgb, crops))
