@@ -4,7 +4,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import bpy
@@ -122,11 +122,15 @@ class User:
                     return True
         return False
 
-    def begin_photograph(self, path: Path) -> None:
-        """Run the command as a drop does, with the file already known."""
+    def begin(self, command: Callable[[], object]) -> None:
+        """Call an operator as if the mouse were over the 3D view."""
         # An error report of an operator that a script calls is an exception; the panel shows it all the same.
         with self.driver.context(), contextlib.suppress(RuntimeError):
-            bpy.ops.ikol.pose_from_image("INVOKE_DEFAULT", filepath=str(path))
+            command()
+
+    def begin_photograph(self, path: Path) -> None:
+        """Run the command as a drop does, with the file already known."""
+        self.begin(lambda: bpy.ops.ikol.pose_from_image("INVOKE_DEFAULT", filepath=str(path)))
 
     def pose_photograph(self, path: Path) -> Generator[float, None, bool]:
         """Run the command as a drop does and wait for its end; say whether a body came of it."""
