@@ -33,6 +33,7 @@ from ikol.solver.baselines import (
     twist_of,
 )
 from ikol.solver.config import SolveConfig
+from ikol.solver.directions import DirectionConfig, solve_directions
 from ikol.solver.evidence import Points3D, Twist
 from ikol.solver.robust import GemanMcClure, RobustLoss
 from ikol.solver.solve import solve
@@ -147,7 +148,7 @@ def make_frames(body: BodyModel, poses: str, setting: str, count: int, seed: int
 
 
 def methods(body: BodyModel) -> tuple[Method, ...]:
-    """Return who is compared: the published methods, then this library's general solver."""
+    """Return who is compared: the published methods, then this library's two solvers."""
     twist_rows = DampedLeastSquaresConfig(twist_weight=0.05)
 
     def hybrik(config: HybrikConfig) -> Callable[[Frames], Tensor]:
@@ -169,6 +170,7 @@ def methods(body: BodyModel) -> tuple[Method, ...]:
         Method("SMPLify", lambda f: solve_smplify(f.problem).local_rotmat, is_least_squares=False, is_slow=True),
         Method("solve, start_from_points", general("points")),
         Method("solve, start by HybrIK adaptive", general("hybrik")),
+        Method("solve_directions", _solve_paper),
         Method("solve, Geman-McClure", general("hybrik", GemanMcClure()), is_least_squares=False),
     )
 
@@ -235,6 +237,18 @@ def _solve_general(body: BodyModel, frames: Frames, start: str, loss: RobustLoss
     state = SolveState(problem.target[:, 0] - problem.rest_joints[:, 0], local, frames.betas)
     config = SolveConfig(max_iterations=100, free_joints=free, free_transl=False)
     return solve(tree, evidence, state, config).state.local_rotmat
+
+
+def _solve_paper(frames: Frames) -> Tensor:
+    """Solve with the library's solver for the paper's problem alone: positions, lengths and twists."""
+    problem = frames.problem
+    assert problem.twist is not None
+    offsets = problem.rest_joints - problem.rest_joints[:, [0, *problem.skeleton.parents[1:]]]
+    turning = [joint for joint, children in enumerate(problem.skeleton.children) if children]
+    config = DirectionConfig(hold_root=True)
+    twist = problem.twist[:, turning]
+    found = solve_directions(problem.skeleton, problem.target, offsets, twist, weights=problem.weights, config=config)
+    return frames.local_rotmat.index_copy(1, torch.tensor(turning), found.local_rotmat)
 
 
 def _posed(frames: Frames, local_rotmat: Float[Tensor, "frames joints 3 3"]) -> Float[Tensor, "frames joints 3"]:
