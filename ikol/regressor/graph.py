@@ -5,6 +5,7 @@ Knows the nine operations that occur in these networks and nothing about picture
 ``ikol.regressor.weights``.
 """
 
+from contextlib import AbstractContextManager
 from functools import cache
 
 import torch
@@ -91,6 +92,11 @@ class _Convolution(nn.Module):
         return _activate(y, self.activation)
 
 
+def _full_precision() -> AbstractContextManager[None]:
+    """Keep cuDNN from rounding to TF32, ten bits of 256 pixels; on a CPU nothing changes."""
+    return torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
+
+
 def _depth_to_space(x: Tensor, block: int) -> Tensor:
     # TensorFlow takes the block's row and column from the channels' slow end, torch's pixel_shuffle from the fast.
     batch, channels, height, width = x.shape
@@ -129,10 +135,11 @@ class GraphNetwork(nn.Module):
     def forward(self, pictures: Float[Tensor, "batch 3 height width"]) -> tuple[Tensor, ...]:
         """Return the outputs in the order of ``output_names``."""
         values = {self._input: pictures.contiguous(memory_format=torch.channels_last)}
-        for op, free in zip(self._ops, self._free_after, strict=True):
-            values[op.output] = self._run(op, [values[i] for i in op.inputs])
-            for value in free:  # the early maps are 15 MB a crop; kept, they would cost hundreds of MB
-                del values[value]
+        with _full_precision():
+            for op, free in zip(self._ops, self._free_after, strict=True):
+                values[op.output] = self._run(op, [values[i] for i in op.inputs])
+                for value in free:  # the early maps are 15 MB a crop; kept, they would cost hundreds of MB
+                    del values[value]
         return tuple(values[i] for i in self._outputs)
 
     def _run(self, op: GraphOp, inputs: list[Tensor]) -> Tensor:

@@ -177,6 +177,18 @@ def test_float64_is_supported(golden: dict[str, np.ndarray]) -> None:
     check_landmarks(landmarks.numpy(), golden["full_landmarks"])
 
 
+@pytest.mark.gpu
+def test_a_gpu_says_the_same(golden: dict[str, np.ndarray]) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    net = GraphNetwork(load_network("blazepose_heavy")).to("cuda")
+    with torch.inference_mode():
+        landmarks, _, _, world = net(as_input(golden["person_crops"], 0.0).to("cuda"))
+    check_landmarks(landmarks.cpu().numpy(), golden["heavy_landmarks"])
+    metres = error(world.cpu().numpy(), golden["heavy_world"])
+    assert metres < WORLD_TOLERANCE_M, metres
+
+
 def test_segmentation_is_left_out() -> None:
     assert network("blazepose_heavy").output_names == ("landmarks", "presence", "heatmap", "world")
     sizes = [tensor.shape for tensor in load_network("blazepose_heavy").tensors.values()]
