@@ -71,6 +71,9 @@ def project(camera: wire.CameraSpec, points: np.ndarray) -> np.ndarray:
     return seen[:, :2] / seen[:, 2:] * focal + center
 
 
+NO_TORCH = "torch could not be loaded"
+
+
 class FakeSolver:
     """Answers requests on one ROUTER socket until its stdin ends."""
 
@@ -122,9 +125,12 @@ class FakeSolver:
                 else:
                     yield wire.HelloReply(request.id, wire.PROTOCOL_VERSION, "fake", "fake", "auto"), None
             case wire.Ping():
-                problem = "torch could not be loaded" if self.mode == "problem" else ""
-                yield wire.Pong(request.id, True, False, 0, device="cpu", problem=problem), None
+                problem = NO_TORCH if self.mode == "problem" else ""
+                yield wire.Pong(request.id, not problem, False, 0, device="cpu", problem=problem), None
             case wire.Detect() | wire.Solve():
+                if self.mode == "problem":
+                    yield wire.Error(request.id, "start_failed", NO_TORCH), None
+                    return
                 if self.mode == "forget_hello" and self.hellos < 2:
                     yield wire.Error(request.id, "hello_required", "the first message must be hello"), None
                     return
