@@ -88,6 +88,7 @@ def resolve(driver: Driver, user: User) -> Wait:
     yield from driver.picture("3_resolved")
     yield from driver.hover_viewport()
     yield from driver.press_key("ctrl+z")
+    bpy.context.view_layer.update()  # matrices of what undo brought back are not computed until it is drawn
     back = (bone_head(BONE) - before).length
     driver.check("one undo takes the re-solve back, not the move", back < 1e-4, f"{back:.4f} m")
     kept = (bpy.data.objects[KEYPOINT].matrix_world.translation - target).length
