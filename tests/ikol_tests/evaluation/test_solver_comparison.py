@@ -13,7 +13,7 @@ BODY = load_default_body(dtype=torch.float64)
 
 @pytest.fixture(scope="module")
 def table() -> dict[tuple[str, str], Row]:
-    rows = compare(("limits",), ("clean", "noise 30 mm"), count=4, seed=3)
+    rows = compare(("limits",), ("clean", "noise 30 mm"), count=2, seed=3)
     return {(row.setting, row.method): row for row in rows}
 
 
