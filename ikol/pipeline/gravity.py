@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which way is up on a photograph, from the camera and from a person who stands (docs/adr/0006).
+"""Which way is up on a photograph, from the camera and from a person who does not fall over (docs/adr/0006).
 
-Two observations of the vertical are merged by their precision: the camera's own up, because people hold cameras roughly
-level, and the line from the supporting ankle to the neck, because people balance over their feet. The second counts the
-less the more the body is bent, and nothing for somebody who lies or hangs upside down.
+Three observations of the vertical: the camera's own up, because people hold cameras roughly level; the line from the
+support under the feet to the centre of mass, because people balance, also on one leg and bent; and the trunk, because
+people keep it straight. The camera's is heavy-tailed: a horizon is mostly right, and where it is not it may be
+anything. Nothing is concluded from somebody who lies or hangs upside down.
 """
 
 import math
@@ -12,54 +13,84 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-CAMERA_PITCH_SIGMA = math.radians(15.0)  # photographs of people are taken from above or below, rarely by more than 30
-CAMERA_ROLL_SIGMA = math.radians(6.0)  # a horizon that is off by more than 12 degrees is seen and corrected
-BALANCE_SIGMA = math.radians(5.0)  # neck over ankles in quiet standing and walking
-BENT_SIGMA_PER_RADIAN = 0.2  # how much a radian of hip and knee flexion adds: 5 degrees in a step, 25 in a squat
-LEGS_UNSEEN_SIGMA = math.radians(8.0)  # the torso alone: on half-length pictures people sit or stand straight
+CAMERA_PITCH_SCALE = math.radians(15.0)  # photographs of people are taken from above or below, rarely by more than 30
+CAMERA_ROLL_SCALE = math.radians(6.0)  # a horizon that is off by more than 12 degrees is seen and corrected
+BALANCE_SIGMA = math.radians(5.0)  # centre of mass over the support in standing and walking
+STANCE_SIGMA = 0.15  # radians for each unit of (distance of the feet / height of the mass): it may be over either foot
+TRUNK_SIGMA = math.radians(8.0)  # of a straight trunk
+TRUNK_BENT_SIGMA = 0.5  # radians for each radian between trunk and balance line: who bends the trunk, does it freely
 MAX_LEAN = math.radians(50.0)  # beyond it the person is not standing
-SUPPORT_LENGTH = 0.08  # metres of leg length difference over which the weight goes from one foot to the other
+SUPPORT_HEIGHT = 0.15  # metres over which the weight goes from the higher foot to the lower one
+_ITERATIONS = 20  # of the fixed point below; it contracts by a half or more each
 
-
-def _angle(a: Float[Tensor, "*batch 3"], b: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
-    return torch.atan2(torch.linalg.cross(a, b).norm(dim=-1), (a * b).sum(-1))
+# (from, to, how far along, share of the body's mass) of the segments with mass, one side of the limbs.
+# Source: de Leva, "Adjustments to Zatsiorsky-Seluyanov's segment inertia parameters", 1996, table 4, men.
+_LIMBS = (
+    ("Shoulder", "Elbow", 0.5, 0.027),
+    ("Elbow", "Wrist", 0.45, 0.016),
+    ("Wrist", "Hand", 0.5, 0.006),
+    ("Hip", "Knee", 0.41, 0.142),
+    ("Knee", "Ankle", 0.44, 0.043),
+    ("Ankle", "Foot", 0.5, 0.014),
+)
+_TRUNK_MASS, _HEAD_MASS = 0.435, 0.069
 
 
 def estimate_up(
-    neck: Float[Tensor, "*batch 3"],
-    hips: Float[Tensor, "*batch 2 3"],
-    knees: Float[Tensor, "*batch 2 3"],
-    ankles: Float[Tensor, "*batch 2 3"],
-    legs_seen: Bool[Tensor, "*batch"],
+    joints: Float[Tensor, "*batch joints 3"], names: tuple[str, ...], legs_seen: Bool[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch 3"]:
     """Return the unit vector that points up, in camera axes (y down).
 
     Args:
-        neck: joint in camera axes, metres; the others likewise, left before right.
-        legs_seen: whether the picture shows the legs; otherwise the torso alone is asked.
+        joints: in camera axes, metres.
+        names: of the joints; SMPL's must be among them.
+        legs_seen: whether the picture shows the legs; otherwise the trunk alone is asked.
     """
-    hip = hips.mean(-2)
-    reach = (ankles - neck[..., None, :]).norm(dim=-1)
-    support = torch.softmax(reach / SUPPORT_LENGTH, -1)
-    foot = (support[..., None] * ankles).sum(-2)
-    torso = neck - hip
-    line = torch.where(legs_seen[..., None], neck - foot, torso)
-    knee_bend = (support * _angle(knees - hips, ankles - knees)).sum(-1)
-    bend = _angle(torso, hip - foot) + 0.5 * knee_bend
-    sigma = torch.where(
-        legs_seen, BALANCE_SIGMA + BENT_SIGMA_PER_RADIAN * bend, torch.full_like(bend, LEGS_UNSEEN_SIGMA)
-    )
-    x, y, z = line.unbind(-1)
-    pitch, roll = torch.atan2(z, -y), torch.atan2(x, -y)
-    lean = torch.atan2(torch.stack((x, z), -1).norm(dim=-1), -y)
-    stands = lean < MAX_LEAN
+    at = {name: joints[..., index, :] for index, name in enumerate(names)}
+    hip = (at["L_Hip"] + at["R_Hip"]) / 2
+    trunk = at["Neck"] - hip
+    balance, spread = _balance_line(at, hip, trunk)
+    bend = torch.atan2(torch.linalg.cross(trunk, balance).norm(dim=-1), (trunk * balance).sum(-1))
+    unseen = torch.full_like(bend, math.inf)
+    balance_sigma = torch.where(legs_seen, BALANCE_SIGMA + STANCE_SIGMA * spread, unseen)
+    trunk_sigma = TRUNK_SIGMA + torch.where(legs_seen, TRUNK_BENT_SIGMA * bend, torch.zeros_like(bend))
+    line = torch.where(legs_seen[..., None], balance, trunk)
+    stands = torch.atan2(line[..., [0, 2]].norm(dim=-1), -line[..., 1]) < MAX_LEAN
 
-    def merged(angle: Tensor, camera_sigma: float) -> Tensor:
-        share = camera_sigma**2 / (camera_sigma**2 + sigma**2)
-        return torch.where(stands, share * angle, torch.zeros_like(angle))
+    def merged(axis: int, camera_scale: float) -> Tensor:
+        weights = torch.stack((balance_sigma, trunk_sigma), -1).pow(-2)
+        angles = torch.stack([torch.atan2(side[..., axis], -side[..., 1]) for side in (balance, trunk)], -1)
+        total = weights.sum(-1)
+        seen = (weights * angles).sum(-1) / total
+        return torch.where(stands, _heavy_tailed_mean(seen, total, camera_scale), torch.zeros_like(seen))
 
-    up = torch.stack(
-        (torch.tan(merged(roll, CAMERA_ROLL_SIGMA)), -torch.ones_like(y), torch.tan(merged(pitch, CAMERA_PITCH_SIGMA))),
-        -1,
-    )
+    roll, pitch = merged(0, CAMERA_ROLL_SCALE), merged(2, CAMERA_PITCH_SCALE)
+    up = torch.stack((torch.tan(roll), -torch.ones_like(roll), torch.tan(pitch)), -1)
     return up / up.norm(dim=-1, keepdim=True)
+
+
+def _heavy_tailed_mean(
+    seen: Float[Tensor, "*batch"], precision: Float[Tensor, "*batch"], scale: float
+) -> Float[Tensor, "*batch"]:
+    """Return the angle that is most likely for a Gaussian observation and a Cauchy prior about zero."""
+    angle = seen
+    for _ in range(_ITERATIONS):
+        angle = precision * seen / (precision + 2.0 / (scale**2 + angle.square()))
+    return angle
+
+
+def _balance_line(
+    at: dict[str, Tensor], hip: Float[Tensor, "*batch 3"], trunk: Float[Tensor, "*batch 3"]
+) -> tuple[Float[Tensor, "*batch 3"], Float[Tensor, "*batch"]]:
+    """Return the line from the support to the centre of mass, and the distance of the loaded feet in its lengths."""
+    mass = _TRUNK_MASS + _HEAD_MASS + 2 * sum(share for *_, share in _LIMBS)
+    moment = _TRUNK_MASS * (hip + 0.5 * trunk) + _HEAD_MASS * (1.5 * at["Head"] - 0.5 * at["Neck"])
+    for side in "LR":
+        for near, far, along, share in _LIMBS:
+            a, b = at[f"{side}_{near}"], at[f"{side}_{far}"]
+            moment = moment + share * (a + along * (b - a))
+    feet = torch.stack([(at[f"{side}_Ankle"] + at[f"{side}_Foot"]) / 2 for side in "LR"], -2)
+    load = torch.softmax(feet[..., 1] / SUPPORT_HEIGHT, -1)
+    line = moment / mass - (load[..., None] * feet).sum(-2)
+    stance = 2 * load.amin(-1) * (feet[..., 0, :] - feet[..., 1, :]).norm(dim=-1)
+    return line, stance / line.norm(dim=-1)

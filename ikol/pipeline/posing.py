@@ -277,9 +277,9 @@ def _shows_legs(evidence: Sequence[NamedEvidence]) -> bool:
 
 def _placed(body: BodyModel, pose: Pose, camera: Camera, *, legs_seen: bool) -> tuple[Pose, Camera]:
     """Move body and camera together: up is up, the floor is under the feet, the pelvis over the origin."""
-    names = ("Neck", "L_Hip", "R_Hip", "L_Knee", "R_Knee", "L_Ankle", "R_Ankle")
+    names = body.skeleton.names
     joints = camera.to_camera(point_positions(body, pose, names))
-    up = estimate_up(joints[0], joints[1:3], joints[3:5], joints[5:7], torch.tensor(legs_seen))
+    up = estimate_up(joints, names, torch.tensor(legs_seen))
     upright = rotation_between(camera.R_camera_world.mT @ up, torch.tensor([0.0, 1.0, 0.0], dtype=up.dtype))
     pelvis_rest = body.rest_joints(pose.betas)[0]
     pelvis = upright @ (pelvis_rest + pose.transl)
