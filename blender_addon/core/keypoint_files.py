@@ -7,7 +7,11 @@ Both hold `names` (K) and `points` (K, 3) in the SMPL world (metres, Y up, the p
 
 import io
 import math
+import struct
+import tokenize
+import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -31,8 +35,26 @@ MIN_POINTS = 4
 """Fewer points leave the direction in which the body faces open."""
 
 MAX_POINTS = 512
-MAX_ABSOLUTE_METRES = 1000.0
-"""Beyond it the file is in millimetres or is damaged."""
+MAX_ABSOLUTE_METRES = 100.0
+"""Beyond it the file is in millimetres or centimetres, or is damaged: a body is posed about the origin."""
+
+MIN_SIGMA = 1e-6
+MAX_SIGMA = 1e6
+"""Metres; the solver takes none outside of these."""
+
+MAX_HEADER_BYTES = 4096
+"""Of an array: numpy writes 128. Its header is parsed as Python, which long or deep ones bring down."""
+
+_MAX_ERROR_TEXT = 200
+"""Characters of a library's message that are shown: some quote the file."""
+
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError, ValueError, TypeError, LookupError,
+    ArithmeticError, RuntimeError, MemoryError, EOFError, OSError, AssertionError, SystemError, Warning,
+)  # fmt: skip
+"""What zipfile and numpy raise for a damaged or hostile file. A header is read by Python's own parser and numpy's
+reader of types, hence so many; RecursionError and NotImplementedError are RuntimeErrors. A text with a character
+beyond Unicode is a SystemError of numpy 1 and 2."""
 
 
 class _JsonFile(Struct):
@@ -71,10 +93,18 @@ def _read_json(path: Path, data: bytes) -> tuple[Sequence[str], NDArray[np.float
 
 def _read_npz(path: Path, data: bytes) -> tuple[Sequence[str], NDArray[np.float64], NDArray[np.float64] | None]:
     try:
-        arrays = {name: _read_member(data, name) for name in ("names", "points", "sigma")}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
-        raise FileError(f"{path.name} is not a readable .npz file ({error})") from error
-    names, points, sigma = arrays["names"], arrays["points"], arrays["sigma"]
+        with warnings.catch_warnings(), zipfile.ZipFile(io.BytesIO(data)) as archive:
+            warnings.simplefilter("error")  # of a header from Python 2 and of numbers that overflow
+            return _arrays(path, *(_read_member(archive, name) for name in ("names", "points", "sigma")))
+    except _UNREADABLE as error:
+        reason = str(error).partition("\n")[0][:_MAX_ERROR_TEXT] or type(error).__name__
+        raise FileError(f"{path.name} is not a readable .npz file ({reason}); save it with numpy.savez") from error
+
+
+def _arrays(
+    path: Path, names: NDArray[Any] | None, points: NDArray[Any] | None, sigma: NDArray[Any] | None
+) -> tuple[Sequence[str], NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return the arrays of an npz as texts and float64, or say which is of the wrong kind."""
     if names is None or points is None:
         raise FileError(f"{path.name} must hold the arrays names (K) and points (K, 3)")
     if names.ndim != 1 or names.dtype.kind != "U":
@@ -87,28 +117,31 @@ def _read_npz(path: Path, data: bytes) -> tuple[Sequence[str], NDArray[np.float6
     return texts, points.astype(np.float64), None if sigma is None else sigma.astype(np.float64)
 
 
-def _read_member(data: bytes, name: str) -> NDArray[Any] | None:
+def _read_member(archive: zipfile.ZipFile, name: str) -> NDArray[Any] | None:
     """Return one array of an npz, or None when it has none of that name; never unpickles, never inflates much.
 
     A small npz can claim gigabytes: the header is read first and what it claims is checked.
     """
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if f"{name}.npy" not in archive.namelist():
-            return None
-        with archive.open(f"{name}.npy") as member:
-            header = member.read(4096)
-        shape, _, dtype = _npy_header(header)
-        if dtype.hasobject or math.prod(shape) > 4 * MAX_POINTS or dtype.itemsize > 4096:
-            raise ValueError(f"{name} has shape {shape} and type {dtype}; at most {MAX_POINTS} points are read")
-        with archive.open(f"{name}.npy") as member:
-            return np.lib.format.read_array(member, allow_pickle=False)
+    if f"{name}.npy" not in archive.namelist():
+        return None
+    info = archive.getinfo(f"{name}.npy")
+    if info.flag_bits & 1:
+        raise ValueError(f"{name} is encrypted")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is compressed in a way that numpy does not use")
+    with archive.open(info) as member:
+        shape, _, dtype = _npy_header(member.read(MAX_HEADER_BYTES))
+    if dtype.hasobject or math.prod(shape) > 4 * MAX_POINTS or dtype.itemsize > 4096:
+        raise ValueError(f"{name} has shape {shape} and type {dtype}; at most {MAX_POINTS} points are read")
+    with archive.open(info) as member:
+        return np.lib.format.read_array(member, allow_pickle=False, max_header_size=MAX_HEADER_BYTES)
 
 
 def _npy_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     stream = io.BytesIO(header)
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(stream)
+    return read(stream, max_header_size=MAX_HEADER_BYTES)
 
 
 def _checked(
@@ -123,7 +156,12 @@ def _checked(
     if len(set(names)) != len(names):
         raise FileError(f"{path.name} names a point twice; every point may appear once")
     if np.abs(points).max(initial=0.0) > MAX_ABSOLUTE_METRES:
-        raise FileError(f"points in {path.name} are more than a kilometre away; they must be in metres")
+        raise FileError(
+            f"points in {path.name} are more than {MAX_ABSOLUTE_METRES:g} m from the origin; they must be in metres"
+        )
+    if not ((sigma >= MIN_SIGMA) & (sigma <= MAX_SIGMA)).all():  # this way round it is true for NaN
+        got = f"{sigma.min():g} to {sigma.max():g}"
+        raise FileError(f"sigma in {path.name} must be between {MIN_SIGMA:g} and {MAX_SIGMA:g} metres, got {got}")
     try:
         return Keypoints3D(
             names=tuple(names),
