@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `ikol pose` and `ikol evaluate`. Reads arguments and files, prints; the work is done elsewhere."""
+"""The command line: `ikol pose`, `ikol evaluate` and `ikol bench`.
+
+Reads arguments and files, prints; the work is done elsewhere.
+"""
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from ikol.errors import IkolError
+from ikol.errors import IkolError, InputError
 
 if TYPE_CHECKING:
     from ikol.pipeline import PosePipeline
@@ -52,16 +54,33 @@ def _parser() -> argparse.ArgumentParser:
     multiview = datasets.add_parser("multiview", help="a calibrated recording of several synchronised views")
     multiview.add_argument("folder", type=Path, help="clips and *_pseudo_gt_*.npz")
     multiview.add_argument("--json", type=Path, help="write the report to this file")
-    multiview.add_argument("--every", type=int, default=1, help="take every n-th picture only (default: all)")
+    multiview.add_argument("--every", type=_positive, default=1, help="take every n-th picture only (default: all)")
     _add_network_options(multiview)
     multiview.set_defaults(run=_evaluate_multiview)
+
+    bench = commands.add_parser("bench", help="measure speed")
+    parts = bench.add_subparsers(required=True, metavar="PART")
+    solver = parts.add_parser("solver", help="keypoints to rotations, on every backend")
+    solver.add_argument("--json", type=Path, help="write the report to this file")
+    solver.add_argument("--batch", type=int, nargs="+", default=[1, 256, 4096], help="frames at once")
+    solver.add_argument("--seconds", type=float, default=2.0, help="for each batch size and backend (default: 2)")
+    solver.set_defaults(run=_bench_solver)
     return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
 
 
 def _add_network_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", choices=("heavy", "full"), default="heavy", help="landmark network")
     parser.add_argument("--device", default="cpu", help="torch device of the networks (default: cpu)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch (default: half of the cores)")
+    parser.add_argument(
+        "--threads", type=_positive, default=None, help="CPU threads of torch (default: half of the cores)"
+    )
 
 
 def _pipeline(options: argparse.Namespace) -> "PosePipeline":
@@ -69,6 +88,8 @@ def _pipeline(options: argparse.Namespace) -> "PosePipeline":
 
     from ikol.pipeline import PosePipeline, shared_threads  # noqa: PLC0415
 
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("torch sees no CUDA device; leave out --device, or install a torch that is built for CUDA")
     torch.set_num_threads(options.threads or shared_threads())
     return PosePipeline(options.device, options.model)
 
@@ -78,6 +99,8 @@ def _pose(options: argparse.Namespace) -> None:
 
     if options.photo.stat().st_size > MAX_PICTURE_BYTES:
         raise IkolError(f"{options.photo} is larger than {MAX_PICTURE_BYTES >> 20} MB; save it smaller")
+    if options.out is not None and not options.out.resolve().parent.is_dir():
+        raise InputError(f"the folder of {options.out} does not exist; make it first")
     pipeline = _pipeline(options)
     start = time.perf_counter()
     detection = pipeline.detect(options.photo.read_bytes(), model=options.model, focal_px=options.focal_px)
@@ -125,7 +148,9 @@ def _evaluate_multiview(options: argparse.Namespace) -> None:
             bar.update(100 * fraction - bar.n)
             bar.set_postfix_str(text)
 
-        report = evaluate_multiview(options.folder, _pipeline(options), every=options.every, progress=show)
+        report = evaluate_multiview(
+            options.folder, _pipeline(options), model=options.model, every=options.every, progress=show
+        )
     if options.json is not None:
         options.json.write_text(report.to_json() + "\n")
     print(f"{report.pictures} pictures, {report.pictures_without_person} without a person")
@@ -136,7 +161,21 @@ def _evaluate_multiview(options: argparse.Namespace) -> None:
             f"{name:8}{errors.mpjpe_mm:10.1f}{errors.pa_mpjpe_mm:13.1f}{errors.bone_deg_median:10.1f}"
             f"{errors.bone_over_45deg:13.1%}"
         )
-    print(json.dumps({"torso_lean_deg_median": round(report.torso_lean_deg_median, 2)}))
+    print(f"vertical off by {report.up_error_deg_median:.1f} degrees (median)")
+
+
+def _bench_solver(options: argparse.Namespace) -> None:
+    from ikol.evaluation.bench_solver import bench_solver, report_json  # noqa: PLC0415
+
+    cases = bench_solver(options.batch, seconds=options.seconds)
+    if options.json is not None:
+        options.json.write_text(report_json(cases) + "\n")
+    print(f"{'case':8}{'batch':>7}  {'backend':9}{'frames/s':>12}{'us/frame':>10}{'residual mm':>13}{'converged':>11}")
+    for case in cases:
+        print(
+            f"{case.case:8}{case.batch:7}  {case.backend:9}{case.frames_per_s:12,.0f}{case.us_per_frame:10.2f}"
+            f"{case.residual_mm:13.3f}{case.converged:11.2%}"
+        )
 
 
 if __name__ == "__main__":

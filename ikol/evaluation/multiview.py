@@ -9,6 +9,7 @@ two hip landmarks.
 
 import json
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from ikol.errors import FileFormatError, InputError
 from ikol.evaluation.metrics import bone_angles_deg, mpjpe, pa_mpjpe
-from ikol.pipeline import Intrinsics, PosePipeline
+from ikol.pipeline import Intrinsics, Model, PosePipeline
 from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS
 
 LIMB_LANDMARKS = tuple(
@@ -56,7 +57,8 @@ class MultiviewReport:
     pictures: int
     pictures_without_person: int
     seconds_per_picture_median: float
-    torso_lean_deg_median: float
+    up_error_deg_median: float
+    """Between the vertical that the pipeline places the person by and the recording's."""
 
     def to_json(self) -> str:
         """Return the report as indented JSON."""
@@ -74,11 +76,21 @@ class _View:
     up: Float[Tensor, "3"]
 
 
+def _opened(path: Path) -> np.lib.npyio.NpzFile:
+    try:
+        data = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise FileFormatError(f"{path.name} is no .npz file: {error}") from error
+    if not isinstance(data, np.lib.npyio.NpzFile):
+        raise FileFormatError(f"{path.name} holds one array, expected an .npz with several")
+    return data
+
+
 def _views(folder: Path, every: int) -> Iterator[_View]:
     truth_file = next(iter(sorted(folder.glob("*_pseudo_gt_*.npz"))), None)
     if truth_file is None:
         raise InputError(f"{folder} holds no *_pseudo_gt_*.npz; give the folder of the multi-view recording")
-    with np.load(truth_file, allow_pickle=False) as data:
+    with _opened(truth_file) as data:
         missing = {"frames", "joints", "reproj_px", "n_views", "cam", "K", "dist", "R", "t"} - set(data.files)
         if missing:
             raise FileFormatError(f"{truth_file.name} lacks {sorted(missing)}")
@@ -160,14 +172,17 @@ class _Errors:
         )
 
 
-def _torso_axis(points: Float[Tensor, "33 3"]) -> Float[Tensor, "3"]:
-    at = {name: points[BLAZEPOSE_LANDMARKS.index(name)] for name in LIMB_LANDMARKS}
-    axis = at["left_shoulder"] + at["right_shoulder"] - at["left_hip"] - at["right_hip"]
-    return axis / axis.norm()
+def _bone(direction: Float[Tensor, "3"]) -> Float[Tensor, "2 3"]:
+    return torch.stack((torch.zeros_like(direction), direction))
 
 
 def evaluate_multiview(
-    folder: Path, pipeline: PosePipeline, *, every: int = 1, progress: Callable[[float, str], None] | None = None
+    folder: Path,
+    pipeline: PosePipeline,
+    *,
+    model: Model = "heavy",
+    every: int = 1,
+    progress: Callable[[float, str], None] | None = None,
 ) -> MultiviewReport:
     """Run the pipeline on every `every`-th picture of each view and compare it with the triangulated landmarks.
 
@@ -179,14 +194,14 @@ def evaluate_multiview(
     views = list(_views(folder, every))
     raw, solved, missed = _Errors(), _Errors(), 0
     seconds: list[float] = []
-    lean: list[float] = []
+    up_error: list[float] = []
     done = 0
     for clip in sorted({view.clip for view in views}):
         of_clip = {view.frame: view for view in views if view.clip == clip}
         for number, rgb in _frames(clip, set(of_clip)):
             view = of_clip[number]
             start = time.perf_counter()
-            result = _solve_picture(pipeline, rgb, view)
+            result = _solve_picture(pipeline, rgb, view, model)
             seconds.append(time.perf_counter() - start)
             done += 1
             if progress is not None:
@@ -196,23 +211,25 @@ def evaluate_multiview(
                 continue
             raw.add(result[0], view)
             solved.add(result[1], view)
-            true_axis, axis = _torso_axis(view.truth), _torso_axis(result[1].double())
-            lean.append(float(torch.rad2deg(torch.acos((true_axis * axis).sum().clamp(-1, 1)))))
+            up_error.append(float(bone_angles_deg(_bone(result[2]), _bone(view.up), torch.tensor([[0, 1]]))[0]))
     if done == missed:
         raise InputError("no person was found on any picture of the recording")
     return MultiviewReport(
-        raw.summary(), solved.summary(), done, missed, float(np.median(seconds)), float(np.median(lean))
+        raw.summary(), solved.summary(), done, missed, float(np.median(seconds)), float(np.median(up_error))
     )
 
 
-def _solve_picture(pipeline: PosePipeline, rgb: np.ndarray, view: _View) -> tuple[Tensor, Tensor] | None:
-    """Return (raw, solved) landmarks (33, 3) in camera axes, or None when no person was found."""
+def _solve_picture(
+    pipeline: PosePipeline, rgb: np.ndarray, view: _View, model: Model
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Return raw and solved landmarks (33, 3) and up (3), in camera axes, or None when no person was found."""
     height, width = rgb.shape[:2]
     intrinsics = Intrinsics(width, height, view.intrinsics.focal, view.intrinsics.center, "given")
-    detection = pipeline.detect_rgb(rgb, intrinsics=intrinsics, max_persons=1)
+    detection = pipeline.detect_rgb(rgb, intrinsics=intrinsics, model=model, max_persons=1)
     if not detection.persons:
         return None
     person = detection.persons[0].with_pixels(lambda pixels: _undistorted(pixels, view))
     solution = pipeline.solve(person.evidence, intrinsics=intrinsics)
     assert solution.camera is not None
-    return person.landmarks.world_points, solution.camera.to_camera(pipeline.landmark_positions(solution.pose))
+    solved = solution.camera.to_camera(pipeline.landmark_positions(solution.pose))
+    return person.landmarks.world_points, solved, solution.camera.R_camera_world[:, 1]

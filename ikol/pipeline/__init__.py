@@ -13,5 +13,6 @@ from ikol.pipeline.evidence import PoseSolution as PoseSolution
 from ikol.pipeline.evidence import Progress as Progress
 from ikol.pipeline.evidence import RelativeKeypoints3D as RelativeKeypoints3D
 from ikol.pipeline.evidence import Twist as Twist
+from ikol.pipeline.pose_pipeline import Model as Model
 from ikol.pipeline.pose_pipeline import PosePipeline as PosePipeline
 from ikol.pipeline.pose_pipeline import shared_threads as shared_threads

@@ -108,7 +108,7 @@ class DetectedPerson:
 
 @dataclass(frozen=True)
 class Detection:
-    """Persons, most certain first (maybe none), and the lens."""
+    """Persons, the largest on the picture first (maybe none), and the lens."""
 
     intrinsics: Intrinsics
     persons: tuple[DetectedPerson, ...]

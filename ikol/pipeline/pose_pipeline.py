@@ -43,7 +43,12 @@ class PosePipeline:
     def __init__(self, device: str = "cpu", model: Model = "heavy") -> None:
         self.device = device
         self.body = load_default_body(dtype=torch.float64)
-        self._regressors = {model: LandmarkRegressor(model, device)}
+        self._regressors: dict[Model, LandmarkRegressor] = {model: LandmarkRegressor(model, device)}
+
+    @property
+    def loaded_models(self) -> tuple[Model, ...]:
+        """The landmark networks in memory."""
+        return tuple(self._regressors)
 
     def detect(
         self,

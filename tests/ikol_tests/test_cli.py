@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ikol.cli import main
 
@@ -39,3 +40,16 @@ def test_photograph_without_a_person_says_what_to_do(tmp_path: Path, capsys: pyt
     Image.linear_gradient("L").resize((640, 480)).convert("RGB").save(tmp_path / "grey.png")
     assert main(["pose", str(tmp_path / "grey.png")]) == 1
     assert "no person was found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--every", "0"], ["--threads", "-1"]])
+def test_numbers_below_one_are_refused(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "multiview", ".", *option])
+    assert "must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_missing_graphics_card_gives_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pose", str(SAMPLES / "front_step.jpg"), "--device", "cuda"]) == 1
+    assert "no CUDA device" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory, pipeline: PosePipeline) 
         container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
         container.mux(stream.encode())
     lens = Intrinsics(rgb.shape[1], rgb.shape[0], (FOCAL, FOCAL), CENTER, "given")
-    person = pipeline.detect_rgb(rgb, intrinsics=lens, max_persons=1).persons[0]
+    person = pipeline.detect_rgb(rgb, intrinsics=lens, model="full", max_persons=1).persons[0]
     solution = pipeline.solve(person.evidence, intrinsics=lens)
     write_truth(folder, pipeline.landmark_positions(solution.pose).numpy(), solution.camera)
     return folder
@@ -62,18 +62,24 @@ def write_truth(folder: Path, world: np.ndarray, camera: object) -> None:
 
 
 def test_solved_body_is_found_again_and_raw_landmarks_are_not(recording: Path, pipeline: PosePipeline) -> None:
-    report = evaluate_multiview(recording, pipeline)
+    report = evaluate_multiview(recording, pipeline, model="full")
     assert report.pictures == 1
     assert report.pictures_without_person == 0
     # the clip's compression moves the landmarks by some pixels, which is some centimetres of depth
     assert report.solved.mpjpe_mm < 30.0
     assert report.solved.bone_deg_median < 5.0
     assert report.raw.mpjpe_mm > report.solved.mpjpe_mm
-    assert report.torso_lean_deg_median < 5.0
+    assert report.up_error_deg_median < 5.0
+
+
+def test_the_network_that_was_asked_for_is_measured(recording: Path) -> None:
+    pipeline = PosePipeline(model="full")
+    evaluate_multiview(recording, pipeline, model="full")
+    assert pipeline.loaded_models == ("full",)
 
 
 def test_report_has_the_documented_keys(recording: Path, pipeline: PosePipeline) -> None:
-    report = json.loads(evaluate_multiview(recording, pipeline).to_json())
+    report = json.loads(evaluate_multiview(recording, pipeline, model="full").to_json())
     for name in ("raw", "solved"):
         assert set(report[name]) == {"mpjpe_mm", "pa_mpjpe_mm", "bone_deg_median", "bone_over_45deg"}
 
@@ -93,4 +99,10 @@ def test_folder_without_truth_is_refused(tmp_path: Path, pipeline: PosePipeline)
 def test_truth_file_without_an_array_says_which(tmp_path: Path, pipeline: PosePipeline) -> None:
     np.savez(tmp_path / "x_pseudo_gt_y.npz", frames=np.zeros(1))
     with pytest.raises(FileFormatError, match="n_views"):
+        evaluate_multiview(tmp_path, pipeline)
+
+
+def test_text_file_in_the_place_of_the_truth_is_named(tmp_path: Path, pipeline: PosePipeline) -> None:
+    (tmp_path / "x_pseudo_gt_y.npz").write_text("not an archive")
+    with pytest.raises(FileFormatError, match="x_pseudo_gt_y"):
         evaluate_multiview(tmp_path, pipeline)
