@@ -12,7 +12,7 @@ from ikol.errors import InputError
 
 Backend = Literal["auto", "native", "torch"]
 Backward = Literal["implicit", "unrolled"]
-TOLERANCE = {torch.float32: 5e-5, torch.float64: 1e-8}  # radians; a Newton step squares the error: below rounding after it
+TOLERANCE = {torch.float32: 5e-5, torch.float64: 1e-10}  # radians; a Newton step squares the error
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from ikol.solver.directions.solve import solve_directions
 class IKOLLayer(nn.Module):
     """Inverse kinematics as a layer of a network: an optimisation inside, exact derivatives outside.
 
-    A network predicts 3D keypoints, twists and (through betas) bone offsets; the layer returns the local rotations whose
-    joints come nearest to the keypoints, so that a loss on rotations trains the network end to end. The layer has no
-    parameters. Items that did not converge get no gradient; count them by `status`.
+    A network predicts 3D keypoints, twists and (through betas) bone offsets; the layer returns the local rotations
+    whose joints come nearest to the keypoints, so that a loss on rotations trains the network end to end. The layer has
+    no parameters. Items that did not converge get no gradient; count them by `status`.
 
     Example:
         >>> layer = IKOLLayer(skeleton, DirectionConfig(hold_root=True))

@@ -27,8 +27,8 @@ THREAD_FRAMES = 1024  # at about 2 us a frame, two threads start to win over the
 VARIANTS = ("base", "avx2", "avx512")
 _INVALID_INPUT = 3  # return code of ikol_tree_run
 INVALID_VALUES = (
-    "keypoints, offsets, twist and weights must be finite and weights not negative, got others; give a missing keypoint "
-    "the weight 0, it is not read then"
+    "keypoints, offsets, twist and weights must be finite and weights not negative, got others; give a missing "
+    "keypoint the weight 0, it is not read then"
 )
 _LOGGER = logging.getLogger(__name__)
 

@@ -8,6 +8,8 @@ from torch import Tensor
 from ikol.geometry.rotations import rotation_between, rotvec_to_rotmat
 from ikol.solver.directions.tables import Tables
 
+OPPOSITE = 2e-6  # |axis + direction|^2 = 2 (1 + cos)
+
 
 def local_rotations(
     tables: Tables,
@@ -51,8 +53,12 @@ def _swing(axis: Float[Tensor, "items 3"], direction: Float[Tensor, "items 3"]) 
     """The smallest rotation of an axis onto a direction, to rounding also near half a turn.
 
     There the reflections of `rotation_between` miss by the rounding of the vectors over |axis + direction|: one more
-    small turn puts the axis where it belongs. It is held fixed under differentiation.
+    small turn puts the axis where it belongs. It is held fixed under differentiation, and so is the whole swing where
+    its derivative, 2/|axis + direction|, passes 1e3.
     """
+    is_opposite = (axis.detach() + _unit(direction.detach())).square().sum(-1, keepdim=True) < OPPOSITE
+    axis = torch.where(is_opposite, axis.detach(), axis)
+    direction = torch.where(is_opposite, direction.detach(), direction)
     swing = rotation_between(axis, direction)
     with torch.no_grad():
         miss = torch.linalg.cross((swing @ axis[..., None]).squeeze(-1), _unit(direction))

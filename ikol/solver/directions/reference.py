@@ -21,10 +21,13 @@ from ikol.solver.directions.tables import Level, Tables
 from ikol.solver.result import SolveStatus
 
 NEWTON_AFTER = 2  # Gauss-Newton first: far from the optimum the exact Hessian is indefinite more often than useful
-COARSE_FLOOR, FINE_FLOOR = 0.25, 0.05  # least curvature, as part of a joint's lever: in the first 4 steps, and later
+FIRST_FLOOR, FLOOR, LAST_FLOOR = 0.25, 0.05, 1e-3  # least curvature, as part of a joint's lever: in the first 4 steps,
+# later, and after a step below NEAR radians, where Newton's method is to be left alone
+NEAR = 0.1
 HIDDEN = {torch.float32: 1e-4, torch.float64: 1e-9}  # below it a direction counts as not seen by the keypoints
 STUCK_DAMPING = 1e6
-LAST_EVEN = 2  # steps that change the cost by rounding only
+OVERFLOW = 1e12
+LAST_EVEN = 3  # steps that change the cost by rounding only
 TINY = {torch.float32: 1e-20, torch.float64: 1e-60}  # its reciprocal is finite
 
 
@@ -103,25 +106,28 @@ def make_problem(tables: Tables, arrays: Arrays, *, hold_root: bool) -> Problem:
 def solve(tables: Tables, arrays: Arrays, config: DirectionConfig) -> DirectionResult:
     """Minimise by safeguarded Newton steps from the analytic start. No gradient."""
     problem = make_problem(tables, arrays, hold_root=config.hold_root)
-    state = State(*analytic_start(tables, problem.keypoints, problem.offsets, problem.weights, hold_root=config.hold_root))
+    state = State(
+        *analytic_start(tables, problem.keypoints, problem.offsets, problem.weights, hold_root=config.hold_root)
+    )
     dtype = problem.keypoints.dtype
     eps, tolerance = torch.finfo(dtype).eps, TOLERANCE[dtype]
     lengths = torch.linalg.vector_norm(problem.offsets[:, 1:], dim=-1).amax(-1)
     extent = torch.linalg.vector_norm(problem.keypoints, dim=-1).amax(-1) + lengths
     grain = problem.weights.sum(-1) * (8 * eps * extent) ** 2  # what rounding of the places does to the cost
     best = _cost(problem, state)
-    damping, evens = torch.zeros_like(best), torch.zeros_like(best)
+    damping, evens, last = torch.zeros_like(best), torch.zeros_like(best), torch.ones_like(best)
     done = torch.zeros_like(best, dtype=torch.bool)
     status = torch.full_like(best, SolveStatus.MAX_ITERATIONS, dtype=torch.int32)
     iterations = torch.zeros_like(status)
     for iteration in range(config.max_iterations):
         if bool(done.all()):
             break
-        floor = COARSE_FLOOR if iteration < 4 else FINE_FLOOR
+        floor = torch.where(last < NEAR, LAST_FLOOR, FLOOR) if iteration >= 4 else torch.full_like(last, FIRST_FLOOR)
         factors = factor(problem, state, damping, newton=iteration >= NEWTON_AFTER, floor=floor)
         turns, shift = step(problem, factors, state)
         size = torch.linalg.vector_norm(turns, dim=-1).amax(-1)
-        size = torch.maximum(size, torch.linalg.vector_norm(shift, dim=-1) / lengths) * (1 + damping)
+        last = torch.maximum(size, torch.linalg.vector_norm(shift, dim=-1) / lengths)
+        size = last * (1 + damping)
         candidate = move(state, turns, shift)
         cost = _cost(problem, candidate)
         worse = ~(cost <= best)
@@ -137,7 +143,8 @@ def solve(tables: Tables, arrays: Arrays, config: DirectionConfig) -> DirectionR
         keep = worse | done
         state = _choose(keep, state, candidate)
         best = torch.where(keep, best, cost)
-        eased = torch.where(damping > 1e-3, damping / 4, 0.0)
+        eased = torch.where((damping > 1e-3) & ~even, damping / 4, 0.0)
+        last = torch.where(worse, 1.0, last)
         damping = torch.where(worse, (4 * damping).clamp(min=0.1, max=4 * STUCK_DAMPING), eased)
         done = done | small | stuck
     rotmat, root = finish(problem, state)
@@ -163,7 +170,7 @@ def unroll(tables: Tables, arrays: Arrays, config: DirectionConfig) -> Direction
     undamped = torch.zeros_like(problem.weights[:, 0])
     size = undamped
     for _ in range(config.unrolled_steps):
-        factors = factor(problem, state, undamped, newton=False, floor=HIDDEN[undamped.dtype])
+        factors = factor(problem, state, undamped, newton=False, floor=undamped + HIDDEN[undamped.dtype])
         turns, shift = step(problem, factors, state)
         size = torch.linalg.vector_norm(turns.detach(), dim=-1).amax(-1)
         state = move(state, turns, shift)
@@ -185,7 +192,8 @@ def differentiate(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the derivative of a loss at the optimum to keypoints, offsets, weights and twist, one row an item.
 
-    One Newton step from the optimum has length zero; with its Hessian held fixed, its derivative is that of the optimum.
+    One Newton step from the optimum has length zero; with its Hessian held fixed, its derivative is that of the
+    optimum.
     """
     assert arrays.weights is not None
     nodes, joints = arrays.keypoints.shape[-2], arrays.twist.shape[-1]
@@ -201,16 +209,15 @@ def differentiate(
         state = _state_of(tables, result, problem.origin.detach())
         with torch.no_grad():
             still = torch.zeros_like(problem.weights[:, 0])
-            factors = factor(problem, state, still, newton=True, floor=HIDDEN[still.dtype], pseudo=True)
+            factors = factor(problem, state, still, newton=True, floor=still + HIDDEN[still.dtype], pseudo=True)
         rotmat, root = finish(problem, move(state, *step(problem, factors, state)))
         is_converged = (result.status == SolveStatus.CONVERGED).reshape(-1)
         outputs = (
             torch.where(is_converged[:, None, None, None], gradients[0].reshape(rotmat.shape), 0.0),
             torch.where(is_converged[:, None], gradients[1].reshape(root.shape), 0.0),
         )
-        found = torch.autograd.grad((rotmat, root), leaves, outputs, allow_unused=True)
-    values = (torch.zeros_like(leaf) if each is None else each for each, leaf in zip(found, leaves, strict=True))
-    keypoints, offsets, weights, twist = values
+        found = torch.autograd.grad((rotmat, root), leaves, outputs, materialize_grads=True)
+    keypoints, offsets, weights, twist = found
     return keypoints, offsets, weights, twist
 
 
@@ -242,13 +249,13 @@ def _cost(problem: Problem, state: State) -> Float[Tensor, "items"]:
     return 0.5 * (problem.weights * misses(problem, state).square().sum(-1)).sum(-1)
 
 
-def factor(  # noqa: D417 - the settings are described in the text
+def factor(
     problem: Problem,
     state: State,
     damping: Float[Tensor, "items"],
     *,
     newton: bool,
-    floor: float,
+    floor: Float[Tensor, "items"],
     pseudo: bool = False,
 ) -> Factors:
     """Eliminate all joints, leaves first, and the root's place last.
@@ -271,7 +278,7 @@ def factor(  # noqa: D417 - the settings are described in the text
         moment = cross @ below
         hessian = _gather(level, moment @ cross.transpose(-1, -2))
         coupling = _gather(level, moment)
-        lever = hessian.diagonal(dim1=-2, dim2=-1).sum(-1) / torch.where(level.is_single[:, 0, 0], 2.0, 3.0)
+        lever = hessian.diagonal(dim1=-2, dim2=-1).sum(-1).abs() / torch.where(level.is_single[:, 0, 0], 2.0, 3.0)
         lever = torch.maximum(lever, 0.01 * _gather(level, reach[:, index] * arm.square().sum(-1)))[..., None, None]
         if newton:
             outer = force[:, index, :, None] * arm[:, :, None, :]
@@ -283,7 +290,7 @@ def factor(  # noqa: D417 - the settings are described in the text
         along_bone = direction[..., :, None] * direction[..., None, :] * level.is_single
         across = eye - along_bone
         hessian = across @ hessian @ across + damping[:, None, None, None] * lever * across
-        inverse = _invert(hessian + lever * along_bone, lever[..., 0, 0] * floor + tiny, pseudo=pseudo)
+        inverse = _invert(hessian + lever * along_bone, lever[..., 0, 0] * floor[:, None] + tiny, pseudo=pseudo)
         inverse = across @ inverse @ across
         handed = _gather(level, below) - coupling.transpose(-1, -2) @ inverse @ coupling
         for position, joint in enumerate(level.joints):
@@ -292,7 +299,7 @@ def factor(  # noqa: D417 - the settings are described in the text
     if problem.hold_root:
         return Factors(tuple(pivots), None)
     last = stiffness[0]
-    lever = torch.maximum(last.diagonal(dim1=-2, dim2=-1).sum(-1) / 3, 0.01 * reach[:, 0])
+    lever = torch.maximum(last.diagonal(dim1=-2, dim2=-1).sum(-1).abs() / 3, 0.01 * reach[:, 0])
     last = last + (damping * lever)[:, None, None] * eye
     return Factors(tuple(pivots), _invert(last, lever * floor + tiny, pseudo=pseudo))
 
@@ -358,36 +365,31 @@ def _choose(keep: Bool[Tensor, "items"], old: State, new: State) -> State:
     )
 
 
-def _invert(matrix: Float[Tensor, "*items 3 3"], floor: Float[Tensor, "*items"], *, pseudo: bool) -> Float[Tensor, "..."]:
-    """Return the inverse by cofactors; eigenvalues below the floor are raised to it, or left out with `pseudo`.
+def _invert(
+    matrix: Float[Tensor, "*items 3 3"], floor: Float[Tensor, "*items"], *, pseudo: bool
+) -> Float[Tensor, "..."]:
+    """Return the inverse; eigenvalues below the floor are raised to it, or left out with `pseudo`.
 
-    A 3x3 is small enough for cofactors: the pivots are within a factor of 1/floor of each other. The raise is held fixed
-    under differentiation: eigenvectors of equal eigenvalues have no derivative.
+    By cofactors where all pivots are above the floor, so within a factor of 1/floor of each other. The raise is held
+    fixed under differentiation: eigenvectors of equal eigenvalues have no derivative.
     """
     with torch.no_grad():
-        first = matrix[..., 0, 0]
-        second = first * matrix[..., 1, 1] - matrix[..., 0, 1].square()
-        third = torch.linalg.det(matrix)
-        is_good = (first > floor) & (second > floor * first) & (third > floor * second)
-        is_bad = ~is_good
-        left_out = torch.zeros_like(matrix)
+        row_x, row_y, row_z = matrix.unbind(-2)
+        rows = (torch.linalg.cross(row_y, row_z), torch.linalg.cross(row_z, row_x), torch.linalg.cross(row_x, row_y))
+        cofactors = torch.stack(rows, dim=-1)
+        first, second = matrix[..., 0, 0], cofactors[..., 2, 2]
+        third = (row_x * cofactors[..., :, 0]).sum(-1)
+        is_bad = ~((first > floor) & (second > floor * first) & (third > floor * second))
+        inverse = cofactors / torch.where(is_bad, 1.0, third)[..., None, None]
         if bool(is_bad.any()):
-            values, vectors = torch.linalg.eigh(matrix[is_bad])
+            # an indefinite Hessian far from the optimum can overflow in float32: the step is rejected whatever it is
+            bad = matrix[is_bad]
+            values, vectors = torch.linalg.eigh(torch.where(bad.abs() < OVERFLOW, bad, 0.0))
             limit = floor[is_bad][..., None]
-            missing = (limit - values).clamp(min=0.0)
-            if pseudo:
-                # any positive number stands in for what is left out; its reciprocal is taken off again
-                missing = torch.where(values < limit, values.abs().amax(-1, keepdim=True) + limit - values, 0.0)
-                stand_in = torch.where(values < limit, 1.0 / (values + missing), 0.0)
-                left_out[is_bad] = (vectors * stand_in[..., None, :]) @ vectors.transpose(-1, -2)
-            raised = torch.zeros_like(matrix)
-            raised[is_bad] = (vectors * missing[..., None, :]) @ vectors.transpose(-1, -2)
-            matrix_raise = raised
-        else:
-            matrix_raise = left_out
-    row_x, row_y, row_z = (matrix + matrix_raise).unbind(-2)
-    cofactors = torch.stack(
-        (torch.linalg.cross(row_y, row_z), torch.linalg.cross(row_z, row_x), torch.linalg.cross(row_x, row_y)), dim=-1
-    )
-    determinant = (row_x * cofactors[..., :, 0]).sum(-1)[..., None, None]
-    return cofactors / determinant - left_out
+            is_low = values < limit
+            scales = torch.where(is_low, 0.0 if pseudo else 1.0 / limit, 1.0 / torch.where(is_low, 1.0, values))
+            inverse[is_bad] = (vectors * scales[..., None, :]) @ vectors.transpose(-1, -2)
+    if not matrix.requires_grad:
+        return inverse
+    # nothing is added; the derivative is that of an inverse, -M^-1 dM M^-1
+    return inverse - inverse @ (matrix - matrix.detach()) @ inverse

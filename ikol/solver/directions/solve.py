@@ -40,7 +40,8 @@ def solve_directions(
         skeleton: names and parents of all keypoints, K nodes of which J have children.
         keypoints: metres; not read where the weight is 0.
         offsets: (*batch, K, 3) or (K, 3) for all: from the parent in the rest pose, metres. The root's is not used.
-        twist: (*batch, J) or (J,): radians about the bone, in R = swing twist. Not used at joints with several children.
+        twist: (*batch, J) or (J,): radians about the bone, in R = swing twist. Not used where a joint has several
+            children.
         weights: (*batch, K) or (K,); None: 1. With `hold_root` the root's is not used, and its keypoint is always read.
         config: settings.
 
@@ -76,7 +77,7 @@ class _Implicit(torch.autograd.Function):
     """The optimum as a function, differentiated by the implicit function theorem."""
 
     @staticmethod
-    def forward(ctx, keypoints, offsets, weights, twist, skeleton, library, config):  # noqa: ANN001, ANN205, D102 # pyright: ignore
+    def forward(ctx, keypoints, offsets, weights, twist, skeleton, library, config):  # pyright: ignore
         arrays = Arrays(keypoints.detach(), offsets.detach(), weights.detach(), twist.detach())
         result = _forward(skeleton, len(joints_of(skeleton)), library, arrays, config)
         ctx.save_for_backward(keypoints, offsets, weights, twist, result.local_rotmat, result.root, result.status)
@@ -86,16 +87,14 @@ class _Implicit(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_rotmat, grad_root, *_unused):  # noqa: ANN001, ANN002, ANN205, D102 # pyright: ignore
+    def backward(ctx, grad_rotmat, grad_root, *_unused):  # pyright: ignore
         keypoints, offsets, weights, twist, rotmat, root, status = ctx.saved_tensors
         skeleton, library, config = ctx.rest
         arrays = _arrays(Arrays(keypoints, offsets, weights, twist), contiguous=library is not None)
         result = DirectionResult(rotmat, root, root[..., 0], status, status)
         gradients = (grad_rotmat.contiguous(), grad_root.contiguous())
         if library is not None:
-            found = native.differentiate_native(
-                library, skeleton.parents, arrays, result, gradients, config.hold_root
-            )
+            found = native.differentiate_native(library, skeleton.parents, arrays, result, gradients, config.hold_root)
         else:
             found = reference.differentiate(_tables(skeleton, keypoints), arrays, result, gradients, config.hold_root)
         inputs = (keypoints, offsets, weights, twist)
@@ -152,7 +151,9 @@ def _arrays(arrays: Arrays, *, contiguous: bool) -> Arrays:
 
     keypoints = arrays.keypoints.contiguous() if contiguous else arrays.keypoints
     weights = None if arrays.weights is None else fit(arrays.weights, 1)
-    return replace(arrays, keypoints=keypoints, offsets=fit(arrays.offsets, 2), weights=weights, twist=fit(arrays.twist, 1))
+    return replace(
+        arrays, keypoints=keypoints, offsets=fit(arrays.offsets, 2), weights=weights, twist=fit(arrays.twist, 1)
+    )
 
 
 def _check_shapes(

@@ -12,6 +12,7 @@ from ikol.geometry.rotations import kabsch, rotation_between
 from ikol.solver.directions.tables import Tables
 
 BEND = 0.5  # how far a limb whose middle is missing keeps to the rest pose: straight towards its end is a saddle
+FAINT = 1e-3  # weight of an aim far down a limb: it says little of the first bone
 PULL = 100.0  # in units of rounding: towards the frame above, settles only what the keypoints leave open
 
 
@@ -33,7 +34,7 @@ def analytic_start(
     reach = weights @ tables.below
     mean = tables.below.T @ (weights[..., None] * keypoints) / reach.clamp(min=1e-12)[..., None]
     aims = torch.where(seen[..., None], keypoints, torch.where(reach[..., None] > 0, mean, 0.0))
-    trust = torch.where(seen, weights, 0.1 * reach)
+    trust = torch.where(seen, weights, FAINT * reach)
     parents = (-1, *tables.parents.tolist())
     root = keypoints[:, 0] if hold_root else aims[:, 0]
     rotations = [eye] * nodes

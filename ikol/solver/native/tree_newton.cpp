@@ -8,7 +8,8 @@
 // sweep down. The mathematics is in docs/solver.md, the same algorithm in PyTorch in ikol/solver/directions/.
 //
 // Compiled once per instruction set with IKOL_VARIANT = its name (scripts/build_native.py); the variant `base` also holds
-// the choice between them. Plain C interface, no C++ library, no global state. Needs Clang's vector builtins.
+// the choice between them. Plain C interface, no C++ library, no global state. Needs Clang's vector builtins. One file,
+// although it is long: any build compiles it as one.
 
 #include <initializer_list>
 #include <stddef.h>
@@ -314,7 +315,7 @@ template <class T, int W> struct Solver {
         for (int k = 0; k < K; k++) {
             M seen = w[k] > V{};
             e[k] = pick(seen, y[k], g[k] * (all(1) / max_(reach[k], all(P::tiny))));
-            h1[k] = seen ? w[k] : T(0.1) * reach[k];
+            h1[k] = seen ? w[k] : T(1e-3) * reach[k];  // an aim far down a limb says little of its first bone
         }
         p[0] = pick(w[0] > V{}, y[0], e[0]);
         if (call->hold_root) p[0] = y[0];
@@ -387,7 +388,7 @@ template <class T, int W> struct Solver {
     }
     // Eliminate all joints, leaves first. Right side: the forces `g` (prepared by the caller) on the nodes; `dbar` on bone
     // directions, `ell` on rotations and `root_ell` where `mode` is PSEUDO.
-    void eliminate(V damping, bool newton, T floor, int mode) {
+    void eliminate(V damping, bool newton, V floor, int mode) {
         for (int k = 0; k < K; k++) { F[k] = e[k]; C[k] = {w[k], V{}, V{}, w[k], V{}, w[k]}; }
         for (int k = K - 1; k > 0; k--) F[parent[k]] = F[parent[k]] + F[k];
         for (int j = K - 1; j >= 0; j--) {
@@ -397,7 +398,7 @@ template <class T, int W> struct Solver {
                 tangents(d[c], t1[c], t2[c]);
                 V3 s1 = t1[c] * L[c], s2 = t2[c] * L[c], u1 = mul(q, s1), u2 = mul(q, s2);
                 V a = dot(s1, u1), bb = dot(s1, u2), dd = dot(s2, u2), mean = (a + dd) * T(0.5), half = (a - dd) * T(0.5);
-                V lever = max_(mean, T(0.01) * reach[c] * L[c] * L[c]);
+                V lever = max_(abs_(mean), T(0.01) * reach[c] * L[c] * L[c]);
                 V limit = lever * floor + T(P::tiny), radius = sqrt_(half * half + bb * bb);
                 mean += damping * lever;
                 if (newton) mean -= L[c] * dot(F[c], d[c]);
@@ -439,7 +440,7 @@ template <class T, int W> struct Solver {
                     add(C[j], q);
                     g[j] = g[j] + g[k];
                 }
-                lever = max_((H.xx + H.yy + H.zz) * T(1.0 / 3), T(0.01) * lever);
+                lever = max_(abs_(H.xx + H.yy + H.zz) * T(1.0 / 3), T(0.01) * lever);
                 V damp = damping * lever;
                 add(H, Q);
                 H.xx += damp; H.yy += damp; H.zz += damp;
@@ -455,7 +456,7 @@ template <class T, int W> struct Solver {
         root_v = zero3();
         if (!call->hold_root) {
             S3 H = C[0];
-            V lever = max_((H.xx + H.yy + H.zz) * T(1.0 / 3), T(0.01) * reach[0]), damp = damping * lever;
+            V lever = max_(abs_(H.xx + H.yy + H.zz) * T(1.0 / 3), T(0.01) * reach[0]), damp = damping * lever;
             H.xx += damp; H.yy += damp; H.zz += damp;
             V3 f = mode == PSEUDO ? g[0] + root_ell : g[0];
             root_v = mul(inverse(H, lever * floor + T(P::tiny), mode), f) * all(-1);
@@ -504,31 +505,35 @@ template <class T, int W> struct Solver {
     }
     void minimise(V& best, V& status, V& count) {
         best = evaluate();
-        V damping = {}, evens = {};
+        V damping = {}, evens = {}, last = all(1);
         M done = invalid;
         status = done ? all(INVALID) : all(MAX_ITERATIONS);
         count = V{};
         V weight = reach[0], grain = T(8) * T(P::eps) * extent;
         for (int it = 0; it < call->max_iterations && any(~done); it++) {
             for (int k = 0; k < K; k++) g[k] = e[k];
-            eliminate(damping, it >= 2, it < 4 ? T(0.25) : T(0.05), MODIFIED);
-            V step = substitute() * (damping + T(1));
+            // least curvature, as part of a joint's lever: near the end none is raised that is not needed to be positive
+            V floor = it < 4 ? all(0.25) : (last < all(T(0.1)) ? all(T(1e-3)) : all(T(0.05)));
+            eliminate(damping, it >= 2, floor, MODIFIED);
+            last = substitute();
+            V step = last * (damping + T(1));
             move();
             V cost = evaluate();
             M worse = ~(cost <= best);
             // Costs that differ by rounding only cannot judge a step any more; a Newton step is better than they are.
-            // Two such steps are the last.
+            // Three such steps, undamped, are the last.
             M even = worse & (step < all(T(1e-2))) & (cost <= best * (T(1) + T(8) * T(P::eps)) + weight * grain * grain);
             evens += even ? all(1) : V{};
             worse = worse & ~even;
-            M small = (step < all(T(call->tolerance))) | (evens >= all(2)), stuck = worse & (damping > all(T(1e6)));
+            M small = (step < all(T(call->tolerance))) | (evens >= all(3)), stuck = worse & (damping > all(T(1e6)));
             count = done ? count : count + T(1);
             status = done ? status : (small ? all(CONVERGED) : (stuck ? all(STALLED) : status));
             M back = worse | done;
             best = back ? best : cost;
             V raised = max_(damping * T(4), all(T(0.1)));
             raised = raised < all(T(4e6)) ? raised : all(T(4e6));
-            damping = worse ? raised : (damping > all(T(1e-3)) ? damping * T(0.25) : V{});
+            last = worse ? all(1) : last;
+            damping = worse ? raised : ((damping > all(T(1e-3))) & ~even ? damping * T(0.25) : V{});
             if (any(back)) {
                 take_back(back);
                 evaluate();
@@ -657,7 +662,7 @@ template <class T, int W> struct Solver {
             reverse_rebuild();
             evaluate();
             for (int k = 0; k < K; k++) g[k] = zero3();
-            eliminate(V{}, true, T(P::hidden), PSEUDO);
+            eliminate(V{}, true, all(P::hidden), PSEUDO);
             substitute();  // v, x1, xh are now minus H^-1 times the gradient of the loss
             for (int k = 0; k < K; k++) g[k] = v[k] * w[k];
             for (int k = K - 1; k > 0; k--) g[parent[k]] = g[parent[k]] + g[k];
@@ -737,7 +742,9 @@ extern "C" int IKOL_JOIN(ikol_tree_, IKOL_VARIANT)(const ikol_tree_call* call, i
 #if defined(__x86_64__)
 #include <cpuid.h>
 extern "C" int ikol_tree_avx2(const ikol_tree_call*, int, int);
+#ifndef IKOL_NO_AVX512
 extern "C" int ikol_tree_avx512(const ikol_tree_call*, int, int);
+#endif
 #endif
 
 #if defined(_WIN32)
@@ -754,7 +761,12 @@ IKOL_EXPORT int ikol_best_variant() {
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     if ((low & 0x6) != 0x6 || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & (1u << 5))) return 0;
     const unsigned wanted = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // AVX-512 F, DQ, BW, VL
+#ifdef IKOL_NO_AVX512
+    (void)wanted;
+    return 1;
+#else
     return (low & 0xe6) == 0xe6 && (b & wanted) == wanted ? 2 : 1;
+#endif
 #else
     return 0;
 #endif
@@ -764,9 +776,12 @@ IKOL_EXPORT int ikol_best_variant() {
 // negative weights.
 IKOL_EXPORT int ikol_tree_run(const ikol_tree_call* call, int is_double, int backward, int variant) {
 #if defined(__x86_64__)
+#ifndef IKOL_NO_AVX512
     if (variant == 2) return ikol_tree_avx512(call, is_double, backward);
-    if (variant == 1) return ikol_tree_avx2(call, is_double, backward);
 #endif
+    if (variant >= 1) return ikol_tree_avx2(call, is_double, backward);
+#endif
+    (void)variant;
     return ikol_tree_base(call, is_double, backward);
 }
 
