@@ -21,6 +21,9 @@ from solver_server.protocol import ArrayRef, CameraSpec, Frames, FrameWriter, Po
 MAX_ROTATION_ERROR = 1e-3  # of R R^T from 1: float32 of several tools gives 1e-6, a wrong matrix 0.1
 MAX_NUMBER = 1e6  # pixels, metres, radians: beyond it the squares in the solver lose all their digits
 MIN_SIGMA = 1e-6  # a thousandth of a millimetre; much smaller ones overflow as weights
+SIGMA_ROUNDING = 1e-6  # relative: a client's 1e-6 becomes 9.99999997e-7 as float32
+MIN_FOCAL = 1.0  # pixels; a picture of at most 65536 pixels is then seen under 179.99 degrees
+MIN_BOX = 1.0  # pixels
 MIN_QUAT_NORM = 1e-6  # shorter ones have no direction
 
 
@@ -83,12 +86,12 @@ class Reader:
         dtype = torch.float32 if ref.dtype == "<f4" else torch.float64
         # frombuffer warns of memory that cannot be written
         tensor = torch.frombuffer(bytearray(self._frames.array(ref)), dtype=dtype).reshape(shape).to(torch.float64)
-        _check_size(what, float(tensor.abs().max()))  # max() keeps a NaN
+        _check_size(what, float(tensor.abs().max()))  # torch's max keeps a NaN
         return tensor
 
     def _sigma(self, what: str, ref: ArrayRef, *shape: int) -> Tensor:
         sigma = self._read(f"the standard deviation of {what}", ref, *shape)
-        if float(sigma.min()) < MIN_SIGMA:
+        if float(sigma.min()) < MIN_SIGMA * (1 - SIGMA_ROUNDING):
             raise InputError(
                 f"the standard deviation of {what} must be at least {MIN_SIGMA}, got {float(sigma.min()):g}"
             )
@@ -102,13 +105,35 @@ class Reader:
         return quat_to_rotmat(quat)
 
 
+def check_detect(request: protocol.Detect) -> None:
+    """Check the numbers of a request for detection.
+
+    Raises:
+        InputError: Names the field that the pipeline could not use.
+    """
+    for box in request.boxes:
+        for number in box:
+            _check_size("a box", number)
+        x0, y0, x1, y1 = box
+        if min(x1 - x0, y1 - y0) < MIN_BOX:
+            raise InputError(
+                f"a box is x0, y0, x1, y1 with x0 < x1 and y0 < y1, at least {MIN_BOX:g} pixel apart, got {box}"
+            )
+    _check_size("rotation_deg", request.rotation_deg)
+    if request.focal_px is not None:
+        _check_focal("focal_px", request.focal_px)
+
+
 def intrinsics(camera: CameraSpec) -> named.Intrinsics:
     """Give the lens of a camera.
 
     Raises:
         InputError: A number is out of all proportion.
     """
-    _check_size("the camera", max(map(abs, (camera.focal_x, camera.focal_y, camera.center_x, camera.center_y))))
+    _check_focal("focal_x of the camera", camera.focal_x)
+    _check_focal("focal_y of the camera", camera.focal_y)
+    _check_size("center_x of the camera", camera.center_x)
+    _check_size("center_y of the camera", camera.center_y)
     return named.Intrinsics(
         width=camera.width,
         height=camera.height,
@@ -128,7 +153,9 @@ def extrinsics(camera: CameraSpec) -> tuple[Tensor, Tensor] | None:
         return None
     if camera.rotation is None or camera.translation is None:
         raise InputError("a camera has both rotation and translation, or neither; got only one of them")
-    _check_size("the camera", max(map(abs, (*camera.rotation, *camera.translation))))
+    for field, numbers in (("rotation", camera.rotation), ("translation", camera.translation)):
+        for number in numbers:
+            _check_size(f"the {field} of the camera", number)
     R = torch.tensor(camera.rotation, dtype=torch.float64).reshape(3, 3)
     error = float((R @ R.T - torch.eye(3, dtype=torch.float64)).abs().max())
     if error > MAX_ROTATION_ERROR or float(torch.linalg.det(R)) < 0:
@@ -211,9 +238,14 @@ def _numbers(tensor: Tensor) -> tuple[float, ...]:
     return tuple(float(value) for value in tensor.detach().cpu().flatten())
 
 
-def _check_size(what: str, largest: float) -> None:
-    if not largest <= MAX_NUMBER:  # this way round it is true for NaN
-        raise InputError(f"{what} has the number {largest:g}; numbers must be finite and at most {MAX_NUMBER:g}")
+def _check_size(what: str, number: float) -> None:
+    if not abs(number) <= MAX_NUMBER:  # this way round it is true for NaN, which Python's max may pass over
+        raise InputError(f"{what} has the number {number:g}; numbers must be finite and at most {MAX_NUMBER:g}")
+
+
+def _check_focal(what: str, focal: float) -> None:
+    if not MIN_FOCAL <= focal <= MAX_NUMBER:
+        raise InputError(f"{what} must be between {MIN_FOCAL:g} and {MAX_NUMBER:g} pixels, got {focal:g}")
 
 
 def _count(what: str, names: Sequence[str]) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ikol.errors import Cancelled, ImageError, InputError
 from ikol.pipeline import PosePipeline, shared_threads
 from ikol.pipeline import evidence as named
-from solver_server.conversion import Reader, Writer, camera_of_lens, extrinsics, intrinsics, placed_camera
+from solver_server.conversion import Reader, Writer, camera_of_lens, check_detect, extrinsics, intrinsics, placed_camera
 from solver_server.protocol import (
     MAX_TEXT,
     Detect,
@@ -104,9 +104,7 @@ class Service:
     def _detect(
         self, request: Detect, frames: Frames, progress: Progress, start: float
     ) -> tuple[DetectReply, FrameWriter]:
-        for x0, y0, x1, y1 in request.boxes:
-            if not (x1 > x0 and y1 > y0):
-                raise InputError(f"a box is x0, y0, x1, y1 with x0 < x1 and y0 < y1, got {(x0, y0, x1, y1)}")
+        check_detect(request)
         detection = self._pipeline.detect(
             frames.blob(request.image),
             model=request.model,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fake_pipeline import NUM_BETAS, NUM_JOINTS, FakePipeline, evidence, turn
+from fake_pipeline import NUM_BETAS, NUM_JOINTS, ROTATION, FakePipeline, evidence, turn
 
 from ikol.errors import Cancelled, ImageError, InputError
 from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat
@@ -18,7 +18,7 @@ from solver_server.protocol import FrameWriter
 from solver_server.service import Service
 
 CAMERA = protocol.CameraSpec(1080, 1920, 1500.0, 1500.0, 540.0, 960.0, focal_source="exif")
-PLACE = {"rotation": (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0), "translation": (0.0, 1.0, 3.0)}
+PLACE = {"rotation": ROTATION, "translation": (0.0, 1.0, 3.0)}
 
 
 def ignore(fraction: float, text: str) -> None:
@@ -110,11 +110,33 @@ def test_detected_evidence_can_be_sent_back_and_reaches_the_solver_unchanged() -
                 assert getattr(block, name) == value
 
 
-@pytest.mark.parametrize("box", [(3.0, 0.0, 1.0, 9.0), (0.0, 5.0, 1.0, 5.0)])
-def test_box_without_area_is_refused(box: tuple[float, float, float, float]) -> None:
-    reply, _ = ask(FakePipeline(), detect(boxes=(box,)))
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        pytest.param({"boxes": ((3.0, 0.0, 1.0, 9.0),)}, "x0 < x1 and y0 < y1", id="box from right to left"),
+        pytest.param({"boxes": ((0.0, 5.0, 1.0, 5.0),)}, "x0 < x1 and y0 < y1", id="box without area"),
+        pytest.param({"boxes": ((0.0, 0.0, 1e-300, 9.0),)}, "at least 1 pixel apart", id="box like a line"),
+        pytest.param({"boxes": ((-1e30, -1e30, 1e30, 1e30),)}, "a box has the number -1e+30", id="box of light-years"),
+        pytest.param({"boxes": ((0.0, 0.0, 9.0, 1e300),)}, "a box has the number 1e+300", id="box that overflows"),
+        pytest.param(
+            {"focal_px": 0.5}, "focal_px must be between 1 and 1e+06 pixels, got 0.5", id="focal below a pixel"
+        ),
+        pytest.param({"focal_px": 1e-300}, "focal_px must be between", id="focal tiny"),
+    ],
+)
+def test_numbers_that_cannot_be_used_are_refused_before_the_pipeline_sees_them(options: Any, text: str) -> None:
+    pipeline = FakePipeline()
+    reply, _ = ask(pipeline, detect(**options))
     assert (reply.code, reply.id) == ("bad_input", 5)
-    assert "x0 < x1 and y0 < y1" in reply.message
+    assert text in reply.message
+    assert pipeline.calls == []
+
+
+@pytest.mark.parametrize("field", ["rotation_deg", "focal_px"])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_are_refused_by_the_codec(field: str, number: float) -> None:
+    with pytest.raises(protocol.ProtocolError):
+        ask(FakePipeline(), detect(**{field: number}))
 
 
 # ---- solve -----------------------------------------------------------------------------------------------------------
@@ -126,6 +148,12 @@ def test_solve_without_options_passes_nothing_but_the_evidence() -> None:
     (call,) = pipeline.calls
     assert [type(block).__name__ for block in call.pop("evidence")] == ["Keypoints3D"]
     assert call == {"intrinsics": None, "extrinsics": None, "initial": None, "solve_shape": True}
+
+
+def test_smallest_sigma_is_taken_although_float32_rounds_it_down() -> None:
+    assert float(np.float32(1e-6)) < 1e-6
+    reply, _ = ask(FakePipeline(), keypoints(np.zeros((1, 3), np.float32), np.array([1e-6], np.float32)))
+    assert isinstance(reply, protocol.SolveReply)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -143,6 +171,8 @@ def test_camera_arrives_as_lens_and_place() -> None:
     call = pipeline.calls[0]
     assert (call["intrinsics"].focal, call["intrinsics"].center) == ((1500.0, 1400.0), (540.0, 960.0))
     R, t = call["extrinsics"]
+    assert (R.shape, t.shape) == ((3, 3), (3,))
+    assert (R[0, 2], R[1, 0], R[2, 1]) == (0.6, 0.36, 0.6)
     assert R.flatten().tolist() == list(PLACE["rotation"])
     assert t.tolist() == list(PLACE["translation"])
 
@@ -168,7 +198,7 @@ def test_solve_reply_has_the_pose_and_the_placed_camera_of_the_pipeline() -> Non
     assert reply.point_names == ("nose",)
     assert np.asarray(frames.array(reply.point_positions)).tolist() == [[1.0, 1.5, 2.0]]
     assert np.asarray(frames.array(reply.point_pixels)).tolist() == [[100.0, 100.5]]
-    assert reply.camera.rotation == PLACE["rotation"]
+    assert reply.camera.rotation == ROTATION
     assert reply.camera.translation == (1.0, 1.5, 2.0)
     assert reply.camera.focal_source == "exif"
     assert (reply.status, reply.iterations, reply.cost) == ("converged", 7, 1.5)
@@ -216,7 +246,9 @@ def camera(**changes: Any) -> protocol.CameraSpec:
         pytest.param(solve(camera(rotation=NOT_A_ROTATION)), "rotation matrix", id="no rotation"),
         pytest.param(solve(camera(rotation=MIRROR)), "rotation matrix", id="mirror"),
         pytest.param(solve(camera(rotation=(1e200,) * 9)), "at most 1e+06", id="overflowing rotation"),
-        pytest.param(solve(camera(focal_x=1e300)), "at most 1e+06", id="focal length"),
+        pytest.param(solve(camera(focal_x=1e300)), "focal_x of the camera must be between 1 and 1e+06", id="focal_x"),
+        pytest.param(solve(camera(focal_x=1e-300)), "focal_x of the camera must be", id="focal_x tiny"),
+        pytest.param(solve(camera(center_x=-1e9)), "center_x of the camera has", id="center_x"),
         pytest.param(initial(local_quat=np.zeros((NUM_JOINTS, 4))), "unit quaternions", id="quaternion 0"),
         pytest.param(initial(local_quat=np.ones((NUM_JOINTS + 1, 4))), "shape (3, 4), got (4, 4)", id="joints"),
         pytest.param(initial(betas=np.zeros(NUM_BETAS + 1)), "shape (2,), got (3,)", id="betas"),

@@ -13,6 +13,9 @@ from ikol.pipeline.evidence import Progress
 NUM_JOINTS = 3
 NUM_BETAS = 2
 
+ROTATION = (0.8, 0.0, 0.6, 0.36, -0.8, -0.48, 0.48, 0.6, -0.64)
+"""A rotation row by row. No symmetric one: read column by column it is another."""
+
 
 @dataclass(frozen=True)
 class FakePerson:
@@ -61,7 +64,7 @@ def camera() -> Camera:
     return Camera(
         focal=float64(2, start=1500.0),
         center=float64(2, start=540.0),
-        R_camera_world=torch.diag(torch.tensor((1.0, -1.0, -1.0), dtype=torch.float64)),
+        R_camera_world=torch.tensor(ROTATION, dtype=torch.float64).reshape(3, 3),
         t_camera_world=float64(3, start=1.0),
         width=1080,
         height=1920,
