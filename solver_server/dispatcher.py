@@ -202,9 +202,7 @@ class Dispatcher:
             self._refuse(client, error.request_id, error.code, str(error))
             return
         self._counts[str(type(request).__struct_config__.tag)] += 1
-        if isinstance(request, Hello):
-            self._remember(client)
-        elif client not in self._clients:
+        if not isinstance(request, Hello) and client not in self._clients:
             text = "the first message must be hello; say hello and send this request again"
             self._refuse(client, request.id, "hello_required", text)
             return
