@@ -72,8 +72,7 @@ def run(bpy, options: argparse.Namespace, archive: Path, watch: Stopwatch) -> in
         bpy.ops.ikol.start_solver()
         watch.lap("start_solver")
         bpy.ops.ikol.pose_from_image(filepath=str(options.photo.resolve()))
-    except RuntimeError as error:  # an operator's error report: the sentence that a user would see
-        print(str(error).strip(), file=sys.stderr)
+    except RuntimeError:  # an operator's error report: Blender has printed the sentence that a user would see
         return 1
     watch.lap("pose_from_image")
     summary = summarise(bpy, options.photo)
@@ -230,7 +229,7 @@ def silent_stdout():
 def add_light(bpy, scene) -> None:
     """A sun over the camera's left shoulder and a grey sky."""
     sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
-    sun.data.energy, sun.data.angle = 3.0, 0.2
+    sun.data.energy, sun.data.angle = 1.9, 0.2
     scene.collection.objects.link(sun)
     sun.rotation_euler = scene.camera.matrix_world.to_euler()
     sun.rotation_euler.x -= math.radians(35)
@@ -241,7 +240,7 @@ def add_light(bpy, scene) -> None:
         world.use_nodes = True
     background = next(node for node in world.node_tree.nodes if node.type == "BACKGROUND")
     background.inputs["Color"].default_value = (0.5, 0.5, 0.5, 1.0)
-    background.inputs["Strength"].default_value = 0.7
+    background.inputs["Strength"].default_value = 0.45
 
 
 if __name__ == "__main__":
