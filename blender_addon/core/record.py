@@ -6,6 +6,7 @@ Here: the stored form, its checks, and what is sent of it when the user solves a
 """
 
 import math
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -176,8 +177,9 @@ def encode_record(record: Record) -> str:
     return msgspec.json.encode(record).decode("utf-8")
 
 
+@lru_cache(maxsize=8)  # the panel asks at each redraw: for every move of the mouse over it
 def decode_record(text: str) -> Record:
-    """Return the record stored as `text`.
+    """Return the record stored as `text`; the same object for the same text, hence not to be changed.
 
     Raises:
         EvidenceError: The text is no record, or one of a newer add-on.

@@ -117,6 +117,12 @@ DAMAGES = {
 }
 
 
+def test_a_record_is_decoded_once_however_often_the_panel_asks():
+    text = encode_record(a_record())
+    copy = text.encode().decode()  # Blender gives a new string each time
+    assert decode_record(copy) is decode_record(text)
+
+
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_record_gives_a_sentence(name):
     with pytest.raises(EvidenceError, match=r"cannot be read \(.+\); run Pose from Image again"):
