@@ -264,6 +264,20 @@ def test_a_solver_that_stops_answering_is_given_up_but_not_after_blender_was_bus
     assert scripted.transport.is_closed
 
 
+def test_a_mute_solver_is_noticed_although_jobs_are_sent(scripted):
+    scripted.run_up()
+    scripted.client.pump()
+    assert len(scripted.sent(wire.Ping)) == 1
+    start = scripted.now
+    while scripted.client.state.phase is Phase.RUNNING and scripted.now < start + 2 * SILENT_SECONDS:
+        scripted.client.submit(Job(solve_keypoints("p.json", KEYPOINTS)), scripted.config)
+        scripted.client.pump()
+        scripted.now += 1.0
+    assert len(scripted.sent(wire.Solve)) > 10
+    assert scripted.client.state.message == "the solver does not answer any more; start it again"
+    assert scripted.now - start <= SILENT_SECONDS + 3.0, "a job in between has put it off"  # steps of a second
+
+
 def test_stale_and_foreign_replies_are_dropped(scripted):
     scripted.run_up()
     job = Job(solve_keypoints("p.json", KEYPOINTS))
