@@ -13,7 +13,7 @@ class IKOL_PG_settings(bpy.types.PropertyGroup):
         description="For whom of the picture a body is made",
         items=[
             ("ALL", "All", "Every person that is found, up to four; they share one camera"),
-            ("BEST", "Most Certain", "Only the person that is found most certainly"),
+            ("BEST", "Largest", "Only the person that is largest on the picture"),
         ],
         default="ALL",
     )

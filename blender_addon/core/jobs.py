@@ -67,7 +67,7 @@ class DetectedPerson:
 
 @dataclass(frozen=True)
 class Detection:
-    """Persons, most certain first, and the camera as far as the picture tells."""
+    """Persons, largest on the picture first, and the camera as far as the picture tells."""
 
     camera: PhotoCamera
     persons: tuple[DetectedPerson, ...]
@@ -108,13 +108,14 @@ def pose_from_image(
         name: File name of the picture, for records and sentences.
         image: The encoded picture.
         model: Which landmark network.
-        max_persons: How many persons are solved at most.
+        max_persons: How many persons are solved at most: the largest. As many as ever are looked for, since the
+            solver sorts only what it has found.
         body_betas: Shape of the body that the pose is for; None: the shape is solved as well.
 
     Raises:
         SolverError: Nobody was found, or the first person could not be solved.
     """
-    detection = yield Step(DetectCall(image, model, max_persons), "Looking for persons", 0.05, 0.6)
+    detection = yield Step(DetectCall(image, model), "Looking for persons", 0.05, 0.6)
     if not isinstance(detection, Detection):
         raise SolverError("the solver answered a picture with a pose; update the solver")
     persons = [person for rank, person in enumerate(detection.persons) if rank == 0 or person.score >= MIN_SECOND_SCORE]

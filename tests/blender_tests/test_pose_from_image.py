@@ -106,11 +106,12 @@ def test_all_persons_share_one_camera(solver, photo):
     assert len(collection.objects) == 3 * 33
 
 
-def test_only_the_most_certain_person_when_the_user_wants_one(solver, photo):
+def test_only_the_largest_person_when_the_user_wants_one(solver, photo):
     solver.behave(persons=3)
     pose(photo, persons="BEST")
     assert len(bodies()) == 1
-    assert solver.requests("Detect")[0]["request"]["max_persons"] == 1
+    assert solver.requests("Detect")[0]["request"]["max_persons"] == 4  # only what was found can be compared
+    assert len(solver.requests("Solve")) == 1
 
 
 def test_a_second_person_that_cannot_be_solved_is_left_out_with_a_warning(solver, photo, part):

@@ -233,7 +233,10 @@ class Progress(Struct, frozen=True, tag="progress"):
 
 
 class DetectReply(Struct, frozen=True, tag="detect_reply"):
-    """Persons, most certain first (may be none), and the camera as far as the picture tells (no extrinsics)."""
+    """Persons (may be none) and the camera as far as the picture tells (no extrinsics).
+
+    The largest on the picture is first; persons of `boxes` keep the order of these.
+    """
 
     id: RequestId
     camera: CameraSpec

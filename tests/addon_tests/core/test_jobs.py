@@ -52,6 +52,15 @@ def test_a_picture_is_detected_then_each_person_is_solved_with_the_first_ones_ca
     assert job.result.records[0] == Record("a.jpg", (SEEN,), solution(), {"nose": 1.0}, 0.9, (0.0, 0.0, 1.0, 1.0))
 
 
+def test_for_one_person_all_are_looked_for_and_the_largest_is_solved():
+    job = begun(pose_from_image("a.jpg", b"bytes", max_persons=1))
+    assert job.call == DetectCall(b"bytes", "heavy", 4)
+    job.answer(detection(person(0.6), person(0.9)))  # the solver sends the largest first
+    job.answer(solution())
+    assert job.state is JobState.DONE
+    assert [record.score for record in job.result.records] == [0.6]
+
+
 def test_the_progress_never_falls_and_ends_at_one():
     job = begun(pose_from_image("a.jpg", b"bytes"))
     seen = [job.fraction]
