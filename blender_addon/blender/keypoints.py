@@ -25,7 +25,7 @@ CERTAIN = 0.5
 """Confidence from which a keypoint is drawn as a sphere; a guess is drawn as a cross."""
 
 DISPLAY_SIZE = 0.02
-"""Metres, the radius: well seen on a full-body photograph, where 0.015 was not; the landmarks of a hand are 0.06 apart."""
+"""Metres, the radius: well seen on a full-body photograph (0.015 was not); landmarks of a hand are 0.06 apart."""
 
 
 def find_keypoints(armature: bpy.types.Object) -> dict[str, bpy.types.Object]:
