@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -129,31 +130,11 @@ def _floats(frames: wire.FrameWriter, values: ArrayLike, *shape: int) -> wire.Ar
 
 
 def _camera_message(camera: PhotoCamera) -> wire.CameraSpec:
-    return wire.CameraSpec(
-        camera.width,
-        camera.height,
-        camera.focal_x,
-        camera.focal_y,
-        camera.center_x,
-        camera.center_y,
-        camera.rotation,
-        camera.translation,
-        camera.focal_source,
-    )
+    return wire.CameraSpec(**msgspec.structs.asdict(camera))  # both have the same fields
 
 
 def _camera(camera: wire.CameraSpec) -> PhotoCamera:
-    return PhotoCamera(
-        camera.width,
-        camera.height,
-        camera.focal_x,
-        camera.focal_y,
-        camera.center_x,
-        camera.center_y,
-        camera.rotation,
-        camera.translation,
-        camera.focal_source,
-    )
+    return PhotoCamera(**msgspec.structs.asdict(camera))
 
 
 def _pose_message(pose: Pose, frames: wire.FrameWriter) -> wire.PoseSpec:
