@@ -123,8 +123,19 @@ def sample_crops(
     Returns:
         Values from 0 to 1.
     """
+    blocks = (crops.side / size).floor().clamp_min(1.0).long()
+    sampled = torch.empty(len(crops), 3, size, size)
+    for block in blocks.unique().tolist():
+        chosen = blocks == block
+        sampled[chosen] = _sample(rgb, crops[chosen], size, block, outside)
+    return sampled
+
+
+def _sample(
+    rgb: UInt8[np.ndarray, "height width 3"], crops: Crops, size: int, block: int, outside: str
+) -> Float[Tensor, "crops 3 size size"]:
+    """Cut windows out of a picture whose blocks of the given size are averaged first."""
     height, width = rgb.shape[:2]
-    block = max(1, int(float(crops.side.min()) / size))
     steps = (torch.arange(size, dtype=torch.float32) + 0.5) / size
     grid = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).reshape(1, -1, 2).expand(len(crops), -1, 2)
     pixels = crops.to_picture(grid)

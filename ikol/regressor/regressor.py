@@ -29,9 +29,10 @@ from ikol.regressor.weights import load_network
 MIN_PRESENCE = 0.5  # MediaPipe's min_detection_confidence for the landmark network's flag
 MIN_BODY_LANDMARKS = 2  # in the picture, face not counted: a head alone has no pose, and spots make good faces
 # How far landmarks may move between crops, in body sizes: a weak find must be steadier than a sure one.
-SPREAD_WEAK, SPREAD_SLOPE = 0.011, 0.05
-SURE_SCORE = 0.7  # below it also the typical landmark must be
-MIN_CONFIDENCE = 0.35  # this sure
+SPREAD_WEAK, SPREAD_SLOPE = 0.009, 0.04
+# The typical landmark's confidence: a weak find needs the first as well, a sure one may have the second instead. (Arms
+# and legs that some crops swap move a lot, but most of the crops agree.)
+SURE_SCORE, WEAK_CONFIDENCE, SURE_CONFIDENCE = 0.7, 0.35, 0.45
 
 _DETECTION_SHARE = 0.1  # of the progress that is reported
 CHEST = (0.5, 0.3)  # in a person's crop; in a box around half a body the hips may be missing, the chest is not
@@ -51,9 +52,11 @@ def _is_plausible(person: PersonLandmarks, samples: CropSamples, detector_score:
     body[:NUM_FACE] = False
     if person.score < MIN_PRESENCE or int(body.sum()) < MIN_BODY_LANDMARKS:
         return False
-    if detector_score < SURE_SCORE and float(person.confidence[body].median()) < MIN_CONFIDENCE:
-        return False
-    return samples.spread(person.in_picture) <= SPREAD_WEAK + SPREAD_SLOPE * max(detector_score - 0.5, 0.0)
+    is_steady = samples.spread(person.in_picture) <= SPREAD_WEAK + SPREAD_SLOPE * max(detector_score - 0.5, 0.0)
+    confidence = float(person.confidence[body].median())
+    if detector_score < SURE_SCORE:
+        return is_steady and confidence >= WEAK_CONFIDENCE
+    return is_steady or confidence >= SURE_CONFIDENCE
 
 
 def _box_area(person: PersonLandmarks) -> float:

@@ -160,6 +160,9 @@ def test_spread_is_the_typical_movement_in_body_sizes() -> None:
     every.points[1] += torch.tensor([16.0, 0.0])
     everywhere = torch.ones(33, dtype=torch.bool)
     assert every.spread(everywhere) == pytest.approx(8.0 / SIZE, rel=1e-4)
+    swapped = agreeing(count=2)
+    swapped.points[1] = swapped.points[0][torch.tensor(LEFT_RIGHT)]
+    assert swapped.spread(everywhere) == 0.0
     only_wrist = torch.zeros(33, dtype=torch.bool)
     only_wrist[WRIST] = True
     every.points[:, WRIST] = 500.0
