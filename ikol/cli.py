@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ikol.errors import IkolError, InputError
+from ikol.threads import shared_threads, wait_without_spinning
 
 if TYPE_CHECKING:
     from ikol.pipeline import PosePipeline
@@ -24,6 +25,7 @@ MAX_PICTURE_BYTES = 64 * 2**20  # as the add-on: no photograph that fits 50 mega
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 1 for an error that is printed, 130 after Ctrl-C."""
+    wait_without_spinning()
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
@@ -86,7 +88,7 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
 def _pipeline(options: argparse.Namespace) -> "PosePipeline":
     import torch  # noqa: PLC0415 - torch is loaded only when there is work
 
-    from ikol.pipeline import PosePipeline, shared_threads  # noqa: PLC0415
+    from ikol.pipeline import PosePipeline  # noqa: PLC0415
 
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("torch sees no CUDA device; leave out --device, or install a torch that is built for CUDA")

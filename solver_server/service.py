@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ikol.errors import Cancelled, ImageError, InputError
-from ikol.pipeline import PosePipeline, shared_threads
+from ikol.pipeline import PosePipeline
 from ikol.pipeline import evidence as named
+from ikol.threads import shared_threads
 from solver_server.conversion import Reader, Writer, camera_of_lens, check_detect, extrinsics, intrinsics, placed_camera
 from solver_server.protocol import (
     MAX_TEXT,

@@ -15,4 +15,3 @@ from ikol.pipeline.evidence import RelativeKeypoints3D as RelativeKeypoints3D
 from ikol.pipeline.evidence import Twist as Twist
 from ikol.pipeline.pose_pipeline import Model as Model
 from ikol.pipeline.pose_pipeline import PosePipeline as PosePipeline
-from ikol.pipeline.pose_pipeline import shared_threads as shared_threads

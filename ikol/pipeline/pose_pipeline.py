@@ -4,7 +4,6 @@
 Two functions without memory: what `detect` returns can be stored, changed and given to `solve` at any later time.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Literal
 
@@ -21,15 +20,6 @@ from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, decode_image
 
 Model = Literal["heavy", "full"]
 DETECT_SHARE = 0.05  # of the progress of `detect` is decoding the picture
-
-
-def shared_threads() -> int:
-    """Return how many threads torch should use beside a program that is at work, such as Blender: half of the cores.
-
-    torch's own choice is all of them, and its threads wait for each other by spinning: with one core taken by somebody
-    else, two threads on two cores took 3 to 11 s for a picture that one thread reads in 0.8 s.
-    """
-    return max(1, (os.cpu_count() or 2) // 2)
 
 
 class PosePipeline:
