@@ -99,6 +99,7 @@ def test_native_equals_torch(noise: float, hold_root: bool, is_weighted: bool, d
     assert float((places[0] - places[1]).abs().max()) < (1e-8 if dtype == torch.float64 else 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hold_root", [True, False])
 def test_optimum_of_noisy_keypoints_is_a_local_minimum_of_the_whole_pose(hold_root: bool) -> None:
     case = make_case(6, seed=5, max_angle=math.pi / 2, noise=0.01)
