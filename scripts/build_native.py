@@ -62,7 +62,9 @@ def build(platform: str, out: Path) -> Path:
             objects.append(made)
         # linked as C: nothing of the C++ library is used
         link = (sys.executable, "-m", "ziglang", "cc", "-target", target)
-        subprocess.run([*link, "-shared", "-s", "-O3", *objects, "-o", str(library)], check=True)
+        # without a name of its own the library would carry the path that it was built at
+        name = (f"-Wl,-install_name,@rpath/{file_name}",) if "macos" in target else ()
+        subprocess.run([*link, "-shared", "-s", "-O3", *name, *objects, "-o", str(library)], check=True)
     for extra in library.parent.iterdir():
         if extra != library:
             extra.unlink()  # import libraries and debug symbols, which nobody links against
