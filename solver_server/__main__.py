@@ -17,7 +17,6 @@ import msgspec
 import zmq
 import zmq.utils.z85
 
-from ikol.threads import wait_without_spinning
 from solver_server.protocol import PROTOCOL_VERSION, MessageError, ProtocolError, check_version
 from solver_server.transport import Server, ServerOptions, watch_stdin
 
@@ -61,7 +60,6 @@ def main(argv: Sequence[str] | None = None, worker_command: Sequence[str] | None
         The exit status: 2 when we cannot serve.
     """
     options = _parse(argv)
-    wait_without_spinning()  # the worker inherits it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal reaches the whole process group
     _start_log(options.log)
     stdin, stdout = 0, os.dup(1)

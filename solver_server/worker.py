@@ -175,6 +175,9 @@ def main(argv: Sequence[str] | None = None, make_handler: HandlerFactory | None 
 
 def _make_service(device: str, threads: int) -> Handler:
     # not at the top: torch takes seconds to import, and a failure has to be reported through the pipe
+    from ikol.threads import wait_without_spinning  # noqa: PLC0415
+
+    wait_without_spinning()
     from solver_server.service import make_service  # noqa: PLC0415
 
     return make_service(device, threads)

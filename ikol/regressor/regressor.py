@@ -105,7 +105,7 @@ class LandmarkRegressor:
 
         Args:
             rgb: The upright picture.
-            max_persons: At most so many are returned.
+            max_persons: At most so many are returned, those that the detector is surest of.
             boxes: x0, y0, x1, y1 in pixels of the persons to look at, instead of looking for them; the results are in
                 their order, without those in which no person is seen.
             rotation_deg: By how much the persons are turned clockwise from upright.

@@ -26,6 +26,6 @@ def test_waiting_threads_sleep_unless_the_user_wants_otherwise(monkeypatch: pyte
 
 
 def test_the_policy_is_set_before_torch_is_loaded() -> None:
-    code = "import sys, ikol.threads, solver_server.__main__; print('torch' in sys.modules)"
+    code = "import sys, ikol.threads, solver_server.worker; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
