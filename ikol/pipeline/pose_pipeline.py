@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ikol.body.default_body import load_default_body
 from ikol.pipeline.evidence import Detection, Intrinsics, NamedEvidence, Pose, PoseSolution, Progress
-from ikol.pipeline.posing import point_positions, solve_pose
+from ikol.pipeline.placement import point_positions
+from ikol.pipeline.posing import solve_pose
 from ikol.pipeline.reading import detected_person, intrinsics_of
 from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, decode_image
 

@@ -10,7 +10,7 @@ from ikol.body.default_body import load_default_body
 from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.pipeline.evidence import Pose
 from ikol.pipeline.gravity import estimate_up
-from ikol.pipeline.posing import point_positions
+from ikol.pipeline.placement import point_positions
 from ikol.pipeline.prior import relaxed_rotmat
 
 BODY = load_default_body(dtype=torch.float64)

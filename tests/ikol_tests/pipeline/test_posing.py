@@ -20,7 +20,8 @@ from ikol.pipeline import (
     RelativeKeypoints3D,
     Twist,
 )
-from ikol.pipeline.posing import point_positions, solve_pose
+from ikol.pipeline.placement import point_positions
+from ikol.pipeline.posing import solve_pose
 from ikol.pipeline.prior import relaxed_rotmat
 from ikol.regressor import BLAZEPOSE_LANDMARKS
 
@@ -189,6 +190,12 @@ def test_no_evidence_is_refused(body: BodyModel) -> None:
 def test_picture_without_lens_is_refused(body: BodyModel) -> None:
     with pytest.raises(InputError, match="need its camera"):
         solve_pose(body, seen_as(body, known_pose(body)))
+
+
+def test_world_keypoints_beside_a_camera_that_nobody_placed_are_refused(body: BodyModel) -> None:
+    block = Keypoints3D(("left_wrist",), torch.zeros(1, 3).double(), torch.ones(1).double())
+    with pytest.raises(InputError, match="extrinsics"):
+        solve_pose(body, (*seen_as(body, known_pose(body)), block), intrinsics=LENS)
 
 
 def test_unknown_point_is_named(body: BodyModel) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from ikol.body.default_body import load_default_body
 from ikol.pipeline.evidence import Pose
-from ikol.pipeline.posing import point_positions
+from ikol.pipeline.placement import point_positions
 from ikol.pipeline.prior import relaxed_rotmat, relaxed_sigma
 
 
