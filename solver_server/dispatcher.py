@@ -123,8 +123,6 @@ class Dispatcher:
         """Whether a request runs or waits."""
         return self._running is not None or bool(self._waiting)
 
-    # ---- events ------------------------------------------------------------------------------------------------------
-
     def on_request(self, client: bytes, frames: list[bytes]) -> None:
         """Take the frames that a client sent; whatever they are, the next ones are taken too."""
         try:
@@ -186,8 +184,6 @@ class Dispatcher:
             if not job.is_answered:
                 job.is_answered = True
                 self._refuse(job.client, job.request.id, "shutting_down", "the solver is about to end")
-
-    # ---- requests ----------------------------------------------------------------------------------------------------
 
     def _take(self, client: bytes, frames: list[bytes]) -> None:
         try:
@@ -282,8 +278,6 @@ class Dispatcher:
             job.kill_time = self._clock() + CANCEL_TIMEOUT
             self._worker.abort(job.sequence)
 
-    # ---- worker ------------------------------------------------------------------------------------------------------
-
     def _advance(self) -> None:
         """Start the next job if that is possible, and answer all when it never will be."""
         worker = self._worker
@@ -304,8 +298,6 @@ class Dispatcher:
             return
         self._counts["ok" if code is None else f"error.{code}"] += 1
         self._send(job.client, frames)
-
-    # ---- replies -----------------------------------------------------------------------------------------------------
 
     def _reply(self, client: bytes, reply: Reply) -> None:
         self._send(client, encode(reply))

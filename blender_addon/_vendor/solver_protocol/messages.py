@@ -40,9 +40,6 @@ class BlobRef(Struct, frozen=True):
     frame: FrameIndex
 
 
-# ---- building blocks -------------------------------------------------------------------------------------------------
-
-
 class CameraSpec(Struct, frozen=True):
     """A pinhole camera. Pixels have their origin at the top left corner of the picture, x right, y down.
 
@@ -123,9 +120,6 @@ class Person(Struct, frozen=True):
     confidence: dict[Name, float]
 
 
-# ---- requests --------------------------------------------------------------------------------------------------------
-
-
 class Hello(Struct, frozen=True, tag="hello"):
     """First message of a client; another major version is answered with `unsupported_version`."""
 
@@ -192,9 +186,6 @@ class Shutdown(Struct, frozen=True, tag="shutdown"):
 
 
 Request = Hello | Ping | Detect | Solve | Cancel | Stats | Shutdown
-
-
-# ---- replies ---------------------------------------------------------------------------------------------------------
 
 
 class HelloReply(Struct, frozen=True, tag="hello_reply"):

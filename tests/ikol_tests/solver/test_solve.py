@@ -83,9 +83,6 @@ def status_of(result: SolveResult) -> SolveStatus:
     return SolveStatus(int(result.status))
 
 
-# ---- recovery --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", BATCH_SHAPES)
 def test_reachable_points_are_reached(shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -190,9 +187,6 @@ def test_orientations_and_twists_are_met() -> None:
     assert float(twist_angle(result.state.local_rotmat[elbow], axis)) == pytest.approx(0.6, abs=0.01)
 
 
-# ---- weights, robust losses, limits ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("loss", [Huber(2.0), GemanMcClure(2.0)], ids=str)
 def test_robust_losses_do_not_believe_outliers(loss: Huber | GemanMcClure) -> None:
     truth = true_state((4,), seed=5)
@@ -294,9 +288,6 @@ def test_sigma_an_axis_weighs_each_axis() -> None:
     assert place.tolist() == pytest.approx([1 / 1.01, 0.5, 0.0], abs=1e-6)
 
 
-# ---- what may move ---------------------------------------------------------------------------------------------------
-
-
 def test_only_free_joints_and_axes_move() -> None:
     truth = true_state(())
     start = near(truth)
@@ -323,9 +314,6 @@ def test_nothing_free_changes_nothing() -> None:
     assert torch.equal(result.state.local_rotmat, start.local_rotmat)
     assert status_of(result) == SolveStatus.CONVERGED
     assert torch.equal(result.cost, result.initial_cost)
-
-
-# ---- how it goes -----------------------------------------------------------------------------------------------------
 
 
 def full_evidence(truth: SolveState, seed: int = 0) -> list[Points3D | Points2D | Anchor | Limits]:
@@ -425,9 +413,6 @@ def test_progress_is_reported_and_can_cancel() -> None:
     assert seen[0].num_active == 1
 
 
-# ---- status ----------------------------------------------------------------------------------------------------------
-
-
 def test_status_of_a_solve_at_its_solution_is_converged_without_a_step() -> None:
     truth = true_state(())
     result = solve(TREE, [Points3D(POINTS, TREE.posed_points(POINTS, truth), sigmas(35))], truth)
@@ -463,9 +448,6 @@ def test_status_of_numbers_that_overflow_is_failed_and_the_others_go_on() -> Non
     assert result.status.tolist() == [SolveStatus.CONVERGED, SolveStatus.FAILED]
     assert torch.allclose(result.state.local_rotmat[1], start.local_rotmat[1], atol=1e-6)
     assert torch.isfinite(result.state.transl).all()
-
-
-# ---- degenerate evidence ---------------------------------------------------------------------------------------------
 
 
 def degenerate_cases() -> dict[str, list[Points3D | Points2D | RelativePoints3D | Limits]]:
@@ -539,9 +521,6 @@ def test_points_behind_the_camera_come_to_the_front() -> None:
     result = solve(TREE, evidence, start, SolveConfig(max_iterations=200))
     depth = camera.to_camera(TREE.posed_points(POINTS, result.state))[:, 2]
     assert depth.min() > 0.0
-
-
-# ---- what is refused -------------------------------------------------------------------------------------------------
 
 
 def points_with(target: Tensor | None = None, sigma: Tensor | None = None, name: str = "points_3d") -> Points3D:
