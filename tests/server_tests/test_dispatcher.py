@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is answered what and when, without sockets, processes or time: a fake worker, a fake clock, a list of replies."""
+"""Who is answered what and when, without sockets, processes or time: a fake worker, a fake clock, a list of replies.
+
+Longer than usual: one file for the module that it mirrors, one short test for each rule.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real server process with a real worker process over loopback: what a client sees."""
+"""A real server process with a real worker process over loopback: what a client sees.
+
+Longer than usual: one file for the module that it mirrors, one short test for each promise of docs/protocol.md.
+"""
 
 import os
 import random
