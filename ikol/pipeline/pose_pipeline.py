@@ -129,7 +129,3 @@ class PosePipeline:
     def landmark_positions(self, pose: Pose) -> Float[Tensor, "33 3"]:
         """Return the body's 33 landmarks in the world for a pose, metres, in the picture network's order."""
         return point_positions(self.body, pose, BLAZEPOSE_LANDMARKS)
-
-    def joint_positions(self, pose: Pose) -> Float[Tensor, "joints 3"]:
-        """Return the body's joints in the world for a pose, metres, in skeleton order."""
-        return point_positions(self.body, pose, self.body.skeleton.names)

@@ -88,7 +88,7 @@ def solver_pids() -> list[int]:
 
 def wrong_python(driver: Driver, user: User) -> Wait:
     """A Python that exists but has no solver, then a path that does not exist."""
-    for name, path in (("without the solver", "/usr/bin/python3"), ("that does not exist", "/home/artist/python")):
+    for name, path in (("without the solver", "/usr/bin/python3"), ("that does not exist", "/nonexistent/python")):
         preferences().solver_python = path
         yield SETTLE
         user.begin_photograph(PICTURES / PHOTO)
