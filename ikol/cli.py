@@ -128,7 +128,7 @@ def _pose(options: argparse.Namespace) -> None:
         camera = solutions[0].camera
         np.savez_compressed(
             options.out,
-            joint_names=np.array(pipeline.body.skeleton.names),
+            joint_names=np.array(pipeline.body.tree.names),
             local_quat=np.stack([rotmat_to_quat(each.pose.local_rotmat).numpy() for each in solutions]),
             transl=np.stack([each.pose.transl.numpy() for each in solutions]),
             betas=np.stack([each.pose.betas.numpy() for each in solutions]),

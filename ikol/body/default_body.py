@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from ikol.body.array_archive import read_arrays
+from ikol.body.joint_tree import JointTree
 from ikol.body.model import BodyModel
 from ikol.body.points import AttachedPoints
-from ikol.body.skeleton import Skeleton
 from ikol.errors import FileFormatError
 
 DEFAULT_BODY_PATH = Path(__file__).parent / "data" / "default_body.npz"
@@ -76,7 +76,7 @@ def load_default_body(
     )
     return BodyModel.from_arrays(
         name="default body",
-        skeleton=Skeleton(tuple(arrays["joint_names"].tolist()), tuple(arrays["kintree_table"][0].tolist())),
+        tree=JointTree(tuple(arrays["joint_names"].tolist()), tuple(arrays["kintree_table"][0].tolist())),
         v_template=v_template,
         faces=integers("f"),
         shapedirs=shapedirs,

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ikol.body.skeleton import Skeleton
+from ikol.body.joint_tree import JointTree
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class BodyPose:
 
 
 def forward_kinematics(
-    skeleton: Skeleton,
+    tree: JointTree,
     rest_joints: Float[Tensor, "*#batch joints 3"],
     local_rotmat: Float[Tensor, "*#batch joints 3 3"],
     transl: Float[Tensor, "*#batch 3"],
@@ -35,7 +35,7 @@ def forward_kinematics(
     bones, so a tree of depth 9 takes 4 rounds of batched products instead of 9. The batch shapes broadcast.
 
     Args:
-        skeleton: the tree.
+        tree: the tree.
         rest_joints: metres, in the model frame.
         local_rotmat: relative to the parent; the root's is relative to the world.
         transl: metres, added to the root joint.
@@ -48,13 +48,13 @@ def forward_kinematics(
     offsets = torch.cat(
         (
             (rest_joints[..., :1, :] + transl[..., None, :]).expand(*batch, 1, 3),
-            (rest_joints[..., 1:, :] - rest_joints[..., skeleton.parents[1:], :]).expand(*batch, -1, 3),
+            (rest_joints[..., 1:, :] - rest_joints[..., tree.parents[1:], :]).expand(*batch, -1, 3),
         ),
         dim=-2,
     )
     # the product over the bones so far, as (3, 4) rigid transforms; the identity at the end is the parent of the root
     transform = torch.cat((local_rotmat.expand(*batch, -1, 3, 3), offsets[..., None]), dim=-1)
-    for jump in skeleton.ancestor_jumps.to(local_rotmat.device):
+    for jump in tree.ancestor_jumps.to(local_rotmat.device):
         above = torch.cat((transform, identity), dim=-3).index_select(-3, jump)
         rotated = above[..., :3] @ transform
         transform = torch.cat((rotated[..., :3], rotated[..., 3:] + above[..., 3:]), dim=-1)

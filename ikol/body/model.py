@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ikol.body.joint_tree import JointTree
 from ikol.body.points import AttachedPoints, check_betas
-from ikol.body.skeleton import Skeleton
 from ikol.errors import InputError
 
 ROW_SUM_TOLERANCE = (
@@ -30,7 +30,7 @@ class BodyModel:
 
     name: str
     """What to call the body in messages."""
-    skeleton: Skeleton
+    tree: JointTree
     """The joint tree."""
     v_template: Float[Tensor, "vertices 3"]
     """Vertices of the mean body in the rest pose, metres."""
@@ -55,7 +55,7 @@ class BodyModel:
     def from_arrays(  # shapes are checked below, in words, not by their annotations
         cls,
         name: str,
-        skeleton: Skeleton,
+        tree: JointTree,
         v_template: Float[Tensor, "..."],
         faces: Int[Tensor, "..."],
         shapedirs: Float[Tensor, "..."],
@@ -68,7 +68,7 @@ class BodyModel:
 
         Args:
             name: what to call the body in messages.
-            skeleton: the joint tree.
+            tree: the joint tree.
             v_template: (vertices, 3), metres, rest pose.
             faces: (faces, 3), triangles.
             shapedirs: (vertices, 3, betas), metres per unit of each beta.
@@ -80,19 +80,19 @@ class BodyModel:
         Raises:
             InputError: the arrays do not fit together.
         """
-        _check_arrays(name, skeleton, v_template, faces, shapedirs, J_regressor, lbs_weights, posedirs)
+        _check_arrays(name, tree, v_template, faces, shapedirs, J_regressor, lbs_weights, posedirs)
         joints = AttachedPoints.from_regressor(
-            skeleton.names,
-            torch.arange(skeleton.num_joints, device=v_template.device),
+            tree.names,
+            torch.arange(tree.num_joints, device=v_template.device),
             J_regressor,
             v_template,
             shapedirs,
         )
         if landmarks is not None:
-            _check_landmarks(name, skeleton, landmarks, joints)
+            _check_landmarks(name, tree, landmarks, joints)
         return cls(
             name=name,
-            skeleton=skeleton,
+            tree=tree,
             v_template=v_template,
             faces=faces,
             shapedirs=shapedirs,
@@ -154,7 +154,7 @@ class BodyModel:
 
 def _check_arrays(
     name: str,
-    skeleton: Skeleton,
+    tree: JointTree,
     v_template: Tensor,
     faces: Tensor,
     shapedirs: Tensor,
@@ -163,7 +163,7 @@ def _check_arrays(
     posedirs: Tensor | None,
 ) -> None:
     """Raise InputError where the arrays of a body disagree with each other or hold impossible numbers."""
-    vertices, joints = len(v_template), skeleton.num_joints
+    vertices, joints = len(v_template), tree.num_joints
     expected = {
         "v_template": (v_template, (vertices, 3)),
         "faces": (faces, (len(faces), 3)),
@@ -188,15 +188,15 @@ def _check_arrays(
             raise InputError(f"{name}: the rows of {key} must sum to one, got a row that is off by {worst:.3g}")
 
 
-def _check_landmarks(name: str, skeleton: Skeleton, landmarks: AttachedPoints, joints: AttachedPoints) -> None:
+def _check_landmarks(name: str, tree: JointTree, landmarks: AttachedPoints, joints: AttachedPoints) -> None:
     """Raise InputError where landmarks do not belong to the body."""
     if landmarks.num_betas != joints.num_betas:
         raise InputError(
             f"{name}: landmarks must have {joints.num_betas} betas like the body, got {landmarks.num_betas}"
         )
     index = landmarks.joint_index
-    if len(landmarks) and not 0 <= int(index.min()) <= int(index.max()) < skeleton.num_joints:
+    if len(landmarks) and not 0 <= int(index.min()) <= int(index.max()) < tree.num_joints:
         raise InputError(
-            f"{name}: landmarks must ride on joints 0 to {skeleton.num_joints - 1}, got {int(index.min())} to "
+            f"{name}: landmarks must ride on joints 0 to {tree.num_joints - 1}, got {int(index.min())} to "
             f"{int(index.max())}"
         )

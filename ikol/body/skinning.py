@@ -37,7 +37,7 @@ def linear_blend_skinning(
     """
     rest_joints = model.rest_joints(betas)
     # transl is added last: rows of weights that sum to 1 within float32 would scale it
-    pose = forward_kinematics(model.skeleton, rest_joints, local_rotmat, torch.zeros_like(transl))
+    pose = forward_kinematics(model.tree, rest_joints, local_rotmat, torch.zeros_like(transl))
     vertices = model.rest_vertices(betas)
     if model.posedirs is not None:
         identity = torch.eye(3, dtype=local_rotmat.dtype, device=local_rotmat.device)

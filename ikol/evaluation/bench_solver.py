@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ikol.body.default_body import load_default_body
+from ikol.body.joint_tree import JointTree
 from ikol.body.kinematics import forward_kinematics
-from ikol.body.skeleton import Skeleton
 from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.geometry.swing_twist import twist_angle
 from ikol.solver.directions import DirectionConfig, solve_directions
@@ -52,7 +52,7 @@ class BenchCase:
 class PaperProblem:
     """29 noisy keypoints, the bones and the twists: the paper's problem."""
 
-    skeleton: Skeleton
+    tree: JointTree
     offsets: Float[Tensor, "nodes 3"]
     keypoints: Float[Tensor, "frames nodes 3"]
     twist: Float[Tensor, "frames joints"]
@@ -61,10 +61,10 @@ class PaperProblem:
 def make_paper_problem(frames: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> PaperProblem:
     """Return random poses of the default body with the ends of head, hands and feet as further keypoints."""
     body = load_default_body(dtype=torch.float64)
-    names = body.skeleton.names
-    skeleton = Skeleton(
+    names = body.tree.names
+    tree = JointTree(
         (*names, *(f"{joint}_end" for joint, _ in ENDS)),
-        (*body.skeleton.parents, *(body.skeleton.index(joint) for joint, _ in ENDS)),
+        (*body.tree.parents, *(body.tree.index(joint) for joint, _ in ENDS)),
     )
     joints = body.rest_joints(torch.zeros(body.num_betas, dtype=torch.float64))
     ends = torch.stack([joints[names.index(joint)] + joints.new_tensor(offset) for joint, offset in ENDS])
@@ -74,14 +74,14 @@ def make_paper_problem(frames: int, *, seed: int = 0, dtype: torch.dtype = torch
     angle = MAX_ANGLE * torch.rand(frames, len(names), 1, generator=generator, dtype=torch.float64)
     rotmat = rotvec_to_rotmat(angle * axis / axis.norm(dim=-1, keepdim=True))
     fixed = torch.eye(3, dtype=torch.float64).expand(frames, len(ENDS), 3, 3)
-    posed = forward_kinematics(skeleton, rest, torch.cat((rotmat, fixed), dim=1), joints.new_zeros(frames, 3)).joints
+    posed = forward_kinematics(tree, rest, torch.cat((rotmat, fixed), dim=1), joints.new_zeros(frames, 3)).joints
     keypoints = posed + NOISE * torch.randn(posed.shape, generator=generator, dtype=torch.float64)
     offsets = rest.clone()
-    offsets[1:] -= rest[list(skeleton.parents[1:])]
-    only = [skeleton.children[joint][0] for joint in range(len(names))]
+    offsets[1:] -= rest[list(tree.parents[1:])]
+    only = [tree.children[joint][0] for joint in range(len(names))]
     bones = offsets[only] / offsets[only].norm(dim=-1, keepdim=True)
     twist = twist_angle(rotmat, bones.expand(frames, -1, -1))
-    return PaperProblem(skeleton, offsets.to(dtype), keypoints.to(dtype), twist.to(dtype))
+    return PaperProblem(tree, offsets.to(dtype), keypoints.to(dtype), twist.to(dtype))
 
 
 def bench_solver(
@@ -111,24 +111,24 @@ def _bench_paper(batch: int, backend: Literal["native", "torch"], seconds: float
 
         def run() -> None:
             for points, angles in singles:
-                solve_directions(problem.skeleton, points, problem.offsets, angles, config=config)
+                solve_directions(problem.tree, points, problem.offsets, angles, config=config)
 
         frames = len(singles)
         keypoints, twist = problem.keypoints, problem.twist
     else:
 
         def run() -> None:
-            solve_directions(problem.skeleton, keypoints, problem.offsets, twist, config=config)
+            solve_directions(problem.tree, keypoints, problem.offsets, twist, config=config)
 
         frames = batch
-    result = solve_directions(problem.skeleton, keypoints, problem.offsets, twist, config=config)
+    result = solve_directions(problem.tree, keypoints, problem.offsets, twist, config=config)
     per_frame = _fastest(run, seconds) / frames
     fixed = torch.eye(3).expand(len(keypoints), len(ENDS), 3, 3)
     rest = [problem.offsets[0]]
-    for node, parent in enumerate(problem.skeleton.parents[1:], start=1):
+    for node, parent in enumerate(problem.tree.parents[1:], start=1):
         rest.append(rest[parent] + problem.offsets[node])
     rotmat = torch.cat((result.local_rotmat, fixed), dim=1)
-    found = forward_kinematics(problem.skeleton, torch.stack(rest), rotmat, result.root - rest[0]).joints
+    found = forward_kinematics(problem.tree, torch.stack(rest), rotmat, result.root - rest[0]).joints
     distance = torch.linalg.vector_norm(found - keypoints, dim=-1)[:, 1:]
     return BenchCase(
         case="paper",

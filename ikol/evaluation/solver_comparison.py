@@ -36,9 +36,10 @@ from ikol.solver.config import SolveConfig
 from ikol.solver.directions import DirectionConfig, solve_directions
 from ikol.solver.evidence import Points3D, Twist
 from ikol.solver.robust import GemanMcClure, RobustLoss
+from ikol.solver.skeleton import Skeleton
 from ikol.solver.solve import solve
 from ikol.solver.start import start_from_points
-from ikol.solver.state import RestTree, SolveState
+from ikol.solver.state import SolveState
 
 POSES = ("limits", "any")
 """Within a human's limits; every joint turned about any axis by up to 180 degrees."""
@@ -116,8 +117,8 @@ class Row:
 def make_frames(body: BodyModel, poses: str, setting: str, count: int, seed: int) -> Frames:
     """Return `count` frames; the same seed gives the same poses and shapes in every setting."""
     generator = torch.Generator().manual_seed(seed)
-    skeleton = body.skeleton
-    joints = skeleton.num_joints
+    tree = body.tree
+    joints = tree.num_joints
     like = body.joints_template
 
     def normal(*shape: int) -> Tensor:
@@ -128,7 +129,7 @@ def make_frames(body: BodyModel, poses: str, setting: str, count: int, seed: int
     rest = body.rest_joints(betas)
     spread = torch.rand(count, joints, dtype=like.dtype, generator=generator) * 2 - 1
     scale = 1 + BONE_ERROR * spread if setting == "bones 5 %" else torch.ones_like(spread)
-    truth = forward_kinematics(skeleton, _with_scaled_bones(body, rest, scale), local, normal(count, 3)).joints
+    truth = forward_kinematics(tree, _with_scaled_bones(body, rest, scale), local, normal(count, 3)).joints
     error = NOISE.get(setting, 0.0) * normal(count, joints, 3)
     if setting == "outliers":
         which = 1 + torch.rand(count, joints - 1, generator=generator).argsort(-1)[:, :OUTLIERS]
@@ -137,11 +138,11 @@ def make_frames(body: BodyModel, poses: str, setting: str, count: int, seed: int
     is_seen[:, 0] = True
     error[:, 0] = 0.0
     problem = BaselineProblem(
-        skeleton=skeleton,
+        tree=tree,
         rest_joints=rest,
         target=truth + error,
-        twist=twist_of(skeleton, rest, local),
-        leaf_rotmat=local[:, [joint for joint, children in enumerate(skeleton.children) if not children]],
+        twist=twist_of(tree, rest, local),
+        leaf_rotmat=local[:, [joint for joint, children in enumerate(tree.children) if not children]],
         weights=is_seen.to(like.dtype),
     )
     return Frames(poses, setting, problem, _filled(problem, is_seen), betas, local, truth)
@@ -214,46 +215,46 @@ def compare(
 
 def _solve_general(body: BodyModel, frames: Frames, start: str, loss: RobustLoss | None) -> Tensor:
     """Solve with the library's general solver: the root pinned, leaves held, twists as soft rows."""
-    problem, skeleton = frames.problem, body.skeleton
+    problem, tree = frames.problem, body.tree
     assert problem.weights is not None
     assert problem.twist is not None
-    tree, points = RestTree.from_body(body), body.points.select(skeleton.names)
+    skeleton, points = Skeleton.from_body(body), body.points.select(tree.names)
     sigma = torch.where(problem.weights > 0, SIGMA, math.inf).to(problem.target.dtype)
-    single = [joint for joint, children in enumerate(skeleton.children) if len(children) == 1]
-    bones = body.joints_template[[skeleton.children[joint][0] for joint in single]] - body.joints_template[single]
+    single = [joint for joint, children in enumerate(tree.children) if len(children) == 1]
+    bones = body.joints_template[[tree.children[joint][0] for joint in single]] - body.joints_template[single]
     # the rows' axes are the mean body's; another shape's bones differ by a few degrees, so its twists are made anew
     axis = bones / bones.norm(dim=-1, keepdim=True)
-    twist = twist_of(skeleton, body.joints_template, frames.local_rotmat)[:, single]
+    twist = twist_of(tree, body.joints_template, frames.local_rotmat)[:, single]
     evidence = (
         Points3D(points, problem.target, sigma, loss=loss),
         Twist(torch.tensor(single), axis, twist, torch.full_like(twist, TWIST_SIGMA)),
     )
-    free = torch.tensor([bool(children) for children in skeleton.children])
+    free = torch.tensor([bool(children) for children in tree.children])
     if start == "points":
-        local = start_from_points(tree, points, problem.target, problem.weights, frames.betas).local_rotmat
+        local = start_from_points(skeleton, points, problem.target, problem.weights, frames.betas).local_rotmat
         local = torch.where(free[:, None, None], local, frames.local_rotmat)
     else:
         local = frames.local_rotmat if start == "truth" else solve_hybrik(frames.filled).local_rotmat
     state = SolveState(problem.target[:, 0] - problem.rest_joints[:, 0], local, frames.betas)
     config = SolveConfig(max_iterations=100, free_joints=free, free_transl=False)
-    return solve(tree, evidence, state, config).state.local_rotmat
+    return solve(skeleton, evidence, state, config).state.local_rotmat
 
 
 def _solve_paper(frames: Frames) -> Tensor:
     """Solve with the library's solver for the paper's problem alone: positions, lengths and twists."""
     problem = frames.problem
     assert problem.twist is not None
-    offsets = problem.rest_joints - problem.rest_joints[:, [0, *problem.skeleton.parents[1:]]]
-    turning = [joint for joint, children in enumerate(problem.skeleton.children) if children]
+    offsets = problem.rest_joints - problem.rest_joints[:, [0, *problem.tree.parents[1:]]]
+    turning = [joint for joint, children in enumerate(problem.tree.children) if children]
     config = DirectionConfig(hold_root=True)
     twist = problem.twist[:, turning]
-    found = solve_directions(problem.skeleton, problem.target, offsets, twist, weights=problem.weights, config=config)
+    found = solve_directions(problem.tree, problem.target, offsets, twist, weights=problem.weights, config=config)
     return frames.local_rotmat.index_copy(1, torch.tensor(turning), found.local_rotmat)
 
 
 def _posed(frames: Frames, local_rotmat: Float[Tensor, "frames joints 3 3"]) -> Float[Tensor, "frames joints 3"]:
     transl = frames.joints[:, 0] - frames.problem.rest_joints[:, 0]
-    return forward_kinematics(frames.problem.skeleton, frames.problem.rest_joints, local_rotmat, transl).joints
+    return forward_kinematics(frames.problem.tree, frames.problem.rest_joints, local_rotmat, transl).joints
 
 
 def _rms(frames: Frames, local_rotmat: Float[Tensor, "frames joints 3 3"]) -> Float[Tensor, "frames"]:
@@ -272,7 +273,7 @@ def _seen(frames: Frames) -> Bool[Tensor, "frames joints"]:
 
 def _row(method: Method, frames: Frames, local_rotmat: Tensor, best: Float[Tensor, "all_frames"]) -> Row:
     joints, is_seen = _posed(frames, local_rotmat), _seen(frames)
-    turning = [joint for joint, children in enumerate(frames.problem.skeleton.children) if children]
+    turning = [joint for joint, children in enumerate(frames.problem.tree.children) if children]
     angle = rotmat_to_rotvec(local_rotmat[:, turning].mT @ frames.local_rotmat[:, turning]).norm(dim=-1)
     is_best = _rms(frames, local_rotmat) <= best[: len(frames)] + OPTIMUM_GAP
     return Row(
@@ -289,7 +290,7 @@ def _row(method: Method, frames: Frames, local_rotmat: Tensor, best: Float[Tenso
 
 def _within_limits(body: BodyModel, count: int, generator: torch.Generator) -> Float[Tensor, "frames joints 3 3"]:
     """Swings and twists spread evenly over a human's ranges, the root turned anywhere."""
-    limits = default_limits(body.skeleton, dtype=body.joints_template.dtype)
+    limits = default_limits(body.tree, dtype=body.joints_template.dtype)
     low = torch.cat((limits.twist_range[:, :1], limits.swing_range[:, 0::2]), dim=-1)
     high = torch.cat((limits.twist_range[:, 1:], limits.swing_range[:, 1::2]), dim=-1)
     angles = low + (high - low) * torch.rand(count, *low.shape, dtype=low.dtype, generator=generator)
@@ -303,7 +304,7 @@ def _within_limits(body: BodyModel, count: int, generator: torch.Generator) -> F
 
 def _any_rotations(body: BodyModel, count: int, generator: torch.Generator) -> Float[Tensor, "frames joints 3 3"]:
     """Axes spread evenly over the sphere, angles over 0 to 180 degrees."""
-    shape = (count, body.skeleton.num_joints)
+    shape = (count, body.tree.num_joints)
     axis = torch.randn(*shape, 3, dtype=body.joints_template.dtype, generator=generator)
     angle = math.pi * torch.rand(*shape, 1, dtype=axis.dtype, generator=generator)
     return rotvec_to_rotmat(angle * axis / axis.norm(dim=-1, keepdim=True))
@@ -327,7 +328,7 @@ def _with_scaled_bones(
     body: BodyModel, rest: Float[Tensor, "frames joints 3"], scale: Float[Tensor, "frames joints"]
 ) -> Float[Tensor, "frames joints 3"]:
     places = [rest[:, 0]]
-    for joint, parent in enumerate(body.skeleton.parents[1:], start=1):
+    for joint, parent in enumerate(body.tree.parents[1:], start=1):
         places.append(places[parent] + scale[:, joint, None] * (rest[:, joint] - rest[:, parent]))
     return torch.stack(places, dim=1)
 
@@ -336,7 +337,7 @@ def _filled(problem: BaselineProblem, is_seen: Bool[Tensor, "frames joints"]) ->
     flat = problem.flat()
     root = flat.root_rotation()
     places = [flat.target[:, 0]]
-    for joint, parent in enumerate(problem.skeleton.parents[1:], start=1):
+    for joint, parent in enumerate(problem.tree.parents[1:], start=1):
         hanging = places[parent] + (root @ flat.bone(joint)[..., None]).squeeze(-1)
         places.append(torch.where(is_seen[:, joint, None], flat.target[:, joint], hanging))
     return replace(problem, target=torch.stack(places, dim=1), weights=None)

@@ -13,20 +13,20 @@ from ikol.camera import Camera
 from ikol.geometry.rotations import rotation_between
 from ikol.pipeline.evidence import Keypoints2D, NamedEvidence, Pose
 from ikol.pipeline.gravity import estimate_up
-from ikol.solver import RestTree, SolveState
+from ikol.solver import Skeleton, SolveState
 
 
 def point_positions(body: BodyModel, pose: Pose, names: tuple[str, ...]) -> Float[Tensor, "points 3"]:
     """Return named points of the posed body in the world, metres."""
-    tree = RestTree.from_body(body)
-    return tree.posed_points(body.points.select(names), SolveState(pose.transl, pose.local_rotmat, pose.betas))
+    skeleton = Skeleton.from_body(body)
+    return skeleton.posed_points(body.points.select(names), SolveState(pose.transl, pose.local_rotmat, pose.betas))
 
 
 def place_upright(
     body: BodyModel, pose: Pose, camera: Camera, evidence: Sequence[NamedEvidence]
 ) -> tuple[Pose, Camera]:
     """Return body and camera moved together: up is up, the floor is under the feet, the pelvis over the origin."""
-    names = body.skeleton.names
+    names = body.tree.names
     joints = camera.to_camera(point_positions(body, pose, names))
     up = estimate_up(joints, names, torch.tensor(_shows_legs(evidence)))
     upright = rotation_between(camera.R_camera_world.mT @ up, torch.tensor([0.0, 1.0, 0.0], dtype=up.dtype))

@@ -28,7 +28,7 @@ from ikol.pipeline.placement import place_upright, point_positions
 from ikol.pipeline.problem import Problem, camera_of, check_evidence, solver_blocks
 from ikol.pipeline.start import start_state
 from ikol.solver import Progress as Iteration
-from ikol.solver import RestTree, SolveConfig, SolveResult, SolveState, SolveStatus, solve
+from ikol.solver import Skeleton, SolveConfig, SolveResult, SolveState, SolveStatus, solve
 
 MAX_ITERATIONS = 60  # a photograph takes about ten
 
@@ -61,7 +61,7 @@ def solve_pose(
     check_evidence(body, evidence, intrinsics, is_placed=extrinsics is not None)
     camera = camera_of(intrinsics, extrinsics)
     given = None if initial is None else SolveState(initial.transl, initial.local_rotmat, initial.betas)
-    problem = Problem(body, RestTree.from_body(body), tuple(evidence), camera, given)
+    problem = Problem(body, Skeleton.from_body(body), tuple(evidence), camera, given)
     state = given or start_state(problem)
 
     def report(iteration: Iteration) -> None:
@@ -69,7 +69,7 @@ def solve_pose(
             progress(min(1.0, iteration.iteration / iteration.max_iterations), "solving")
 
     config = SolveConfig(max_iterations=MAX_ITERATIONS, solve_shape=solve_shape)
-    result = solve(problem.tree, solver_blocks(problem), state, config, on_iteration=report)
+    result = solve(problem.skeleton, solver_blocks(problem), state, config, on_iteration=report)
     pose = Pose(result.state.transl, result.state.local_rotmat, result.state.betas)
     if camera is not None and extrinsics is None:
         pose, camera = place_upright(body, pose, camera, problem.evidence)
@@ -92,7 +92,7 @@ def _solution(problem: Problem, pose: Pose, camera: Camera | None, result: Solve
     return PoseSolution(
         pose=pose,
         camera=camera,
-        joints=point_positions(body, pose, body.skeleton.names),
+        joints=point_positions(body, pose, body.tree.names),
         point_names=names,
         point_positions=positions,
         point_pixels=pixels,

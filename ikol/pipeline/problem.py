@@ -30,8 +30,8 @@ from ikol.solver import (
     Points2D,
     Points3D,
     RelativePoints3D,
-    RestTree,
     ShapePrior,
+    Skeleton,
     SolveState,
     default_limits,
 )
@@ -59,7 +59,7 @@ class Problem:
     """What `solve_pose` was given, checked."""
 
     body: BodyModel
-    tree: RestTree
+    skeleton: Skeleton
     evidence: tuple[NamedEvidence, ...]
     camera: Camera | None
     initial: SolveState | None
@@ -82,7 +82,7 @@ def check_evidence(
             raise InputError("keypoints in the world need to know where the camera is; send its extrinsics along")
         if isinstance(block, Anchor):
             continue
-        known = body.skeleton.names if isinstance(block, Twist) else body.points.names
+        known = body.tree.names if isinstance(block, Twist) else body.points.names
         unknown = sorted({*block.names} - {*known})
         if unknown:
             raise InputError(f"the body has no point {', '.join(unknown[:5])}; it has {', '.join(known)}")
@@ -104,16 +104,16 @@ def solver_blocks(problem: Problem) -> list[Evidence]:
     body, camera = problem.body, problem.camera
     blocks: list[Evidence] = [
         AnchorEvidence(
-            relaxed_rotmat(body.skeleton.names, torch.float64),
-            relaxed_sigma(body.skeleton.names, torch.float64),
+            relaxed_rotmat(body.tree.names, torch.float64),
+            relaxed_sigma(body.tree.names, torch.float64),
             name="relaxed stance",
         ),
-        Limits(default_limits(body.skeleton, dtype=torch.float64)),
+        Limits(default_limits(body.tree, dtype=torch.float64)),
         ShapePrior(torch.zeros(body.num_betas, dtype=torch.float64), torch.ones(body.num_betas, dtype=torch.float64)),
     ]
     if problem.initial is not None:
-        joints = body.points.select(body.skeleton.names)
-        now = problem.tree.posed_points(joints, problem.initial)
+        joints = body.points.select(body.tree.names)
+        now = problem.skeleton.posed_points(joints, problem.initial)
         sigma = torch.full((len(joints),), STAY_SIGMA, dtype=torch.float64)
         blocks.append(Points3D(joints, now, sigma, loss=STAY_LOSS, name="stay"))
     for number, block in enumerate(problem.evidence):
@@ -131,7 +131,7 @@ def solver_blocks(problem: Problem) -> list[Evidence]:
             case Anchor():
                 blocks.append(AnchorEvidence(block.local_rotmat, block.sigma, name=name))
             case Twist():
-                joints = torch.tensor([body.skeleton.names.index(joint) for joint in block.names])
+                joints = torch.tensor([body.tree.names.index(joint) for joint in block.names])
                 blocks.append(TwistEvidence(joints, _bone_axes(body)[joints], block.angles, block.sigma, name=name))
     return blocks
 
@@ -160,9 +160,9 @@ def _relative_blocks(
 
 def _bone_axes(body: BodyModel) -> Float[Tensor, "joints 3"]:
     """Return the unit direction from each joint to its main child; a leaf goes on as its parent's bone does."""
-    rest, children = body.joints_template, body.skeleton.children
+    rest, children = body.joints_template, body.tree.children
     axes = torch.zeros_like(rest)
-    for joint, parent in enumerate(body.skeleton.parents):
+    for joint, parent in enumerate(body.tree.parents):
         if children[joint]:
             child = _MAIN_CHILD.get(joint, children[joint][0])
             axes[joint] = rest[child] - rest[joint]

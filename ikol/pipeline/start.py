@@ -17,15 +17,15 @@ DEFAULT_DISTANCE = 3.0  # metres; where a body stands whose picture says nothing
 
 def start_state(problem: Problem) -> SolveState:
     """Return a state near the evidence: from 3D points if there are any, else upright before the camera."""
-    body, tree, camera = problem.body, problem.tree, problem.camera
-    relaxed = relaxed_rotmat(body.skeleton.names, torch.float64)
+    body, skeleton, camera = problem.body, problem.skeleton, problem.camera
+    relaxed = relaxed_rotmat(body.tree.names, torch.float64)
     betas = torch.zeros(body.num_betas, dtype=torch.float64)
     state = SolveState(torch.zeros(3, dtype=torch.float64), relaxed, betas)
     spatial = _spatial(problem)
     if spatial is not None:
         points, target, weights = spatial
-        limits = default_limits(body.skeleton, dtype=torch.float64)
-        state = start_from_points(tree, points, target, weights, betas, limits=limits)
+        limits = default_limits(body.tree, dtype=torch.float64)
+        state = start_from_points(skeleton, points, target, weights, betas, limits=limits)
     elif camera is not None:
         state = replace(state, transl=camera.to_world(torch.tensor([[0.0, 0.0, DEFAULT_DISTANCE]]).double())[0])
     if any(isinstance(block, Keypoints3D) for block in problem.evidence):
@@ -33,7 +33,7 @@ def start_state(problem: Problem) -> SolveState:
     picture = next((block for block in problem.evidence if isinstance(block, Keypoints2D)), None)
     if picture is None or camera is None:
         return state
-    seen = camera.to_camera(tree.posed_points(body.points.select(picture.names), state))
+    seen = camera.to_camera(skeleton.posed_points(body.points.select(picture.names), state))
     shift = translation_from_projection(seen, picture.points, 1.0 / picture.sigma.square(), camera)
     return replace(state, transl=state.transl + camera.R_camera_world.mT @ shift)
 

@@ -20,9 +20,8 @@ from ikol.solver.result import SolveStatus as SolveStatus
 from ikol.solver.robust import GemanMcClure as GemanMcClure
 from ikol.solver.robust import Huber as Huber
 from ikol.solver.robust import RobustLoss as RobustLoss
+from ikol.solver.skeleton import Skeleton as Skeleton
 from ikol.solver.solve import solve as solve
 from ikol.solver.start import start_from_points as start_from_points
 from ikol.solver.start import translation_from_projection as translation_from_projection
-from ikol.solver.state import RestTree as RestTree
 from ikol.solver.state import SolveState as SolveState
-from ikol.solver.state import rest_state as rest_state

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ikol.body.skeleton import Skeleton
+from ikol.body.joint_tree import JointTree
 from ikol.solver.limits import JointLimits
 
 X, Y, Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
@@ -70,17 +70,17 @@ _RANGES = {
 
 
 def default_limits(
-    skeleton: Skeleton, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    tree: JointTree, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
 ) -> JointLimits:
     """Return a human's limits for the joints whose names are SMPL's; other joints, and the root, stay free.
 
     Args:
-        skeleton: any tree; of SMPL's names it may have all, some or none.
+        tree: any tree; of SMPL's names it may have all, some or none.
         dtype: of the limits; None for torch's default.
         device: of the limits.
     """
     found: list[tuple[int, _Range]] = []
-    for joint, name in enumerate(skeleton.names):
+    for joint, name in enumerate(tree.names):
         side, _, part = name.rpartition("_")
         limits = _RANGES.get(part)
         if limits is not None and (side in ("L", "R")) == (part not in ("Spine1", "Spine2", "Spine3", "Neck", "Head")):

@@ -179,7 +179,7 @@ def _try_step(
 ) -> tuple[Evaluated, Float[Tensor, "n"]]:
     """Return where a damped step leads, and by how much the model says that the cost falls; ended items stay."""
     free_step = solve_one_sided_step(equations, here.rows, control.damping, unknowns)
-    joints = 3 * (1 + problem.tree.skeleton.num_joints)
+    joints = 3 * (1 + problem.skeleton.tree.num_joints)
     turn = unknowns.spread(free_step)[:, 3:joints].unflatten(-1, (-1, 3)).square().sum(-1).amax(-1).sqrt()
     shrink = (config.max_step / turn.clamp(min=config.max_step)) * control.is_active
     free_step = shrink[:, None] * free_step

@@ -172,7 +172,7 @@ def _shape_motion(problem: Problem, posed: Posed) -> Float[Tensor, "n points 3 b
         posed,
         problem.parents,
         problem.ancestors,
-        problem.tree.joints_shapedirs.to(WIDE),
+        problem.skeleton.joints_shapedirs.to(WIDE),
         problem.point_joints,
         problem.point_shapedirs.to(WIDE),
     )

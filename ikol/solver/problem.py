@@ -19,14 +19,15 @@ from ikol.errors import InputError
 from ikol.solver import evidence as ev
 from ikol.solver import residuals as res
 from ikol.solver.linear import WIDE
-from ikol.solver.state import RestTree, SolveState
+from ikol.solver.skeleton import Skeleton
+from ikol.solver.state import SolveState
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
     """Everything that stays the same over the iterations, for a flat batch of n solves."""
 
-    tree: RestTree
+    skeleton: Skeleton
     batch_shape: tuple[int, ...]
     terms: tuple[res.Term, ...]
     point_joints: Int[Tensor, "points"]
@@ -45,8 +46,8 @@ class Problem:
 
     def pose(self, state: SolveState) -> res.Posed:
         """Pose the tree and its points."""
-        rest_joints = self.tree.rest_joints(state.betas)
-        pose = forward_kinematics(self.tree.skeleton, rest_joints, state.local_rotmat, state.transl)
+        rest_joints = self.skeleton.rest_joints(state.betas)
+        pose = forward_kinematics(self.skeleton.tree, rest_joints, state.local_rotmat, state.transl)
         rest_points = self.point_rest + torch.einsum("pik,nk->npi", self.point_shapedirs, state.betas)
         arms = rest_points - rest_joints[:, self.point_joints]
         turned = (pose.global_rotmat[:, self.point_joints] @ arms[..., None]).squeeze(-1)
@@ -63,7 +64,7 @@ class Problem:
         return tuple(rows for term in self.terms for rows in term.rows(posed))
 
 
-def build_problem(tree: RestTree, evidence: Sequence[ev.Evidence], batch_shape: tuple[int, ...]) -> Problem:
+def build_problem(skeleton: Skeleton, evidence: Sequence[ev.Evidence], batch_shape: tuple[int, ...]) -> Problem:
     """Check the evidence and make it ready for a batch of states of the shape `batch_shape`.
 
     Raises:
@@ -73,11 +74,11 @@ def build_problem(tree: RestTree, evidence: Sequence[ev.Evidence], batch_shape: 
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(f"evidence blocks must have different names, got {', '.join(repeated)} more than once")
-    builder = _Builder(tree, batch_shape)
+    builder = _Builder(skeleton, batch_shape)
     terms = tuple(builder.term(block) for block in evidence)
     joint_index, rest, shapedirs = builder.table()
-    ancestors = tree.skeleton.ancestor_mask.to(rest.device)
-    count = tree.skeleton.num_joints + 1
+    ancestors = skeleton.tree.ancestor_mask.to(rest.device)
+    count = skeleton.tree.num_joints + 1
     # the translation stands above the root
     above = torch.ones(count, count, dtype=torch.bool, device=rest.device).tril()
     above[1:, 1:] = ancestors
@@ -85,13 +86,13 @@ def build_problem(tree: RestTree, evidence: Sequence[ev.Evidence], batch_shape: 
     couples = above.T.repeat_interleave(3, 0).repeat_interleave(3, 1)
     is_same = torch.eye(count, dtype=torch.bool, device=rest.device).repeat_interleave(3, 0).repeat_interleave(3, 1)
     return Problem(
-        tree=tree,
+        skeleton=skeleton,
         batch_shape=batch_shape,
         terms=terms,
         point_joints=joint_index,
         point_rest=rest,
         point_shapedirs=shapedirs,
-        parents=torch.tensor(tree.skeleton.parents, device=rest.device),
+        parents=torch.tensor(skeleton.tree.parents, device=rest.device),
         ancestors=ancestors.to(WIDE),
         carries=above[1 + joint_index].T.to(WIDE),
         couples=couples.to(WIDE),
@@ -102,10 +103,10 @@ def build_problem(tree: RestTree, evidence: Sequence[ev.Evidence], batch_shape: 
 class _Builder:
     """Collects the points of all blocks into one table while the blocks become terms."""
 
-    def __init__(self, tree: RestTree, batch_shape: tuple[int, ...]) -> None:
-        self._tree = tree
+    def __init__(self, skeleton: Skeleton, batch_shape: tuple[int, ...]) -> None:
+        self._tree = skeleton
         self._batch = batch_shape
-        self._like = tree.joints_template
+        self._like = skeleton.joints_template
         self._tables: list[AttachedPoints] = []
         self._num_points = 0
 
@@ -143,7 +144,7 @@ class _Builder:
                 reference, weight = self._rotations(name, block.reference, block.sigma, len(joint_index))
                 return res.OrientationTerm(name, block.loss, joint_index, reference, weight)
             case ev.Anchor():
-                joint_index = torch.arange(self._tree.skeleton.num_joints, device=self._like.device)
+                joint_index = torch.arange(self._tree.tree.num_joints, device=self._like.device)
                 reference, weight = self._rotations(name, block.reference, block.sigma, len(joint_index))
                 is_used = (weight > 0).any(-1).any(0)
                 joint_index, reference, weight = joint_index[is_used], reference[:, is_used], weight[:, is_used]
@@ -245,7 +246,7 @@ class _Builder:
         return flat, weight
 
     def _joints(self, name: str, joint_index: Tensor) -> Int[Tensor, "rows"]:
-        count = self._tree.skeleton.num_joints
+        count = self._tree.tree.num_joints
         if joint_index.numel() and not 0 <= int(joint_index.min()) <= int(joint_index.max()) < count:
             raise InputError(
                 f"{name}: joint indices must lie between 0 and {count - 1}, got {int(joint_index.min())} to "
@@ -260,19 +261,19 @@ class _Builder:
         _check_like(self._like, f"{name}: {field}", tensor)
 
 
-def flatten_state(state: SolveState, tree: RestTree, batch_shape: tuple[int, ...]) -> SolveState:
+def flatten_state(state: SolveState, skeleton: Skeleton, batch_shape: tuple[int, ...]) -> SolveState:
     """Check the initial state and give it one batch dimension.
 
     Raises:
         InputError: it does not fit the tree, or is not finite.
     """
-    count = tree.skeleton.num_joints
-    shapes: dict[str, tuple[int, ...]] = {"transl": (3,), "local_rotmat": (count, 3, 3), "betas": (tree.num_betas,)}
+    count = skeleton.tree.num_joints
+    shapes: dict[str, tuple[int, ...]] = {"transl": (3,), "local_rotmat": (count, 3, 3), "betas": (skeleton.num_betas,)}
     flat: dict[str, Tensor] = {}
     size = math.prod(batch_shape)
     for field, shape in shapes.items():
         what = f"initial state: {field}"
-        value = _flatten(tree.joints_template, batch_shape, what, getattr(state, field), shape)
+        value = _flatten(skeleton.joints_template, batch_shape, what, getattr(state, field), shape)
         _check_finite(what, value)
         flat[field] = value.expand(size, *shape)
     _check_rotations("initial state: local_rotmat", flat["local_rotmat"])

@@ -21,25 +21,26 @@ from ikol.solver.problem import batch_shape_of, build_problem, flatten_state
 from ikol.solver.residuals import Rows
 from ikol.solver.result import BlockResidual, SolveResult
 from ikol.solver.robust import robust_weight
-from ikol.solver.state import RestTree, SolveState
+from ikol.solver.skeleton import Skeleton
+from ikol.solver.state import SolveState
 
 
 def solve(
-    tree: RestTree,
+    skeleton: Skeleton,
     evidence: Sequence[Evidence],
-    initial: SolveState,
+    start: SolveState,
     config: SolveConfig | None = None,
     on_iteration: Callable[[Progress], None] | None = None,
 ) -> SolveResult:
-    """Find the state near `initial` that the evidence makes most likely.
+    """Find the state near `start` that the evidence makes most likely.
 
     Minimises 1/2 sum rho(s^2) over all residual groups. The batch dimensions of the state and the evidence broadcast;
     each item is solved for itself.
 
     Args:
-        tree: the rig.
+        skeleton: the rig.
         evidence: blocks with different names.
-        initial: where to start; what is not free keeps its value.
+        start: where to start; what is not free keeps its value.
         config: settings; None for the defaults.
         on_iteration: called after each iteration; may raise `ikol.errors.Cancelled` to stop.
 
@@ -52,19 +53,19 @@ def solve(
     Gradient: none; the result is detached.
     """
     config = SolveConfig() if config is None else config
-    batch = batch_shape_of(initial, evidence)
+    batch = batch_shape_of(start, evidence)
 
     def report(iteration: int, cost: Tensor, num_active: int) -> None:
         if on_iteration is not None:
             on_iteration(Progress(iteration, config.max_iterations, cost.reshape(batch), num_active))
 
     with torch.no_grad():
-        problem = build_problem(tree, evidence, batch)
-        start = flatten_state(initial, tree, batch)
-        free = _free_rotations(tree, config)
-        found = minimise(problem, start, config, _unknowns(tree, config, free), report)
+        problem = build_problem(skeleton, evidence, batch)
+        initial = flatten_state(start, skeleton, batch)
+        free = _free_rotations(skeleton, config)
+        found = minimise(problem, initial, config, _unknowns(skeleton, config, free), report)
         end = evaluate(problem, _orthonormal(found.end.state, free.any(-1)))
-        shape_of = {"transl": (3,), "local_rotmat": (tree.skeleton.num_joints, 3, 3), "betas": (tree.num_betas,)}
+        shape_of = {"transl": (3,), "local_rotmat": (skeleton.tree.num_joints, 3, 3), "betas": (skeleton.num_betas,)}
         return SolveResult(
             state=SolveState(
                 **{key: getattr(end.state, key).reshape(*batch, *shape) for key, shape in shape_of.items()}
@@ -78,24 +79,24 @@ def solve(
         )
 
 
-def _free_rotations(tree: RestTree, config: SolveConfig) -> Bool[Tensor, "joints 3"]:
+def _free_rotations(skeleton: Skeleton, config: SolveConfig) -> Bool[Tensor, "joints 3"]:
     """Which axes of which joints may turn."""
-    count = tree.skeleton.num_joints
+    count = skeleton.tree.num_joints
     mask = config.free_joints
     if mask is None:
-        return torch.ones(count, 3, dtype=torch.bool, device=tree.joints_template.device)
+        return torch.ones(count, 3, dtype=torch.bool, device=skeleton.joints_template.device)
     if mask.dtype != torch.bool or tuple(mask.shape) not in ((count,), (count, 3)):
         raise InputError(
             f"free_joints must be a mask of shape ({count},) or ({count}, 3), got {mask.dtype} {tuple(mask.shape)}"
         )
-    mask = mask.to(tree.joints_template.device)
+    mask = mask.to(skeleton.joints_template.device)
     return mask if mask.ndim == 2 else mask[:, None].expand(count, 3)
 
 
-def _unknowns(tree: RestTree, config: SolveConfig, free_rotations: Bool[Tensor, "joints 3"]) -> Unknowns:
+def _unknowns(skeleton: Skeleton, config: SolveConfig, free_rotations: Bool[Tensor, "joints 3"]) -> Unknowns:
     """The free unknowns among translation, rotations and, if they are unknowns, betas."""
     transl = free_rotations.new_full((3,), config.free_transl)
-    betas = free_rotations.new_ones(tree.num_betas if config.solve_shape else 0)
+    betas = free_rotations.new_ones(skeleton.num_betas if config.solve_shape else 0)
     is_free = torch.cat((transl, free_rotations.flatten(), betas))
     return Unknowns(len(is_free), is_free.nonzero().squeeze(-1))
 

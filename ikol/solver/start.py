@@ -17,14 +17,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ikol.body.joint_tree import JointTree
 from ikol.body.points import AttachedPoints
-from ikol.body.skeleton import Skeleton
 from ikol.camera import Camera
 from ikol.errors import InputError
 from ikol.geometry.rotations import kabsch, rotation_between
 from ikol.solver.limits import JointLimits, clamp_rotations
 from ikol.solver.residuals import MIN_DEPTH
-from ikol.solver.state import RestTree, SolveState
+from ikol.solver.skeleton import Skeleton
+from ikol.solver.state import SolveState
 
 # joints that hardly move against each other, so that points on them give the root's rotation; at the start they rest
 TORSO = ("Pelvis", "Spine1", "Spine2", "Spine3", "L_Collar", "R_Collar")
@@ -39,7 +40,7 @@ FAR_AWAY = 3.0  # metres: the distance where pixels do not tell it
 
 
 def start_from_points(
-    tree: RestTree,
+    skeleton: Skeleton,
     points: AttachedPoints,
     target: Float[Tensor, "*#batch points 3"],
     weights: Float[Tensor, "*#batch points"],
@@ -50,7 +51,7 @@ def start_from_points(
     """Return a pose near the given points.
 
     Args:
-        tree: the rig. With SMPL's names its torso is known; of another rig only the root counts as torso.
+        skeleton: the rig. With SMPL's names its torso is known; of another rig only the root counts as torso.
         points: of the body.
         target: where they are, metres, world; ignored where the weight is zero.
         weights: 0 for missing, relative otherwise.
@@ -72,12 +73,14 @@ def start_from_points(
         raise InputError("target points hold NaN or infinite numbers; give missing points the weight 0")
     # relative to the largest, so that the pull to rest means the same whatever the scale of the weights
     weights = weights / weights.amax(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
-    flat_betas = betas.expand(*batch, -1).reshape(size, tree.num_betas)
-    walk = _Walk(tree.skeleton, tree.rest_joints(flat_betas), points, points.rest_points(flat_betas), target, weights)
+    flat_betas = betas.expand(*batch, -1).reshape(size, skeleton.num_betas)
+    walk = _Walk(
+        skeleton.tree, skeleton.rest_joints(flat_betas), points, points.rest_points(flat_betas), target, weights
+    )
     local_rotmat, root = walk.down(limits)
     return SolveState(
         transl=(root - walk.rest_joints[:, 0]).reshape(*batch, 3),
-        local_rotmat=local_rotmat.reshape(*batch, tree.skeleton.num_joints, 3, 3),
+        local_rotmat=local_rotmat.reshape(*batch, skeleton.tree.num_joints, 3, 3),
         betas=betas.expand(*batch, -1).clone(),
     )
 
@@ -86,7 +89,7 @@ def start_from_points(
 class _Walk:
     """The way from the root to the leaves, for a flat batch of n."""
 
-    skeleton: Skeleton
+    tree: JointTree
     rest_joints: Float[Tensor, "n joints 3"]
     points: AttachedPoints
     rest_points: Float[Tensor, "n points 3"]
@@ -95,17 +98,17 @@ class _Walk:
 
     def down(self, limits: JointLimits | None) -> tuple[Float[Tensor, "n joints 3 3"], Float[Tensor, "n 3"]]:
         """Return the local rotations and the place of the root joint."""
-        count, size = len(self.target), self.skeleton.num_joints
+        count, size = len(self.target), self.tree.num_joints
         eye = torch.eye(3, dtype=self.target.dtype, device=self.target.device)
-        torso = {joint for joint, name in enumerate(self.skeleton.names) if name in TORSO} | {0}
+        torso = {joint for joint, name in enumerate(self.tree.names) if name in TORSO} | {0}
         root_rotmat, root = self._root(torso)
         local = [eye.expand(count, 3, 3)] * size
         rotmats, places = [root_rotmat] * size, [root] * size
         local[0] = root_rotmat
         offsets = self._offsets()
-        for level in self.skeleton.levels[1:]:
+        for level in self.tree.levels[1:]:
             for joint in level:
-                parent = self.skeleton.parents[joint]
+                parent = self.tree.parents[joint]
                 bone = self.rest_joints[:, joint] - self.rest_joints[:, parent]
                 places[joint] = places[parent] + (rotmats[parent] @ bone[..., None]).squeeze(-1)
                 rotmats[joint] = rotmats[parent]
@@ -129,7 +132,7 @@ class _Walk:
         joints: list[int] = self.points.joint_index.tolist()
         is_torso = torch.tensor(
             [
-                joint in torso or (self.skeleton.parents[joint] in torso and arm < 1e-3)
+                joint in torso or (self.tree.parents[joint] in torso and arm < 1e-3)
                 for joint, arm in zip(joints, arms.tolist(), strict=True)
             ],
             dtype=torch.bool,
@@ -148,8 +151,8 @@ class _Walk:
 
     def _offsets(self) -> Float[Tensor, "joints points"]:
         """How much each point says about each joint's rotation: its own points fully, those of children by place."""
-        own = torch.nn.functional.one_hot(self.points.joint_index, self.skeleton.num_joints).T.to(self.target.dtype)
-        parents = torch.tensor((0, *self.skeleton.parents[1:]), device=self.target.device)
+        own = torch.nn.functional.one_hot(self.points.joint_index, self.tree.num_joints).T.to(self.target.dtype)
+        parents = torch.tensor((0, *self.tree.parents[1:]), device=self.target.device)
         bone = (self.rest_joints - self.rest_joints[:, parents]).norm(dim=-1).amax(0).clamp(min=1e-6)
         arm = (self.rest_points - self.rest_joints[:, self.points.joint_index]).norm(dim=-1).amax(0)
         share = 1.0 / (1.0 + (arm / (AT_JOINT * bone[self.points.joint_index])).square())
@@ -199,12 +202,12 @@ class _Walk:
         axis = torch.zeros_like(source[..., 0, :])
         normal, share = torch.zeros_like(axis), torch.zeros_like(reach)
         for k, joint in enumerate(joints):
-            children = self.skeleton.children[joint]
+            children = self.tree.children[joint]
             hinge = children[0] if len(children) == 1 else -1
-            if hinge not in hinge_rows or len(self.skeleton.children[hinge]) != 1:
+            if hinge not in hinge_rows or len(self.tree.children[hinge]) != 1:
                 continue
             near, is_near_seen = self._seen_at(hinge)
-            far, is_far_seen = self._seen_at(self.skeleton.children[hinge][0])
+            far, is_far_seen = self._seen_at(self.tree.children[hinge][0])
             # the bone above by its best point, the bone below between the two centres
             best = (weights[:, k] * source[:, k].square().sum(-1)).argmax(-1)
             upper = wanted[torch.arange(len(best)), k, best]

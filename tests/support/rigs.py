@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ikol.body.joint_tree import JointTree
 from ikol.body.points import AttachedPoints
-from ikol.body.skeleton import Skeleton
 from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.solver.anatomy import default_limits
-from ikol.solver.state import RestTree
+from ikol.solver.skeleton import Skeleton
 
 SMPL_NAMES = (
     *("Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle", "R_Ankle", "Spine3", "L_Foot"),
@@ -55,9 +55,9 @@ _OFFSET_POINTS = {
 }
 
 
-def smpl_skeleton() -> Skeleton:
+def smpl_tree() -> JointTree:
     """SMPL's tree of 24 joints."""
-    return Skeleton(names=SMPL_NAMES, parents=SMPL_PARENTS)
+    return JointTree(names=SMPL_NAMES, parents=SMPL_PARENTS)
 
 
 def smpl_rest_joints(dtype: torch.dtype = torch.float64) -> Tensor:
@@ -83,9 +83,9 @@ def smpl_shapedirs(num_betas: int, dtype: torch.dtype = torch.float64) -> Tensor
     return directions.to(dtype)
 
 
-def smpl_tree(num_betas: int = 3, dtype: torch.dtype = torch.float64) -> RestTree:
+def smpl_skeleton(num_betas: int = 3, dtype: torch.dtype = torch.float64) -> Skeleton:
     """SMPL's tree with rounded lengths and a made-up shape space."""
-    return RestTree(smpl_skeleton(), smpl_rest_joints(dtype), smpl_shapedirs(num_betas, dtype))
+    return Skeleton(smpl_tree(), smpl_rest_joints(dtype), smpl_shapedirs(num_betas, dtype))
 
 
 def smpl_points(num_betas: int = 3, dtype: torch.dtype = torch.float64) -> AttachedPoints:
@@ -109,7 +109,7 @@ def plausible_rotmats(
     The root's is the identity.
     """
     generator = torch.Generator().manual_seed(seed)
-    limits = default_limits(smpl_skeleton(), dtype=torch.float64)
+    limits = default_limits(smpl_tree(), dtype=torch.float64)
     low = torch.cat((limits.twist_range[:, :1], limits.swing_range[:, 0::2]), dim=-1)
     high = torch.cat((limits.twist_range[:, 1:], limits.swing_range[:, 1::2]), dim=-1)
     fraction = torch.rand(*shape, len(low), 3, dtype=torch.float64, generator=generator)
@@ -124,16 +124,16 @@ def plausible_rotmats(
     return rotmats.to(dtype)
 
 
-def chain_skeleton(num_joints: int) -> Skeleton:
+def chain_tree(num_joints: int) -> JointTree:
     """A rope of joints, each the parent of the next."""
-    return Skeleton(
+    return JointTree(
         names=tuple(f"joint{k}" for k in range(num_joints)), parents=tuple(k - 1 for k in range(num_joints))
     )
 
 
-def star_skeleton(num_joints: int) -> Skeleton:
+def star_tree(num_joints: int) -> JointTree:
     """A root with all the other joints as its children."""
-    return Skeleton(names=tuple(f"joint{k}" for k in range(num_joints)), parents=(-1,) + (0,) * (num_joints - 1))
+    return JointTree(names=tuple(f"joint{k}" for k in range(num_joints)), parents=(-1,) + (0,) * (num_joints - 1))
 
 
 def random_rotmats(shape: Sequence[int], angle_sd: float, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:

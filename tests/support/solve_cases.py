@@ -19,7 +19,7 @@ from ikol.solver import (
     Limits,
     Points2D,
     Points3D,
-    RestTree,
+    Skeleton,
     SolveResult,
     SolveState,
     SolveStatus,
@@ -27,8 +27,8 @@ from ikol.solver import (
 )
 
 POINTS = smpl_points(0)
-TREE = smpl_tree(0)
-INDEX = smpl_skeleton().index
+RIG = smpl_skeleton(0)
+INDEX = smpl_tree().index
 EYE = torch.eye(3, dtype=torch.float64)
 
 
@@ -55,9 +55,9 @@ def prior(sigma: float = 1.0, dtype: torch.dtype = torch.float64) -> Anchor:
     return Anchor(torch.eye(3, dtype=dtype).expand(24, 3, 3), sigmas(24, value=sigma, dtype=dtype), name="prior")
 
 
-def distance(state: SolveState, truth: SolveState, tree: RestTree = TREE, points: AttachedPoints = POINTS) -> float:
+def distance(state: SolveState, truth: SolveState, skeleton: Skeleton = RIG, points: AttachedPoints = POINTS) -> float:
     """Largest distance between points, metres."""
-    return float((tree.posed_points(points, state) - tree.posed_points(points, truth)).norm(dim=-1).max())
+    return float((skeleton.posed_points(points, state) - skeleton.posed_points(points, truth)).norm(dim=-1).max())
 
 
 def status_of(result: SolveResult) -> SolveStatus:
@@ -68,12 +68,12 @@ def full_evidence(truth: SolveState, seed: int = 0) -> list[Points3D | Points2D 
     """Noisy evidence of several kinds."""
     camera = camera_from_fov(640, 480, 55.0, dtype=torch.float64)
     camera = camera.with_extrinsics(camera.R_camera_world, torch.tensor((0.0, 0.0, 6.0), dtype=torch.float64))
-    world = TREE.posed_points(POINTS, truth)
+    world = RIG.posed_points(POINTS, truth)
     generator = torch.Generator().manual_seed(seed)
     noisy = world + 0.02 * torch.randn(world.shape, dtype=torch.float64, generator=generator)
     return [
         Points3D(POINTS, noisy, sigmas(35, value=0.02), loss=Huber(3.0)),
         Points2D(POINTS, camera.project(noisy), sigmas(35, value=3.0), camera),
-        Limits(default_limits(TREE.skeleton, dtype=torch.float64)),
+        Limits(default_limits(RIG.tree, dtype=torch.float64)),
         prior(),
     ]

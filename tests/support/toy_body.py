@@ -4,11 +4,11 @@
 import torch
 from torch import Tensor
 
+from ikol.body.joint_tree import JointTree
 from ikol.body.model import BodyModel
 from ikol.body.points import AttachedPoints
-from ikol.body.skeleton import Skeleton
 
-TOY_SKELETON = Skeleton(names=("hips", "chest", "left", "right"), parents=(-1, 0, 1, 1))
+TOY_SKELETON = JointTree(names=("hips", "chest", "left", "right"), parents=(-1, 0, 1, 1))
 
 
 def _rows_that_sum_to_one(rows: int, columns: int, generator: torch.Generator) -> Tensor:

@@ -59,7 +59,7 @@ def solve_damped_least_squares(
     """
     config = DampedLeastSquaresConfig() if config is None else config
     flat = problem.flat()
-    free = [joint for joint, children in enumerate(flat.skeleton.children) if children]
+    free = [joint for joint, children in enumerate(flat.tree.children) if children]
     with torch.no_grad():
         local = flat.start()
         for _ in range(config.iterations):
@@ -74,9 +74,9 @@ def _step(
 ) -> Float[Tensor, "n free 3"]:
     """Return the damped Gauss-Newton step of the free joints."""
     transl = flat.target[:, 0] - flat.rest_joints[:, 0]
-    pose = forward_kinematics(flat.skeleton, flat.rest_joints, local, transl)
+    pose = forward_kinematics(flat.tree, flat.rest_joints, local, transl)
     lever = pose.joints[:, :, None] - pose.joints[:, None, free]
-    is_above = flat.skeleton.ancestor_mask.to(lever.device)[:, free]
+    is_above = flat.tree.ancestor_mask.to(lever.device)[:, free]
     is_above = is_above & (
         torch.arange(len(is_above), device=lever.device)[:, None] != is_above.new_tensor(free).long()
     )
@@ -99,8 +99,8 @@ def _twist_rows(
     flat: FlatProblem, local: Float[Tensor, "n joints 3 3"], free: list[int]
 ) -> tuple[Float[Tensor, "n twists columns"], Float[Tensor, "n twists"]]:
     """Return d tau_j / d d_j and the wrapped tau_j - phi_j of the joints with one child."""
-    single = [joint for joint in free if len(flat.skeleton.children[joint]) == 1]
-    children = [flat.skeleton.children[joint][0] for joint in single]
+    single = [joint for joint in free if len(flat.tree.children[joint]) == 1]
+    children = [flat.tree.children[joint][0] for joint in single]
     bone = flat.rest_joints[:, children] - flat.rest_joints[:, single]
     axis = bone / torch.linalg.vector_norm(bone, dim=-1, keepdim=True)
     gap = twist_angle(local[:, single], axis) - flat.twist[:, single]

@@ -59,12 +59,12 @@ def solve_hybrik(problem: BaselineProblem, config: HybrikConfig | None = None) -
     """
     config = HybrikConfig() if config is None else config
     flat = problem.flat()
-    skeleton = flat.skeleton
+    tree = flat.tree
     local = [flat.root_rotation()]
     rotmats, places = [local[0]], [flat.target[:, 0]]
     leaf_number = {leaf: k for k, leaf in enumerate(flat.leaves)}
-    for joint in range(1, skeleton.num_joints):
-        parent, children = skeleton.parents[joint], skeleton.children[joint]
+    for joint in range(1, tree.num_joints):
+        parent, children = tree.parents[joint], tree.children[joint]
         places.append(places[parent] + (rotmats[parent] @ flat.bone(joint)[..., None]).squeeze(-1))
         if not children:
             turned = flat.leaf_rotmat[:, leaf_number[joint]]
@@ -82,7 +82,7 @@ def _swing_and_twist(
     flat: FlatProblem, joint: int, place: Float[Tensor, "n 3"], above: Float[Tensor, "n 3 3"], config: HybrikConfig
 ) -> Float[Tensor, "n 3 3"]:
     """Return the local rotation of a joint that follows its first child."""
-    child = flat.skeleton.children[joint][0]
+    child = flat.tree.children[joint][0]
     bone = flat.bone(child)
     length = torch.linalg.vector_norm(bone, dim=-1, keepdim=True)
     direction = flat.target[:, child] - flat.target[:, joint]

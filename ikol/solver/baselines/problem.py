@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ikol.body.joint_tree import JointTree
 from ikol.body.kinematics import forward_kinematics
-from ikol.body.skeleton import Skeleton
 from ikol.errors import InputError
 from ikol.geometry.rotations import kabsch
 from ikol.geometry.swing_twist import twist_angle
@@ -30,7 +30,7 @@ class BaselineProblem:
     below them (`with_leaf_points`) HybrIK's 29.
     """
 
-    skeleton: Skeleton
+    tree: JointTree
     rest_joints: Float[Tensor, "..."]
     """(*b, J, 3) metres, model frame, of the body's shape."""
     target: Float[Tensor, "..."]
@@ -45,7 +45,7 @@ class BaselineProblem:
     """(*b, J), 0 for a missing joint, 1 for a sure one; None for ones. Only the least-squares methods know weights."""
 
     def __post_init__(self) -> None:
-        joints = self.skeleton.num_joints
+        joints = self.tree.num_joints
         shapes = {
             "rest_joints": (self.rest_joints, (joints, 3)),
             "target": (self.target, (joints, 3)),
@@ -72,7 +72,7 @@ class BaselineProblem:
     @cached_property
     def leaves(self) -> tuple[int, ...]:
         """The joints without children."""
-        return tuple(joint for joint, children in enumerate(self.skeleton.children) if not children)
+        return tuple(joint for joint, children in enumerate(self.tree.children) if not children)
 
     @cached_property
     def batch(self) -> tuple[int, ...]:
@@ -88,7 +88,7 @@ class BaselineProblem:
 
     def flat(self) -> "FlatProblem":
         """Return the problem with one batch dimension and nothing left out."""
-        size, joints, leaves = math.prod(self.batch), self.skeleton.num_joints, len(self.leaves)
+        size, joints, leaves = math.prod(self.batch), self.tree.num_joints, len(self.leaves)
         rest = self.rest_joints.expand(*self.batch, joints, 3).reshape(size, joints, 3)
         eye = torch.eye(3, dtype=rest.dtype, device=rest.device)
         twist = rest.new_zeros(joints) if self.twist is None else self.twist
@@ -96,7 +96,7 @@ class BaselineProblem:
         weights = rest.new_ones(joints) if self.weights is None else self.weights
         target = torch.where(self._is_seen[..., None], self.target, 0.0)
         return FlatProblem(
-            skeleton=self.skeleton,
+            tree=self.tree,
             leaves=self.leaves,
             rest_joints=rest,
             target=target.expand(*self.batch, joints, 3).reshape(size, joints, 3),
@@ -109,7 +109,7 @@ class BaselineProblem:
         """Pose the tree and give the result the batch shape of the problem."""
         joints = flat.joints(local_rotmat)
         gap = torch.where(flat.weights[..., None] > 0, joints - flat.target, 0.0)
-        count = self.skeleton.num_joints
+        count = self.tree.num_joints
         return BaselineResult(
             local_rotmat=local_rotmat.reshape(*self.batch, count, 3, 3),
             joints=joints.reshape(*self.batch, count, 3),
@@ -138,7 +138,7 @@ class BaselineResult:
 class FlatProblem:
     """A `BaselineProblem` of n frames, complete."""
 
-    skeleton: Skeleton
+    tree: JointTree
     leaves: tuple[int, ...]
     rest_joints: Float[Tensor, "n joints 3"]
     target: Float[Tensor, "n joints 3"]
@@ -148,7 +148,7 @@ class FlatProblem:
 
     def bone(self, joint: int) -> Float[Tensor, "n 3"]:
         """Return the rest bone that ends in `joint`."""
-        return self.rest_joints[:, joint] - self.rest_joints[:, self.skeleton.parents[joint]]
+        return self.rest_joints[:, joint] - self.rest_joints[:, self.tree.parents[joint]]
 
     def fork_rotation(
         self, joint: int, origin: Float[Tensor, "n 3"], above: Float[Tensor, "n 3 3"]
@@ -160,7 +160,7 @@ class FlatProblem:
             origin: where its bones start, world.
             above: the parent's global rotation.
         """
-        children = list(self.skeleton.children[joint])
+        children = list(self.tree.children[joint])
         rest = self.rest_joints[:, children] - self.rest_joints[:, joint, None]
         wanted = (self.target[:, children] - origin[:, None]) @ above
         return kabsch(rest, wanted, self.weights[:, children])
@@ -173,7 +173,7 @@ class FlatProblem:
     def start(self) -> Float[Tensor, "n joints 3 3"]:
         """Return the rest pose with the root turned to its children and the leaves as given."""
         eye = torch.eye(3, dtype=self.target.dtype, device=self.target.device).expand(len(self.target), 3, 3)
-        local = [eye] * self.skeleton.num_joints
+        local = [eye] * self.tree.num_joints
         local[0] = self.root_rotation()
         for k, leaf in enumerate(self.leaves):
             local[leaf] = self.leaf_rotmat[:, k]
@@ -182,16 +182,16 @@ class FlatProblem:
     def joints(self, local_rotmat: Float[Tensor, "n joints 3 3"]) -> Float[Tensor, "n joints 3"]:
         """Return the posed joints, the root on its target."""
         transl = self.target[:, 0] - self.rest_joints[:, 0]
-        return forward_kinematics(self.skeleton, self.rest_joints, local_rotmat, transl).joints
+        return forward_kinematics(self.tree, self.rest_joints, local_rotmat, transl).joints
 
 
-def with_leaf_points(skeleton: Skeleton, names: tuple[str, ...], parents: tuple[int, ...]) -> Skeleton:
+def with_leaf_points(tree: JointTree, names: tuple[str, ...], parents: tuple[int, ...]) -> JointTree:
     """Return the skeleton with more leaves: HybrIK's 29 points are SMPL's 24 joints, head, fingers and toes."""
-    return Skeleton(skeleton.names + names, skeleton.parents + parents)
+    return JointTree(tree.names + names, tree.parents + parents)
 
 
 def twist_of(
-    skeleton: Skeleton,
+    tree: JointTree,
     rest_joints: Float[Tensor, "*#batch joints 3"],
     local_rotmat: Float[Tensor, "*#batch joints 3 3"],
 ) -> Float[Tensor, "*batch joints"]:
@@ -200,7 +200,7 @@ def twist_of(
     Source: Li et al., HybrIK, CVPR 2021, sec. 3.2 (R = swing twist, the twist about the rest bone).
     """
     angles = torch.zeros_like(local_rotmat[..., 0, 0] + rest_joints[..., 0])
-    for joint, children in enumerate(skeleton.children):
+    for joint, children in enumerate(tree.children):
         if children:
             bone = rest_joints[..., children[0], :] - rest_joints[..., joint, :]
             axis = bone / torch.linalg.vector_norm(bone, dim=-1, keepdim=True)

@@ -69,8 +69,8 @@ def solve_released_ikol(problem: BaselineProblem, config: ReleasedIkolConfig | N
     config = ReleasedIkolConfig() if config is None else config
     flat = problem.flat()
     root = flat.root_rotation().detach()
-    turning = [joint for joint, children in enumerate(flat.skeleton.children) if joint and children]
-    forks = {joint for joint in turning if config.fork == "svd" and len(flat.skeleton.children[joint]) > 1}
+    turning = [joint for joint, children in enumerate(flat.tree.children) if joint and children]
+    forks = {joint for joint in turning if config.fork == "svd" and len(flat.tree.children[joint]) > 1}
     alpha = flat.target.new_zeros(len(flat.target), len(turning))
     eye = torch.eye(len(turning), dtype=alpha.dtype, device=alpha.device)
     for _ in range(config.iterations):
@@ -109,13 +109,13 @@ def _pose(
         alpha: radians.
     """
     count, angles = alpha.shape
-    skeleton = flat.skeleton
+    tree = flat.tree
     leaf_number = {leaf: k for k, leaf in enumerate(flat.leaves)}
     local, rotmats, places = [root], [root], [flat.target[:, 0]]
     d_rotmats = [alpha.new_zeros(count, angles, 3, 3)]
     d_places = [alpha.new_zeros(count, angles, 3)]
-    for joint in range(1, skeleton.num_joints):
-        parent, children = skeleton.parents[joint], skeleton.children[joint]
+    for joint in range(1, tree.num_joints):
+        parent, children = tree.parents[joint], tree.children[joint]
         bone, above, d_above = flat.bone(joint), rotmats[parent], d_rotmats[parent]
         places.append(places[parent] + (above @ bone[..., None]).squeeze(-1))
         d_places.append(d_places[parent] + (d_above @ bone[:, None, :, None]).squeeze(-1))
@@ -144,7 +144,7 @@ def _swing_and_twist(
     k: int,
 ) -> tuple[Float[Tensor, "n 3 3"], Float[Tensor, "n angles 3 3"]]:
     """Return the rotation of a joint that follows its first child, and its derivative; its own angle is number k."""
-    child = flat.skeleton.children[joint][0]
+    child = flat.tree.children[joint][0]
     bone, target_bone = flat.bone(child), flat.target[:, child] - flat.target[:, joint]
     w = torch.linalg.cross(bone, (above.mT @ target_bone[..., None]).squeeze(-1))
     d_w = torch.linalg.cross(bone[:, None], (d_above.mT @ target_bone[:, None, :, None]).squeeze(-1))

@@ -74,7 +74,7 @@ def solve_smplify(problem: BaselineProblem, config: SmplifyConfig | None = None)
 def _one(flat: FlatProblem, k: int) -> FlatProblem:
     frame = slice(k, k + 1)
     return FlatProblem(
-        skeleton=flat.skeleton,
+        tree=flat.tree,
         leaves=flat.leaves,
         rest_joints=flat.rest_joints[frame].detach(),
         target=flat.target[frame].detach(),
@@ -88,7 +88,7 @@ def _fit(
     flat: FlatProblem, start: Float[Tensor, "1 joints 3 3"], config: SmplifyConfig
 ) -> Float[Tensor, "1 joints 3 3"]:
     """Fit one frame."""
-    free = [joint for joint, children in enumerate(flat.skeleton.children) if children]
+    free = [joint for joint, children in enumerate(flat.tree.children) if children]
     index = torch.tensor(free, device=start.device)
     hinges = [(free.index(joint), axis, sign) for joint, axis, sign in _hinges(flat) if joint in free]
     theta = rotmat_to_rotvec(start[:, free]).requires_grad_()
@@ -109,7 +109,7 @@ def _fit(
 
 def _hinges(flat: FlatProblem) -> list[tuple[int, int, float]]:
     """Return elbows and knees, where the skeleton has them by SMPL's names."""
-    return [(flat.skeleton.index(name), axis, sign) for name, axis, sign in HINGES if name in flat.skeleton.names]
+    return [(flat.tree.index(name), axis, sign) for name, axis, sign in HINGES if name in flat.tree.names]
 
 
 def _joint_term(flat: FlatProblem, joints: Float[Tensor, "1 joints 3"], config: SmplifyConfig) -> Float[Tensor, ""]:

@@ -4,7 +4,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ikol.body.skeleton import Skeleton
+from ikol.body.joint_tree import JointTree
 from ikol.solver.directions.config import DirectionConfig, DirectionResult
 from ikol.solver.directions.solve import solve_directions
 
@@ -23,9 +23,9 @@ class IKOLLayer(nn.Module):
         >>> loss.backward()                             # to keypoints, offsets, twist
     """
 
-    def __init__(self, skeleton: Skeleton, config: DirectionConfig | None = None) -> None:
+    def __init__(self, tree: JointTree, config: DirectionConfig | None = None) -> None:
         super().__init__()
-        self.skeleton = skeleton
+        self.tree = tree
         self.config = config or DirectionConfig()
 
     def forward(
@@ -36,8 +36,8 @@ class IKOLLayer(nn.Module):
         weights: Float[Tensor, "..."] | None = None,
     ) -> DirectionResult:
         """Solve; arguments as of `solve_directions`."""
-        return solve_directions(self.skeleton, keypoints, offsets, twist, weights=weights, config=self.config)
+        return solve_directions(self.tree, keypoints, offsets, twist, weights=weights, config=self.config)
 
     def extra_repr(self) -> str:
         """Say what the layer is made for."""
-        return f"nodes={self.skeleton.num_joints}, config={self.config}"
+        return f"nodes={self.tree.num_joints}, config={self.config}"

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ikol.body.skeleton import Skeleton
+from ikol.body.joint_tree import JointTree
 from ikol.errors import InputError
 from ikol.solver.directions import native, reference
 from ikol.solver.directions.config import TOLERANCE, DirectionConfig, DirectionResult
@@ -22,7 +22,7 @@ DEFAULT = DirectionConfig()
 
 
 def solve_directions(
-    skeleton: Skeleton,
+    tree: JointTree,
     keypoints: Float[Tensor, "*batch nodes 3"],
     offsets: Float[Tensor, "..."],
     twist: Float[Tensor, "..."],
@@ -37,7 +37,7 @@ def solve_directions(
     head give them a child keypoint. What the keypoints leave open (zero weights) stays near the rest pose.
 
     Args:
-        skeleton: names and parents of all keypoints, K nodes of which J have children.
+        tree: names and parents of all keypoints, K nodes of which J have children.
         keypoints: metres; not read where the weight is 0.
         offsets: (*batch, K, 3) or (K, 3) for all: from the parent in the rest pose, metres. The root's is not used.
         twist: (*batch, J) or (J,): radians about the bone, in R = swing twist. Not used where a joint has several
@@ -55,21 +55,19 @@ def solve_directions(
     turn, where the derivative is infinite; zero along what the keypoints leave open.
     Source: docs/solver.md.
     """
-    joints = joints_of(skeleton)
-    _check_shapes(skeleton, len(joints), keypoints, offsets, twist, weights)
+    joints = joints_of(tree)
+    _check_shapes(tree, len(joints), keypoints, offsets, twist, weights)
     wants_gradient = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (keypoints, offsets, twist, weights)
     )
     library = _library(keypoints, config)
     if not wants_gradient:
-        return _forward(skeleton, len(joints), library, Arrays(keypoints, offsets, weights, twist), config)
+        return _forward(tree, len(joints), library, Arrays(keypoints, offsets, weights, twist), config)
     if config.backward == "unrolled":
-        return _unrolled(skeleton, Arrays(keypoints, offsets, weights, twist), config)
+        return _unrolled(tree, Arrays(keypoints, offsets, weights, twist), config)
     if weights is None:
-        weights = keypoints.new_ones(skeleton.num_joints)
-    rotmat, root, cost, status, iterations = _Implicit.apply(
-        keypoints, offsets, weights, twist, skeleton, library, config
-    )
+        weights = keypoints.new_ones(tree.num_joints)
+    rotmat, root, cost, status, iterations = _Implicit.apply(keypoints, offsets, weights, twist, tree, library, config)
     return DirectionResult(rotmat, root, cost, status, iterations)
 
 
@@ -77,11 +75,11 @@ class _Implicit(torch.autograd.Function):
     """The optimum as a function, differentiated by the implicit function theorem."""
 
     @staticmethod
-    def forward(ctx, keypoints, offsets, weights, twist, skeleton, library, config):  # pyright: ignore
+    def forward(ctx, keypoints, offsets, weights, twist, tree, library, config):  # pyright: ignore
         arrays = Arrays(keypoints.detach(), offsets.detach(), weights.detach(), twist.detach())
-        result = _forward(skeleton, len(joints_of(skeleton)), library, arrays, config)
+        result = _forward(tree, len(joints_of(tree)), library, arrays, config)
         ctx.save_for_backward(keypoints, offsets, weights, twist, result.local_rotmat, result.root, result.status)
-        ctx.rest = skeleton, library, config
+        ctx.rest = tree, library, config
         ctx.mark_non_differentiable(result.cost, result.status, result.iterations)
         return result.local_rotmat, result.root, result.cost, result.status, result.iterations
 
@@ -89,39 +87,39 @@ class _Implicit(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_rotmat, grad_root, *_unused):  # pyright: ignore
         keypoints, offsets, weights, twist, rotmat, root, status = ctx.saved_tensors
-        skeleton, library, config = ctx.rest
+        tree, library, config = ctx.rest
         arrays = _arrays(Arrays(keypoints, offsets, weights, twist), contiguous=library is not None)
         result = DirectionResult(rotmat, root, root[..., 0], status, status)
         gradients = (grad_rotmat.contiguous(), grad_root.contiguous())
         if library is not None:
-            found = native.differentiate_native(library, skeleton.parents, arrays, result, gradients, config.hold_root)
+            found = native.differentiate_native(library, tree.parents, arrays, result, gradients, config.hold_root)
         else:
-            found = reference.differentiate(_tables(skeleton, keypoints), arrays, result, gradients, config.hold_root)
+            found = reference.differentiate(_tables(tree, keypoints), arrays, result, gradients, config.hold_root)
         inputs = (keypoints, offsets, weights, twist)
         return (*(value.sum_to_size(each.shape) for value, each in zip(found, inputs, strict=True)), None, None, None)
 
 
 def _forward(
-    skeleton: Skeleton, num_joints: int, library: Library | None, arrays: Arrays, config: DirectionConfig
+    tree: JointTree, num_joints: int, library: Library | None, arrays: Arrays, config: DirectionConfig
 ) -> DirectionResult:
     if library is not None:
         arrays = _arrays(arrays, contiguous=True)
-        return native.solve_native(library, skeleton.parents, num_joints, arrays, config)
+        return native.solve_native(library, tree.parents, num_joints, arrays, config)
     with torch.no_grad():
         arrays = _arrays(arrays, contiguous=False)
         _check_values(arrays, config)
-        return reference.solve(_tables(skeleton, arrays.keypoints), arrays, config)
+        return reference.solve(_tables(tree, arrays.keypoints), arrays, config)
 
 
-def _unrolled(skeleton: Skeleton, arrays: Arrays, config: DirectionConfig) -> DirectionResult:
+def _unrolled(tree: JointTree, arrays: Arrays, config: DirectionConfig) -> DirectionResult:
     arrays = _arrays(arrays, contiguous=False)
     with torch.no_grad():
         _check_values(arrays, config)
-    return reference.unroll(_tables(skeleton, arrays.keypoints), arrays, config)
+    return reference.unroll(_tables(tree, arrays.keypoints), arrays, config)
 
 
-def _tables(skeleton: Skeleton, like: Tensor) -> reference.Tables:
-    return make_tables(skeleton, like.device, like.dtype)
+def _tables(tree: JointTree, like: Tensor) -> reference.Tables:
+    return make_tables(tree, like.device, like.dtype)
 
 
 def _library(keypoints: Tensor, config: DirectionConfig) -> Library | None:
@@ -157,9 +155,9 @@ def _arrays(arrays: Arrays, *, contiguous: bool) -> Arrays:
 
 
 def _check_shapes(
-    skeleton: Skeleton, num_joints: int, keypoints: Tensor, offsets: Tensor, twist: Tensor, weights: Tensor | None
+    tree: JointTree, num_joints: int, keypoints: Tensor, offsets: Tensor, twist: Tensor, weights: Tensor | None
 ) -> None:
-    nodes = skeleton.num_joints
+    nodes = tree.num_joints
     wanted = (
         ("keypoints", keypoints, (nodes, 3)),
         ("offsets", offsets, (nodes, 3)),

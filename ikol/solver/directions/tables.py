@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ikol.body.skeleton import Skeleton
+from ikol.body.joint_tree import JointTree
 from ikol.errors import InputError
 
 
@@ -41,43 +41,43 @@ class Tables:
     """1 where the second node lies on the way from the root to the first, or is it."""
 
 
-def joints_of(skeleton: Skeleton) -> tuple[int, ...]:
+def joints_of(tree: JointTree) -> tuple[int, ...]:
     """Return the joints that have children, in order.
 
     Raises:
         InputError: there is none.
     """
-    joints = tuple(joint for joint, children in enumerate(skeleton.children) if children)
+    joints = tuple(joint for joint, children in enumerate(tree.children) if children)
     if not joints:
         raise InputError("the skeleton must have at least one bone, got a single joint")
     return joints
 
 
 @lru_cache(maxsize=16)
-def make_tables(skeleton: Skeleton, device: torch.device, dtype: torch.dtype) -> Tables:
+def make_tables(tree: JointTree, device: torch.device, dtype: torch.dtype) -> Tables:
     """Return the tables of a skeleton on a device."""
     levels: list[Level] = []
-    for nodes in skeleton.levels:
-        joints = tuple(node for node in nodes if skeleton.children[node])
+    for nodes in tree.levels:
+        joints = tuple(node for node in nodes if tree.children[node])
         if not joints:
             continue
-        children = tuple(child for joint in joints for child in skeleton.children[joint])
-        owner = [position for position, joint in enumerate(joints) for _ in skeleton.children[joint]]
+        children = tuple(child for joint in joints for child in tree.children[joint])
+        owner = [position for position, joint in enumerate(joints) for _ in tree.children[joint]]
         levels.append(
             Level(
                 joints=joints,
                 children=children,
                 child_index=torch.tensor(children, device=device),
                 owner=torch.tensor(owner, device=device),
-                only=torch.tensor([skeleton.children[joint][0] for joint in joints], device=device),
-                is_single=torch.tensor([len(skeleton.children[joint]) == 1 for joint in joints], device=device)[
+                only=torch.tensor([tree.children[joint][0] for joint in joints], device=device),
+                is_single=torch.tensor([len(tree.children[joint]) == 1 for joint in joints], device=device)[
                     :, None, None
                 ],
             )
         )
     return Tables(
-        parents=torch.tensor(skeleton.parents[1:], device=device),
-        joints=joints_of(skeleton),
+        parents=torch.tensor(tree.parents[1:], device=device),
+        joints=joints_of(tree),
         levels=tuple(levels),
-        below=skeleton.ancestor_mask.to(device=device, dtype=dtype),
+        below=tree.ancestor_mask.to(device=device, dtype=dtype),
     )

@@ -104,8 +104,8 @@ def test_dtype_is_the_one_asked_for(dtype: torch.dtype) -> None:
 
 
 def test_tree_is_smpls(body: BodyModel) -> None:
-    assert body.skeleton.names == SMPL_NAMES
-    assert body.skeleton.parents == SMPL_PARENTS
+    assert body.tree.names == SMPL_NAMES
+    assert body.tree.parents == SMPL_PARENTS
     assert arrays_of_file()["kintree_table"][1].tolist() == list(range(24))
 
 
@@ -144,7 +144,7 @@ def test_mesh_and_shapes_are_mirror_symmetric(body: BodyModel, mirror: torch.Ten
 
 
 def test_joints_are_mirror_symmetric_for_every_beta(body: BodyModel) -> None:
-    partner = [body.skeleton.index(mirrored_name(name)) for name in body.skeleton.names]
+    partner = [body.tree.index(mirrored_name(name)) for name in body.tree.names]
     template = (body.joints_template[partner] * FLIP - body.joints_template).abs().max()
     assert template < 1e-6, template  # sums of float32 numbers below a metre
     directions = (body.joints_shapedirs[partner] * FLIP[:, None] - body.joints_shapedirs).abs().max()
@@ -160,13 +160,13 @@ def test_skin_weights_are_few_positive_and_sum_to_one(body: BodyModel) -> None:
 
 
 def test_skin_weights_are_mirror_symmetric(body: BodyModel, mirror: torch.Tensor) -> None:
-    partner = [body.skeleton.index(mirrored_name(name)) for name in body.skeleton.names]
+    partner = [body.tree.index(mirrored_name(name)) for name in body.tree.names]
     assert (body.lbs_weights[mirror][:, partner] - body.lbs_weights).abs().max() < 1e-6  # float32
 
 
 def test_joints_lie_inside_the_skin_around_them(body: BodyModel) -> None:
-    for name, joint in zip(body.skeleton.names, body.joints_template, strict=True):
-        around = body.v_template[(body.J_regressor[body.skeleton.index(name)] > 0)]
+    for name, joint in zip(body.tree.names, body.joints_template, strict=True):
+        around = body.v_template[(body.J_regressor[body.tree.index(name)] > 0)]
         assert bool((around.min(0).values < joint).all() & (joint < around.max(0).values).all()), name
 
 
@@ -188,8 +188,8 @@ def test_bone_lengths_are_human_for_all_sizes(body: BodyModel, name: str, low: f
     betas = torch.zeros(3, 10, dtype=torch.float64)
     betas[:, 0] = torch.tensor([-1.5, 0.0, 1.5])
     joints = body.rest_joints(betas)
-    j = body.skeleton.index(name)
-    lengths = (joints[:, j] - joints[:, body.skeleton.parents[j]]).norm(dim=-1)
+    j = body.tree.index(name)
+    lengths = (joints[:, j] - joints[:, body.tree.parents[j]]).norm(dim=-1)
     assert bool((lengths > low).all() & (lengths < high).all()), lengths
 
 
@@ -222,7 +222,7 @@ def test_landmarks_are_mirror_symmetric_and_ride_on_mirrored_joints(body: BodyMo
     partner = [points.index(mirrored_name(name)) for name in points.names]
     assert (points.rest[partner] * FLIP - points.rest).abs().max() < 1e-6  # float32
     assert (points.shapedirs[partner] * FLIP[:, None] - points.shapedirs).abs().max() < 1e-4  # float16 directions
-    carriers = [body.skeleton.names[int(j)] for j in points.joint_index]
+    carriers = [body.tree.names[int(j)] for j in points.joint_index]
     assert [carriers[p] for p in partner] == [mirrored_name(c) for c in carriers]
 
 
@@ -231,7 +231,7 @@ def test_landmarks_are_mirror_symmetric_and_ride_on_mirrored_joints(body: BodyMo
     [("shoulder", "Shoulder"), ("elbow", "Elbow"), ("wrist", "Wrist"), ("knee", "Knee"), ("ankle", "Ankle")],
 )
 def test_joint_landmarks_lie_on_the_joints_for_every_shape(body: BodyModel, landmark: str, joint: str) -> None:
-    p, j = body.points.index(f"left_{landmark}"), body.skeleton.index(f"L_{joint}")
+    p, j = body.points.index(f"left_{landmark}"), body.tree.index(f"L_{joint}")
     assert int(body.points.joint_index[p]) == j
     # two products with the same row, each summed in its own order
     assert (body.points.rest[p] - body.joints_template[j]).abs().max() < 1e-14
@@ -273,14 +273,14 @@ def test_skin_landmarks_ride_as_the_skin_does(body: BodyModel, name: str) -> Non
     betas, transl = torch.zeros(10, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
     local = random_rotmats((24,), 0.3, seed=9)
     rest_joints = body.rest_joints(betas)
-    pose = forward_kinematics(body.skeleton, rest_joints, local, transl)
+    pose = forward_kinematics(body.tree, rest_joints, local, transl)
     point = body.points.posed_points(body.points.rest_points(betas), rest_joints, pose)[p]
     distance = float((linear_blend_skinning(body, betas, local, transl)[vertex] - point).norm())
     assert distance < 0.005, distance
 
 
 def test_foot_index_lies_at_the_front_of_the_foot(body: BodyModel) -> None:
-    foot = body.v_template[(body.lbs_weights[:, body.skeleton.index("L_Foot")] > 0.5)]
+    foot = body.v_template[(body.lbs_weights[:, body.tree.index("L_Foot")] > 0.5)]
     tip = body.points.rest[body.points.index("left_foot_index")]
     assert float(foot[:, 2].max() - tip[2]) < 0.01
     assert float(tip[1] - foot[:, 1].min()) < 0.03

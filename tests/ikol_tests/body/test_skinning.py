@@ -26,7 +26,7 @@ needs_smplx = pytest.mark.skipif(
 def skin_by_definition(body: BodyModel, betas: Tensor, local: Tensor, transl: Tensor) -> Tensor:
     """One vertex and one joint after the other."""
     rest = body.rest_joints(betas)
-    pose = forward_kinematics(body.skeleton, rest, local, transl)
+    pose = forward_kinematics(body.tree, rest, local, transl)
     shaped = body.rest_vertices(betas)
     if body.posedirs is not None:
         feature = torch.cat([(local[j] - torch.eye(3, dtype=local.dtype)).reshape(9) for j in range(1, len(local))])
@@ -113,7 +113,7 @@ def smplx_forward(body: BodyModel, betas: Tensor, local: Tensor, transl: Tensor)
         "posedirs": posedirs,
         "J_regressor": body.J_regressor,
         "weights": body.lbs_weights,
-        "kintree_table": torch.tensor([body.skeleton.parents, range(24)]),
+        "kintree_table": torch.tensor([body.tree.parents, range(24)]),
     }
     sides = [f"{s}{n}" for s in "lr" for n in ("eye", "ear", "thumb", "index", "middle", "ring", "pinky")]
     feet = [f"{s}{n}" for s in "LR" for n in ("BigToe", "SmallToe", "Heel")]
@@ -143,7 +143,7 @@ def test_skinning_equals_smplx(with_posedirs: bool, dtype: torch.dtype, toleranc
     transl = 0.3 * torch.randn(3, 3, dtype=dtype, generator=generator)
     local = random_rotmats((3, 24), 0.6, seed=21, dtype=dtype)
     vertices = linear_blend_skinning(body, betas, local, transl)
-    joints = forward_kinematics(body.skeleton, body.rest_joints(betas), local, transl).joints
+    joints = forward_kinematics(body.tree, body.rest_joints(betas), local, transl).joints
     smplx_vertices, smplx_joints = smplx_forward(body, betas, local, transl)
     assert (vertices - smplx_vertices).abs().max() < tolerance, (vertices - smplx_vertices).abs().max()
     assert (joints - smplx_joints).abs().max() < tolerance, (joints - smplx_joints).abs().max()
@@ -159,7 +159,7 @@ def test_a_cuda_device_gives_the_same_vertices_and_points() -> None:
         body = load_default_body(torch.float64, device)
         b, r, t = betas.to(device), local.to(device), transl.to(device)
         rest = body.rest_joints(b)
-        pose = forward_kinematics(body.skeleton, rest, r, t)
+        pose = forward_kinematics(body.tree, rest, r, t)
         points = body.points.posed_points(body.points.rest_points(b), rest, pose)
         results[device] = (linear_blend_skinning(body, b, r, t).cpu(), points.cpu())
     for on_cpu, on_cuda in zip(results["cpu"], results["cuda"], strict=True):

@@ -21,7 +21,7 @@ def table() -> dict[tuple[str, str], Row]:
 def test_clean_targets_are_the_true_pose(poses: str) -> None:
     frames = make_frames(BODY, poses, "clean", 3, seed=1)
     transl = frames.joints[:, 0] - frames.problem.rest_joints[:, 0]
-    posed = forward_kinematics(BODY.skeleton, frames.problem.rest_joints, frames.local_rotmat, transl).joints
+    posed = forward_kinematics(BODY.tree, frames.problem.rest_joints, frames.local_rotmat, transl).joints
     # rounding of metres
     assert float((posed - frames.problem.target).abs().max()) < 1e-12
 
@@ -33,7 +33,7 @@ def test_a_seed_gives_the_same_poses_in_every_setting() -> None:
 
 def test_poses_within_limits_are() -> None:
     frames = make_frames(BODY, "limits", "clean", 50, seed=2)
-    limits = default_limits(BODY.skeleton, dtype=torch.float64)
+    limits = default_limits(BODY.tree, dtype=torch.float64)
     excess = limit_excess(limits, frames.local_rotmat[:, limits.joint_index])
     # rounding, where an angle is drawn at the end of its range
     assert float(excess.above.max()) < 1e-6
@@ -42,7 +42,7 @@ def test_poses_within_limits_are() -> None:
 
 def test_bones_are_wrong_by_up_to_five_percent() -> None:
     frames = make_frames(BODY, "limits", "bones 5 %", 20, seed=2)
-    parents = list(BODY.skeleton.parents[1:])
+    parents = list(BODY.tree.parents[1:])
 
     def lengths(joints: torch.Tensor) -> torch.Tensor:
         return (joints[:, 1:] - joints[:, parents]).norm(dim=-1)

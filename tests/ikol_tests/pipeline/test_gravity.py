@@ -14,7 +14,7 @@ from ikol.pipeline.placement import point_positions
 from ikol.pipeline.prior import relaxed_rotmat
 
 BODY = load_default_body(dtype=torch.float64)
-NAMES = BODY.skeleton.names
+NAMES = BODY.tree.names
 SEEN, UNSEEN = torch.tensor(True), torch.tensor(False)
 CAMERA_UP = torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64)
 X, Z = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)

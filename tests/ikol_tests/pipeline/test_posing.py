@@ -37,7 +37,7 @@ def body() -> BodyModel:
 def known_pose(body: BodyModel, seed: int = 0, spread: float = 0.25) -> Pose:
     """A random pose inside anatomical limits: knees and elbows bend forwards only."""
     generator = torch.Generator().manual_seed(seed)
-    names = body.skeleton.names
+    names = body.tree.names
     rotvec = spread * torch.randn(len(names), 3, generator=generator, dtype=torch.float64)
     for joint, name in enumerate(names):
         if "Knee" in name:
@@ -76,7 +76,7 @@ def test_pose_that_made_the_evidence_is_found_within_the_weight_of_the_priors(bo
     assert solution.reprojection_px_median < 3.0
     camera = solution.camera
     assert camera is not None
-    truth = point_positions(body, pose, body.skeleton.names) @ LEVEL
+    truth = point_positions(body, pose, body.tree.names) @ LEVEL
     error = (camera.to_camera(solution.joints) - truth - (camera.to_camera(solution.joints) - truth)[0]).norm(dim=-1)
     assert float(error.mean()) < 0.03, f"mean joint error {1000 * float(error.mean()):.1f} mm"
 
@@ -103,7 +103,7 @@ def test_body_stands_on_the_floor_over_the_origin(body: BodyModel) -> None:
 def test_standing_body_before_a_pitched_camera_stands_upright(body: BodyModel) -> None:
     upright = Pose(
         torch.tensor([0.0, 0.0, -4.0], dtype=torch.float64),
-        relaxed_rotmat(body.skeleton.names, torch.float64),
+        relaxed_rotmat(body.tree.names, torch.float64),
         torch.zeros(body.num_betas, dtype=torch.float64),
     )
     tilt = rotvec_to_rotmat(torch.tensor([math.radians(20.0), 0.0, 0.0], dtype=torch.float64))
@@ -122,7 +122,7 @@ def test_standing_body_before_a_pitched_camera_stands_upright(body: BodyModel) -
 def test_unseen_legs_stay_at_rest(body: BodyModel) -> None:
     upper = tuple(name for name in BLAZEPOSE_LANDMARKS[:25])
     solution = solve_pose(body, seen_as(body, known_pose(body, 1), upper), intrinsics=LENS)
-    names = body.skeleton.names
+    names = body.tree.names
     legs = [names.index(f"{side}_{part}") for side in "LR" for part in ("Knee", "Ankle", "Foot")]
     bend = rotmat_to_rotvec(solution.pose.local_rotmat[legs]).norm(dim=-1).max()
     assert math.degrees(float(bend)) < 1.0
@@ -149,14 +149,14 @@ def test_moved_keypoint_is_met_and_the_camera_stays(body: BodyModel) -> None:
     assert second.camera is not None
     torch.testing.assert_close(second.camera.t_camera_world, first.camera.t_camera_world)
     torch.testing.assert_close(second.pose.betas, first.pose.betas)
-    feet = [body.skeleton.names.index(name) for name in ("L_Foot", "R_Foot")]
+    feet = [body.tree.names.index(name) for name in ("L_Foot", "R_Foot")]
     moved = float((second.joints[feet] - first.joints[feet]).norm(dim=-1).max())
     assert moved < 0.03, f"the feet moved {1000 * moved:.0f} mm though the picture still shows them"
 
 
 def test_keypoints_without_a_picture_give_a_pose_in_the_world(body: BodyModel) -> None:
     pose = known_pose(body, 2)
-    names = body.skeleton.names
+    names = body.tree.names
     points = point_positions(body, pose, names)
     solution = solve_pose(body, [Keypoints3D(names, points, torch.full((24,), 0.005).double())])
     assert solution.camera is None

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from rigs import chain_skeleton, random_rotmats, smpl_rest_joints, smpl_skeleton
+from rigs import chain_tree, random_rotmats, smpl_rest_joints, smpl_tree
 from torch import Tensor
 
 from ikol.body.default_body import load_default_body
@@ -14,8 +14,8 @@ from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.solver.anatomy import default_limits
 from ikol.solver.limits import limit_excess
 
-LIMITS = default_limits(smpl_skeleton(), dtype=torch.float64)
-ROWS = {smpl_skeleton().names[int(joint)]: row for row, joint in enumerate(LIMITS.joint_index)}
+LIMITS = default_limits(smpl_tree(), dtype=torch.float64)
+ROWS = {smpl_tree().names[int(joint)]: row for row, joint in enumerate(LIMITS.joint_index)}
 
 
 def rotation(joint: str, twist: float, first: float, second: float) -> Tensor:
@@ -28,10 +28,10 @@ def rotation(joint: str, twist: float, first: float, second: float) -> Tensor:
 def move(joint: str, rotmat: Tensor, tip: str) -> Tensor:
     """By how much the tip moves when only `joint` turns."""
     local = torch.eye(3, dtype=torch.float64).repeat(24, 1, 1)
-    index = smpl_skeleton().index
+    index = smpl_tree().index
     local[index(joint)] = rotmat
     zero = torch.zeros(3, dtype=torch.float64)
-    joints = forward_kinematics(smpl_skeleton(), smpl_rest_joints(), local, zero).joints
+    joints = forward_kinematics(smpl_tree(), smpl_rest_joints(), local, zero).joints
     return joints[index(tip)] - smpl_rest_joints()[index(tip)]
 
 
@@ -90,7 +90,7 @@ def test_left_and_right_are_mirror_images(joint: str) -> None:
 
 
 def test_the_rest_pose_is_inside_all_limits_of_the_default_body() -> None:
-    limits = default_limits(load_default_body().skeleton)
+    limits = default_limits(load_default_body().tree)
     rest = torch.eye(3).expand(len(limits.joint_index), 3, 3)
     assert torch.equal(limit_excess(limits, rest).residual, torch.zeros(len(limits.joint_index), 3))
 
@@ -101,6 +101,6 @@ def test_every_joint_but_the_root_is_limited() -> None:
 
 
 def test_joints_of_other_names_are_free() -> None:
-    limits = default_limits(chain_skeleton(4))
+    limits = default_limits(chain_tree(4))
     assert len(limits.joint_index) == 0
     assert limits.axes.shape == (0, 3, 3)

@@ -2,7 +2,7 @@
 import pytest
 import torch
 from autodiff import autodiff_jacobian
-from rigs import random_rotmats, smpl_points, smpl_tree
+from rigs import random_rotmats, smpl_points, smpl_skeleton
 from torch import Tensor
 
 from ikol.geometry.rotations import rotvec_to_rotmat
@@ -12,7 +12,7 @@ from ikol.solver.normal_equations import normal_equations
 from ikol.solver.problem import build_problem, flatten_state
 from ikol.solver.state import SolveState
 
-TREE, POINTS = smpl_tree(2), smpl_points(2)
+RIG, POINTS = smpl_skeleton(2), smpl_points(2)
 
 
 def make_evidence(kind: str) -> Evidence:
@@ -28,13 +28,13 @@ def make_evidence(kind: str) -> Evidence:
 @pytest.mark.parametrize("kind", ["points_3d", "relative_points_3d"])
 def test_gauss_newton_and_bending_are_the_hessian_of_the_cost(kind: str) -> None:
     # residuals that are linear in the points leave nothing else, in translation and rotations
-    problem = build_problem(TREE, [make_evidence(kind)], ())
+    problem = build_problem(RIG, [make_evidence(kind)], ())
     start = SolveState(
         transl=torch.ones(3, dtype=torch.float64),
         local_rotmat=random_rotmats((24,), 0.5, seed=2),
         betas=torch.tensor((0.5, -1.0), dtype=torch.float64),
     )
-    state = flatten_state(start, TREE, ())
+    state = flatten_state(start, RIG, ())
     here = evaluate(problem, state)
     found = normal_equations(problem, here.posed, here.rows, with_shape=True)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import torch
 from autodiff import autodiff_jacobian
-from rigs import random_rotmats, smpl_points, smpl_tree
+from rigs import random_rotmats, smpl_points, smpl_skeleton
 from torch import Tensor
 
 from ikol.geometry.rotations import rotvec_to_rotmat
@@ -12,19 +12,19 @@ from ikol.solver.problem import Problem, build_problem, flatten_state
 from ikol.solver.residuals import Posed
 from ikol.solver.state import SolveState
 
-TREE, POINTS = smpl_tree(3), smpl_points(3)
+RIG, POINTS = smpl_skeleton(3), smpl_points(3)
 
 
 def make_case() -> tuple[Problem, SolveState]:
     zero = torch.zeros(35, 3, dtype=torch.float64)
-    problem = build_problem(TREE, [Points3D(POINTS, zero, torch.ones(35, dtype=torch.float64))], (2,))
+    problem = build_problem(RIG, [Points3D(POINTS, zero, torch.ones(35, dtype=torch.float64))], (2,))
     generator = torch.Generator().manual_seed(0)
     state = SolveState(
         transl=torch.randn(2, 3, dtype=torch.float64, generator=generator),
         local_rotmat=random_rotmats((2, 24), 0.5, seed=1),
         betas=torch.randn(2, 3, dtype=torch.float64, generator=generator),
     )
-    return problem, flatten_state(state, TREE, (2,))
+    return problem, flatten_state(state, RIG, (2,))
 
 
 def posed_after(problem: Problem, state: SolveState, step: Tensor) -> Posed:
@@ -46,7 +46,7 @@ def test_every_unknown_moves_every_point_as_autodiff_says() -> None:
         posed,
         problem.parents,
         problem.ancestors,
-        TREE.joints_shapedirs,
+        RIG.joints_shapedirs,
         problem.point_joints,
         problem.point_shapedirs,
     )

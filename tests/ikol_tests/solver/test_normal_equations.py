@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 from autodiff import autodiff_jacobian
-from rigs import chain_skeleton, random_rotmats, smpl_points, smpl_tree, star_skeleton
+from rigs import chain_tree, random_rotmats, smpl_points, smpl_skeleton, star_tree
 from torch import Tensor
 
+from ikol.body.joint_tree import JointTree
 from ikol.body.points import AttachedPoints
-from ikol.body.skeleton import Skeleton
 from ikol.camera import Camera
 from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.solver.anatomy import default_limits
@@ -30,7 +30,8 @@ from ikol.solver.linear import NormalEquations
 from ikol.solver.normal_equations import normal_equations
 from ikol.solver.problem import Problem, build_problem, flatten_state
 from ikol.solver.robust import GemanMcClure, Huber, robust_weight
-from ikol.solver.state import RestTree, SolveState
+from ikol.solver.skeleton import Skeleton
+from ikol.solver.state import SolveState
 
 NUM_BETAS = 3
 SHAPES = ((), (2,), (2, 3))
@@ -99,7 +100,7 @@ def make_evidence(kind: str, shape: tuple[int, ...], dtype: torch.dtype = torch.
         case "twist":
             return Twist(torch.tensor((16, 18, 4)), axes, angle, sigma[..., :3])
         case "limits":
-            return Limits(default_limits(smpl_tree().skeleton, dtype=dtype), sigma=0.1)
+            return Limits(default_limits(smpl_skeleton().tree, dtype=dtype), sigma=0.1)
         case "shape_prior":
             mean = noise(*shape, NUM_BETAS, seed=12, dtype=dtype)
             return ShapePrior(mean, torch.tensor((0.5, 1.0, 2.0), dtype=dtype))
@@ -125,7 +126,7 @@ def twin(problem: Problem, state: SolveState) -> tuple[Tensor, Tensor]:
         (rows.weight * robust_weight(rows.loss, rows.squared)[..., None]).expand_as(rows.residual).sqrt()
         for rows in here.rows
     ]
-    joints = problem.tree.skeleton.num_joints
+    joints = problem.skeleton.tree.num_joints
 
     def whitened(step: Tensor) -> Tensor:
         moved = SolveState(
@@ -136,7 +137,7 @@ def twin(problem: Problem, state: SolveState) -> tuple[Tensor, Tensor]:
         parts = zip(roots, evaluate(problem, moved).rows, strict=True)
         return torch.cat([(root * rows.residual).flatten(1) for root, rows in parts], dim=-1)
 
-    zero = torch.zeros(3 + 3 * joints + problem.tree.num_betas, dtype=torch.float64)
+    zero = torch.zeros(3 + 3 * joints + problem.skeleton.num_betas, dtype=torch.float64)
     residual, jacobian = whitened(zero), autodiff_jacobian(whitened, zero)
     return jacobian.transpose(-1, -2) @ jacobian, (jacobian.transpose(-1, -2) @ residual[..., None]).squeeze(-1)
 
@@ -151,9 +152,9 @@ def assert_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_normal_equations_equal_their_autodiff_twin(kind: str, shape: tuple[int, ...]) -> None:
-    tree = smpl_tree(NUM_BETAS)
-    problem = build_problem(tree, [make_evidence(kind, shape)], shape)
-    state = flatten_state(make_state(shape), tree, shape)
+    skeleton = smpl_skeleton(NUM_BETAS)
+    problem = build_problem(skeleton, [make_evidence(kind, shape)], shape)
+    state = flatten_state(make_state(shape), skeleton, shape)
     equations = assemble(problem, state)
     hessian, gradient = twin(problem, state)
     assert float(gradient.abs().max()) > 0.1
@@ -163,12 +164,12 @@ def test_normal_equations_equal_their_autodiff_twin(kind: str, shape: tuple[int,
 
 
 def test_all_blocks_together_are_the_sum_of_each() -> None:
-    tree, shape = smpl_tree(NUM_BETAS), (2,)
+    skeleton, shape = smpl_skeleton(NUM_BETAS), (2,)
     kinds = ("points_3d", "relative_points_3d", "points_2d", "orientation", "anchor", "twist", "limits", "shape_prior")
     blocks = [make_evidence(kind, shape) for kind in kinds]
-    state = flatten_state(make_state(shape), tree, shape)
-    together = assemble(build_problem(tree, blocks, shape), state)
-    singles = [assemble(build_problem(tree, [block], shape), state) for block in blocks]
+    state = flatten_state(make_state(shape), skeleton, shape)
+    together = assemble(build_problem(skeleton, blocks, shape), state)
+    singles = [assemble(build_problem(skeleton, [block], shape), state) for block in blocks]
     assert_close(together.hessian, torch.stack([single.hessian for single in singles]).sum(0), 1e-12)
     assert_close(together.gradient, torch.stack([single.gradient for single in singles]).sum(0), 1e-12)
 
@@ -177,9 +178,9 @@ def test_all_blocks_together_are_the_sum_of_each() -> None:
 def test_float32_equals_float64_to_single_precision(kind: str) -> None:
     results: list[NormalEquations] = []
     for dtype in (torch.float32, torch.float64):
-        tree = smpl_tree(NUM_BETAS, dtype)
-        problem = build_problem(tree, [make_evidence(kind, (2,), dtype)], (2,))
-        results.append(assemble(problem, flatten_state(make_state((2,), dtype), tree, (2,))))
+        skeleton = smpl_skeleton(NUM_BETAS, dtype)
+        problem = build_problem(skeleton, [make_evidence(kind, (2,), dtype)], (2,))
+        results.append(assemble(problem, flatten_state(make_state((2,), dtype), skeleton, (2,))))
     assert results[0].hessian.dtype == torch.float64
     # 6e-8 times a few hundred roundings; the inputs themselves differ by one
     assert_close(results[0].hessian.double(), results[1].hessian, 2e-5)
@@ -191,21 +192,21 @@ def test_far_from_the_origin_the_equations_keep_their_digits() -> None:
     # of km
     results: list[NormalEquations] = []
     for dtype in (torch.float32, torch.float64):
-        tree, points = smpl_tree(0, dtype), smpl_points(0, dtype)
+        skeleton, points = smpl_skeleton(0, dtype), smpl_points(0, dtype)
         rotmats = random_rotmats((24,), 0.5, seed=2, dtype=dtype)
         state = SolveState(torch.tensor((1000.0, 0.0, 1000.0), dtype=dtype), rotmats, torch.zeros(0, dtype=dtype))
-        target = tree.posed_points(points, state) + noise(35, 3, seed=1, dtype=dtype)
-        problem = build_problem(tree, [Points3D(points, target, torch.ones(35, dtype=dtype))], ())
-        results.append(assemble(problem, flatten_state(state, tree, ())))
+        target = skeleton.posed_points(points, state) + noise(35, 3, seed=1, dtype=dtype)
+        problem = build_problem(skeleton, [Points3D(points, target, torch.ones(35, dtype=dtype))], ())
+        results.append(assemble(problem, flatten_state(state, skeleton, ())))
     assert_close(results[0].hessian.double(), results[1].hessian, 1e-3)
     assert_close(results[0].gradient.double(), results[1].gradient, 1e-3)
 
 
-@pytest.mark.parametrize("skeleton", [chain_skeleton(1), chain_skeleton(12), star_skeleton(5)])
-def test_any_tree_equals_the_twin(skeleton: Skeleton) -> None:
-    count = skeleton.num_joints
+@pytest.mark.parametrize("tree", [chain_tree(1), chain_tree(12), star_tree(5)])
+def test_any_tree_equals_the_twin(tree: JointTree) -> None:
+    count = tree.num_joints
     rest = noise(count, 3, seed=1)
-    tree = RestTree(skeleton, rest, noise(count, 3, 2, seed=2))
+    skeleton = Skeleton(tree, rest, noise(count, 3, 2, seed=2))
     points = AttachedPoints(
         names=tuple(f"p{k}" for k in range(2 * count)),
         joint_index=torch.arange(count).repeat(2),
@@ -214,7 +215,7 @@ def test_any_tree_equals_the_twin(skeleton: Skeleton) -> None:
     )
     evidence = Points3D(points, noise(2 * count, 3, seed=5), torch.ones(2 * count, dtype=torch.float64))
     state = SolveState(noise(3, seed=6), random_rotmats((count,), 0.5, seed=7), noise(2, seed=8))
-    problem, flat = build_problem(tree, [evidence], ()), flatten_state(state, tree, ())
+    problem, flat = build_problem(skeleton, [evidence], ()), flatten_state(state, skeleton, ())
     equations = assemble(problem, flat)
     hessian, gradient = twin(problem, flat)
     assert_close(equations.hessian, hessian, 1e-12)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
-from rigs import plausible_rotmats, random_rotmats, smpl_points, smpl_tree
+from rigs import plausible_rotmats, random_rotmats, smpl_points, smpl_skeleton
 from torch import Tensor
 
 from ikol.geometry.rotations import rotvec_to_rotmat
@@ -21,18 +21,18 @@ NO_DAMPING = torch.full((2,), 1e-9, dtype=torch.float64)
 
 def make_case() -> tuple[NormalEquations, Evaluated]:
     """Two poses inside the limits, pulled by points to poses outside."""
-    tree, points = smpl_tree(0), smpl_points(0)
+    skeleton, points = smpl_skeleton(0), smpl_points(0)
     zero = torch.zeros(2, 3, dtype=torch.float64)
     betas = torch.zeros(2, 0, dtype=torch.float64)
     state = SolveState(zero, plausible_rotmats((2,), seed=0, scale=0.9), betas)
     wanted = SolveState(zero, state.local_rotmat @ random_rotmats((2, 24), 0.15, seed=1), betas)
     evidence = [
-        Points3D(points, tree.posed_points(points, wanted), torch.full((35,), 0.01, dtype=torch.float64)),
+        Points3D(points, skeleton.posed_points(points, wanted), torch.full((35,), 0.01, dtype=torch.float64)),
         Anchor(torch.eye(3, dtype=torch.float64).expand(24, 3, 3), torch.ones(24, dtype=torch.float64)),
-        Limits(default_limits(tree.skeleton, dtype=torch.float64)),
+        Limits(default_limits(skeleton.tree, dtype=torch.float64)),
     ]
-    problem = build_problem(tree, evidence, (2,))
-    here = evaluate(problem, flatten_state(state, tree, (2,)))
+    problem = build_problem(skeleton, evidence, (2,))
+    here = evaluate(problem, flatten_state(state, skeleton, (2,)))
     return normal_equations(problem, here.posed, here.rows, with_shape=False).gauss_newton, here
 
 
@@ -74,7 +74,7 @@ def test_known_limits_make_the_step_better_than_the_plain_one_in_truth() -> None
     equations, here = make_case()
     plain = solve_damped_step(equations.hessian, equations.gradient, NO_DAMPING)
     warned = solve_one_sided_step(equations, here.rows, NO_DAMPING, ALL)
-    limits = default_limits(smpl_tree(0).skeleton, dtype=torch.float64)
+    limits = default_limits(smpl_skeleton(0).tree, dtype=torch.float64)
 
     def beyond(step: Tensor) -> float:
         moved = here.state.local_rotmat @ rotvec_to_rotmat(step[:, 3:].unflatten(-1, (24, 3)))

@@ -14,16 +14,16 @@ from ikol.solver.evidence import Anchor, Evidence, Orientation, Points2D, Relati
 from ikol.solver.levenberg_marquardt import evaluate
 from ikol.solver.problem import build_problem, flatten_state
 from ikol.solver.residuals import MIN_DEPTH, Rows
-from ikol.solver.state import SolveState, rest_state
+from ikol.solver.state import SolveState
 
-TREE, POINTS = smpl_tree(2), smpl_points(2)
-INDEX = smpl_skeleton().index
+RIG, POINTS = smpl_skeleton(2), smpl_points(2)
+INDEX = smpl_tree().index
 EYE = torch.eye(3, dtype=torch.float64)
 
 
 def rows_of(block: Evidence, state: SolveState) -> tuple[Rows, ...]:
-    problem = build_problem(TREE, [block], ())
-    return evaluate(problem, flatten_state(state, TREE, ())).rows
+    problem = build_problem(RIG, [block], ())
+    return evaluate(problem, flatten_state(state, RIG, ())).rows
 
 
 def make_state() -> SolveState:
@@ -40,7 +40,7 @@ def ones(*shape: int) -> Tensor:
 
 def test_relative_points_are_measured_in_the_axes_from_the_weighted_reference() -> None:
     state, axes = make_state(), random_rotmats((), 1.0, seed=3)
-    world = TREE.posed_points(POINTS, state)
+    world = RIG.posed_points(POINTS, state)
     weights = torch.tensor((0.25, 0.75), dtype=torch.float64)
     block = RelativePoints3D(
         POINTS, torch.zeros(35, 3).double(), ones(35), axes, POINTS.select(("L_Hip", "R_Hip")), weights
@@ -56,7 +56,7 @@ def test_pixels_are_those_of_the_camera() -> None:
     state = make_state()
     target = 100.0 * ones(35, 2)
     pixels, depth = rows_of(Points2D(POINTS, target, ones(35), camera), state)
-    expected = camera.project(TREE.posed_points(POINTS, state)) - target
+    expected = camera.project(RIG.posed_points(POINTS, state)) - target
     assert torch.allclose(pixels.residual[0], expected, atol=1e-10)
     assert pixels.is_reported
     assert not depth.is_reported
@@ -68,7 +68,7 @@ def test_only_seen_points_are_pushed_to_the_front_of_the_camera() -> None:
     camera = Camera(100.0 * ones(2), 50.0 * ones(2), EYE, torch.zeros(3, dtype=torch.float64), 100, 100)
     sigma = ones(35)
     sigma[5] = math.inf
-    _, depth = rows_of(Points2D(POINTS, torch.zeros(35, 2).double(), sigma, camera), rest_state(TREE))
+    _, depth = rows_of(Points2D(POINTS, torch.zeros(35, 2).double(), sigma, camera), RIG.rest_state())
     lack = (MIN_DEPTH - POINTS.rest[:, 2]).clamp(min=0)
     assert torch.allclose(depth.residual[0, :, 0], lack)
     assert (depth.weight[0, :5] > 0).all()
@@ -82,7 +82,7 @@ def test_anchor_and_orientation_are_logarithms() -> None:
     assert torch.allclose(anchor.residual[0], rotmat_to_rotvec(reference.mT @ state.local_rotmat), atol=1e-13)
     joints = torch.tensor((0, 15))
     (rows,) = rows_of(Orientation(joints, reference[:2], ones(2)), state)
-    pose = TREE.pose(state).global_rotmat[joints]
+    pose = RIG.pose(state).global_rotmat[joints]
     assert torch.allclose(rows.residual[0], rotmat_to_rotvec(reference[:2].mT @ pose), atol=1e-13)
 
 
@@ -97,7 +97,7 @@ def test_joints_without_an_anchor_have_no_rows() -> None:
     ("angle_deg", "target_deg", "expected_deg"), [(30, 10, 20), (170, -170, -20), (-170, 170, 20), (10, 370, 0)]
 )
 def test_twist_goes_the_short_way_round(angle_deg: float, target_deg: float, expected_deg: float) -> None:
-    state = rest_state(TREE)
+    state = RIG.rest_state()
     elbow = INDEX("L_Elbow")
     state.local_rotmat[elbow] = rotvec_to_rotmat(math.radians(angle_deg) * EYE[0])
     target = torch.tensor([math.radians(target_deg)], dtype=torch.float64)
@@ -106,7 +106,7 @@ def test_twist_goes_the_short_way_round(angle_deg: float, target_deg: float, exp
 
 
 def test_twist_has_no_say_at_a_swing_of_half_a_turn() -> None:
-    state = rest_state(TREE)
+    state = RIG.rest_state()
     elbow = INDEX("L_Elbow")
     state.local_rotmat[elbow] = rotvec_to_rotmat(math.radians(178) * EYE[1])
     (rows,) = rows_of(Twist(torch.tensor([elbow]), EYE[:1], ones(1), ones(1)), state)

@@ -7,11 +7,23 @@ from dataclasses import replace
 import pytest
 import torch
 from rigs import (
-    chain_skeleton,
+    chain_tree,
     smpl_points,
-    smpl_tree,
+    smpl_skeleton,
 )
-from solve_cases import EYE, INDEX, POINTS, TREE, distance, full_evidence, near, prior, sigmas, status_of, true_state
+from solve_cases import (
+    EYE,
+    INDEX,
+    POINTS,
+    RIG,
+    distance,
+    full_evidence,
+    near,
+    prior,
+    sigmas,
+    status_of,
+    true_state,
+)
 from strategies import BATCH_SHAPES, DTYPES
 from torch import Tensor
 
@@ -31,14 +43,13 @@ from ikol.solver import (
     Points3D,
     Progress,
     RelativePoints3D,
-    RestTree,
     ShapePrior,
+    Skeleton,
     SolveConfig,
     SolveState,
     SolveStatus,
     Twist,
     default_limits,
-    rest_state,
     solve,
     start_from_points,
 )
@@ -47,72 +58,72 @@ from ikol.solver import (
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", BATCH_SHAPES)
 def test_reachable_points_are_reached(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    tree, points = smpl_tree(0, dtype), smpl_points(0, dtype)
+    skeleton, points = smpl_skeleton(0, dtype), smpl_points(0, dtype)
     truth = true_state(shape, dtype=dtype)
-    target = tree.posed_points(points, truth)
-    start = start_from_points(tree, points, target, sigmas(35, value=1.0, dtype=dtype), truth.betas)
-    result = solve(tree, [Points3D(points, target, sigmas(35, dtype=dtype))], start)
+    target = skeleton.posed_points(points, truth)
+    start = start_from_points(skeleton, points, target, sigmas(35, value=1.0, dtype=dtype), truth.betas)
+    result = solve(skeleton, [Points3D(points, target, sigmas(35, dtype=dtype))], start)
     assert result.state.local_rotmat.shape == (*shape, 24, 3, 3)
     assert result.state.transl.dtype == dtype
     assert result.status.shape == shape
     assert (result.status == SolveStatus.CONVERGED).all()
     # the gradient tolerance allows 1e-4 sd of 1 cm for each unknown; twists that points do not see do not matter
-    assert distance(result.state, truth, tree, points) < 1e-4
+    assert distance(result.state, truth, skeleton, points) < 1e-4
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_pose_is_recovered_on_the_default_body_within_25_iterations(seed: int) -> None:
     body = load_default_body()
-    tree, limits = RestTree.from_body(body), default_limits(body.skeleton)
+    skeleton, limits = Skeleton.from_body(body), default_limits(body.tree)
     truth = true_state((), seed, torch.float32)
     truth = replace(truth, betas=torch.zeros(10))
-    target = tree.posed_points(body.points, truth)
+    target = skeleton.posed_points(body.points, truth)
     count = len(body.points.names)
-    start = start_from_points(tree, body.points, target, torch.ones(count), truth.betas, limits=limits)
+    start = start_from_points(skeleton, body.points, target, torch.ones(count), truth.betas, limits=limits)
     evidence = [
         Points3D(body.points, target, torch.full((count,), 0.01)),
         prior(1.0, torch.float32),
         Limits(limits),
         ShapePrior(torch.zeros(10), torch.ones(10)),
     ]
-    result = solve(tree, evidence, start, SolveConfig(solve_shape=True))
+    result = solve(skeleton, evidence, start, SolveConfig(solve_shape=True))
     assert status_of(result) == SolveStatus.CONVERGED
     assert int(result.iterations) <= 25
     # the prior of 1 rad pulls against points of 1 cm
-    assert distance(result.state, truth, tree, body.points) < 0.02
+    assert distance(result.state, truth, skeleton, body.points) < 0.02
 
 
 def test_shape_is_recovered_with_the_pose() -> None:
-    tree, points = smpl_tree(3), smpl_points(3)
+    skeleton, points = smpl_skeleton(3), smpl_points(3)
     betas = torch.tensor((1.5, -1.0, 0.5), dtype=torch.float64)
     truth = replace(true_state(()), betas=betas)
-    target = tree.posed_points(points, truth)
+    target = skeleton.posed_points(points, truth)
     start = replace(near(truth), betas=torch.zeros_like(betas))
     weak = ShapePrior(torch.zeros_like(betas), sigmas(3, value=1e3))
-    result = solve(tree, [Points3D(points, target, sigmas(35)), weak], start, SolveConfig(solve_shape=True))
+    result = solve(skeleton, [Points3D(points, target, sigmas(35)), weak], start, SolveConfig(solve_shape=True))
     assert torch.allclose(result.state.betas, betas, atol=1e-3)
-    assert distance(result.state, truth, tree, points) < 1e-4
+    assert distance(result.state, truth, skeleton, points) < 1e-4
 
 
 def test_shape_stays_when_it_is_not_asked_for() -> None:
-    tree, points = smpl_tree(3), smpl_points(3)
+    skeleton, points = smpl_skeleton(3), smpl_points(3)
     truth = replace(true_state(()), betas=torch.tensor((1.5, -1.0, 0.5), dtype=torch.float64))
     start = replace(near(truth), betas=torch.tensor((0.1, 0.2, 0.3), dtype=torch.float64))
-    result = solve(tree, [Points3D(points, tree.posed_points(points, truth), sigmas(35))], start)
+    result = solve(skeleton, [Points3D(points, skeleton.posed_points(points, truth), sigmas(35))], start)
     assert torch.equal(result.state.betas, start.betas)
 
 
 def test_pixels_and_relative_depth_give_the_pose_and_the_place() -> None:
     truth = replace(true_state((), seed=3), transl=torch.tensor((0.2, -0.3, -4.0), dtype=torch.float64))
     camera = camera_from_fov(640, 480, 55.0, dtype=torch.float64)
-    world = TREE.posed_points(POINTS, truth)
+    world = RIG.posed_points(POINTS, truth)
     hips = POINTS.select(("L_Hip", "R_Hip"))
     relative = (world - world[1:3].mean(0)) @ camera.R_camera_world.T
     evidence = [
         Points2D(POINTS, camera.project(world), sigmas(35, value=2.0), camera),
         RelativePoints3D(POINTS, relative, sigmas(35, value=0.03), camera.R_camera_world, hips),
     ]
-    result = solve(TREE, evidence, near(truth))
+    result = solve(RIG, evidence, near(truth))
     assert distance(result.state, truth) < 1e-3
     assert result.residual("points_2d").distance.max() < 1e-2
     assert result.residual("relative_points_3d").distance.max() < 1e-3
@@ -123,12 +134,12 @@ def test_two_cameras_alone_give_the_pose() -> None:
     front = camera_from_fov(640, 480, 55.0, dtype=torch.float64)
     turn = rotvec_to_rotmat(torch.tensor((0.0, 0.7, 0.0), dtype=torch.float64))
     side = front.with_extrinsics(turn @ front.R_camera_world, torch.tensor((-2.5, 0.0, 1.0), dtype=torch.float64))
-    world = TREE.posed_points(POINTS, truth)
+    world = RIG.posed_points(POINTS, truth)
     blocks = [
         Points2D(POINTS, camera.project(world), sigmas(35, value=1.0), camera, name=name)
         for name, camera in (("front", front), ("side", side))
     ]
-    assert distance(solve(TREE, blocks, near(truth)).state, truth) < 1e-3
+    assert distance(solve(RIG, blocks, near(truth)).state, truth) < 1e-3
 
 
 def test_orientations_and_twists_are_met() -> None:
@@ -137,13 +148,13 @@ def test_orientations_and_twists_are_met() -> None:
     elbow, head = torch.tensor([INDEX("L_Elbow")]), torch.tensor([INDEX("Head")])
     angle = torch.tensor([0.6], dtype=torch.float64)
     evidence = [
-        Points3D(POINTS.select(("L_Shoulder", "L_Elbow", "L_Wrist")), TREE.pose(truth).joints[[16, 18, 20]], sigmas(3)),
+        Points3D(POINTS.select(("L_Shoulder", "L_Elbow", "L_Wrist")), RIG.pose(truth).joints[[16, 18, 20]], sigmas(3)),
         Orientation(head, EYE[None], sigmas(1, value=0.01)),
         Twist(elbow, axis, angle, sigmas(1, value=0.01)),
         prior(),
     ]
-    result = solve(TREE, evidence, rest_state(TREE))
-    pose = TREE.pose(result.state)
+    result = solve(RIG, evidence, RIG.rest_state())
+    pose = RIG.pose(result.state)
     assert rotmat_to_rotvec(pose.global_rotmat[head[0]]).norm() < 0.01
     assert float(twist_angle(result.state.local_rotmat[elbow], axis)) == pytest.approx(0.6, abs=0.01)
 
@@ -151,7 +162,7 @@ def test_orientations_and_twists_are_met() -> None:
 @pytest.mark.parametrize("loss", [Huber(2.0), GemanMcClure(2.0)], ids=str)
 def test_robust_losses_do_not_believe_outliers(loss: Huber | GemanMcClure) -> None:
     truth = true_state((4,), seed=5)
-    target = TREE.posed_points(POINTS, truth)
+    target = RIG.posed_points(POINTS, truth)
     generator = torch.Generator().manual_seed(0)
     target = target + 0.005 * torch.randn(target.shape, dtype=torch.float64, generator=generator)
     outliers = [INDEX("L_Wrist"), INDEX("R_Knee")]
@@ -160,12 +171,12 @@ def test_robust_losses_do_not_believe_outliers(loss: Huber | GemanMcClure) -> No
     good = [k for k in range(35) if k not in outliers]
 
     def error(loss: Huber | GemanMcClure | None) -> float:
-        result = solve(TREE, [Points3D(POINTS, target, sigmas(35), loss=loss), prior()], start)
-        offset = TREE.posed_points(POINTS, result.state) - TREE.posed_points(POINTS, truth)
+        result = solve(RIG, [Points3D(POINTS, target, sigmas(35), loss=loss), prior()], start)
+        offset = RIG.posed_points(POINTS, result.state) - RIG.posed_points(POINTS, truth)
         return float(offset[:, good].norm(dim=-1).mean())
 
     assert error(loss) < 0.5 * error(None)
-    result = solve(TREE, [Points3D(POINTS, target, sigmas(35), loss=loss), prior()], start)
+    result = solve(RIG, [Points3D(POINTS, target, sigmas(35), loss=loss), prior()], start)
     weight = result.residual("points_3d").robust_weight
     assert weight[:, outliers].max() < 0.2
     assert weight[:, good].mean() > 0.8
@@ -180,13 +191,13 @@ def test_graduated_non_convexity_finds_the_inliers_from_where_the_plain_loss_is_
         rest=torch.randn(20, 3, dtype=torch.float64, generator=generator),
         shapedirs=torch.zeros(20, 3, 0, dtype=torch.float64),
     )
-    tree = RestTree.from_rest_joints(chain_skeleton(1), torch.zeros(1, 3, dtype=torch.float64))
+    skeleton = Skeleton.from_rest_joints(chain_tree(1), torch.zeros(1, 3, dtype=torch.float64))
     target = points.rest.clone()
     target[6:] += torch.tensor((0.5, 0.0, 0.0), dtype=torch.float64)
     evidence = [Points3D(points, target, sigmas(20, value=0.02), loss=GemanMcClure(2.0))]
-    plain = solve(tree, evidence, rest_state(tree), SolveConfig(gnc_start=1.0))
+    plain = solve(skeleton, evidence, skeleton.rest_state(), SolveConfig(gnc_start=1.0))
     assert float(plain.state.transl.norm()) < 0.01
-    graduated = solve(tree, evidence, rest_state(tree), SolveConfig(gnc_start=1024.0))
+    graduated = solve(skeleton, evidence, skeleton.rest_state(), SolveConfig(gnc_start=1024.0))
     assert float((graduated.state.transl - torch.tensor((0.5, 0.0, 0.0))).norm()) < 1e-3
     assert float(graduated.cost) < 0.5 * float(plain.cost)
 
@@ -197,13 +208,13 @@ def test_limits_keep_a_knee_from_bending_backwards(side: str) -> None:
     local = EYE.repeat(24, 1, 1)
     local[INDEX(f"{side}_Knee")] = rotvec_to_rotmat(torch.tensor((math.radians(-50), 0.0, 0.0), dtype=torch.float64))
     wrong = SolveState(torch.zeros(3, dtype=torch.float64), local, torch.zeros(0, dtype=torch.float64))
-    limits = default_limits(TREE.skeleton, dtype=torch.float64)
-    points = Points3D(POINTS, TREE.posed_points(POINTS, wrong), sigmas(35))
+    limits = default_limits(RIG.tree, dtype=torch.float64)
+    points = Points3D(POINTS, RIG.posed_points(POINTS, wrong), sigmas(35))
     knee = torch.tensor([INDEX(f"{side}_Knee")])
     bend = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
 
     def angle(evidence: list[Points3D | Anchor | Limits]) -> float:
-        return math.degrees(float(twist_angle(solve(TREE, evidence, wrong).state.local_rotmat[knee], bend)))
+        return math.degrees(float(twist_angle(solve(RIG, evidence, wrong).state.local_rotmat[knee], bend)))
 
     assert angle([points, prior()]) < -40
     assert angle([points, prior(), Limits(limits)]) > -12
@@ -211,28 +222,28 @@ def test_limits_keep_a_knee_from_bending_backwards(side: str) -> None:
 
 def test_an_anchor_keeps_an_edit_local() -> None:
     before = true_state(())
-    target = TREE.pose(before).joints[INDEX("L_Wrist")] + torch.tensor((0.0, 0.1, 0.0), dtype=torch.float64)
+    target = RIG.pose(before).joints[INDEX("L_Wrist")] + torch.tensor((0.0, 0.1, 0.0), dtype=torch.float64)
     evidence = [
         Points3D(POINTS.select(("L_Wrist",)), target[None], sigmas(1, value=0.005), name="drag"),
-        Points3D(POINTS, TREE.posed_points(POINTS, before), sigmas(35, value=0.2)),
+        Points3D(POINTS, RIG.posed_points(POINTS, before), sigmas(35, value=0.2)),
         Anchor(before.local_rotmat, sigmas(24, value=0.2)),
     ]
-    result = solve(TREE, evidence, before)
+    result = solve(RIG, evidence, before)
     assert result.residual("drag").distance.max() < 0.005
-    moved = TREE.pose(result.state).joints - TREE.pose(before).joints
+    moved = RIG.pose(result.state).joints - RIG.pose(before).joints
     assert moved[INDEX("R_Ankle")].norm() < 0.01
     assert moved[INDEX("L_Elbow")].norm() > 0.02
 
 
 def test_missing_rows_have_no_say_whatever_they_hold() -> None:
     truth = true_state(())
-    target = TREE.posed_points(POINTS, truth)
+    target = RIG.posed_points(POINTS, truth)
     sigma = sigmas(35)
     sigma[[7, 20]] = math.inf
     holed = target.clone()
     holed[7], holed[20] = math.nan, 1e9
-    expected = solve(TREE, [Points3D(POINTS, target, sigma), prior()], near(truth))
-    result = solve(TREE, [Points3D(POINTS, holed, sigma), prior()], near(truth))
+    expected = solve(RIG, [Points3D(POINTS, target, sigma), prior()], near(truth))
+    result = solve(RIG, [Points3D(POINTS, holed, sigma), prior()], near(truth))
     assert torch.equal(result.state.local_rotmat, expected.state.local_rotmat)
     block = result.residual("points_3d")
     assert torch.equal(block.distance[[7, 20]], torch.zeros(2, dtype=torch.float64))
@@ -244,8 +255,8 @@ def test_sigma_an_axis_weighs_each_axis() -> None:
     target = torch.tensor([[1.0, 1.0, 1.0]], dtype=torch.float64)
     anchor = Points3D(points, torch.zeros(1, 3, dtype=torch.float64), sigmas(1, value=1.0), name="zero")
     sharp = Points3D(points, target, torch.tensor([[0.1, 1.0, math.inf]], dtype=torch.float64))
-    result = solve(TREE, [anchor, sharp], rest_state(TREE), SolveConfig(free_joints=torch.zeros(24, dtype=torch.bool)))
-    place = TREE.pose(result.state).joints[0]
+    result = solve(RIG, [anchor, sharp], RIG.rest_state(), SolveConfig(free_joints=torch.zeros(24, dtype=torch.bool)))
+    place = RIG.pose(result.state).joints[0]
     assert place.tolist() == pytest.approx([1 / 1.01, 0.5, 0.0], abs=1e-6)
 
 
@@ -255,8 +266,8 @@ def test_only_free_joints_and_axes_move() -> None:
     free = torch.zeros(24, 3, dtype=torch.bool)
     free[INDEX("L_Elbow"), 1] = True
     free[INDEX("R_Knee")] = True
-    evidence = [Points3D(POINTS, TREE.posed_points(POINTS, truth), sigmas(35))]
-    result = solve(TREE, evidence, start, SolveConfig(free_joints=free, free_transl=False))
+    evidence = [Points3D(POINTS, RIG.posed_points(POINTS, truth), sigmas(35))]
+    result = solve(RIG, evidence, start, SolveConfig(free_joints=free, free_transl=False))
     assert torch.equal(result.state.transl, start.transl)
     fixed = [k for k in range(24) if not free[k].any()]
     assert torch.equal(result.state.local_rotmat[fixed], start.local_rotmat[fixed])
@@ -270,8 +281,8 @@ def test_only_free_joints_and_axes_move() -> None:
 def test_nothing_free_changes_nothing() -> None:
     start = true_state(())
     config = SolveConfig(free_joints=torch.zeros(24, dtype=torch.bool), free_transl=False)
-    evidence = [Points3D(POINTS, TREE.posed_points(POINTS, near(start)), sigmas(35))]
-    result = solve(TREE, evidence, start, config)
+    evidence = [Points3D(POINTS, RIG.posed_points(POINTS, near(start)), sigmas(35))]
+    result = solve(RIG, evidence, start, config)
     assert torch.equal(result.state.local_rotmat, start.local_rotmat)
     assert status_of(result) == SolveStatus.CONVERGED
     assert torch.equal(result.cost, result.initial_cost)
@@ -281,7 +292,7 @@ def test_batch_equals_singles() -> None:
     truth = true_state((2, 3), seed=9)
     start = near(truth, 0.4)
     evidence = full_evidence(truth)
-    together = solve(TREE, evidence, start)
+    together = solve(RIG, evidence, start)
     points, pixels = evidence[0], evidence[1]
     assert isinstance(points, Points3D)
     assert isinstance(pixels, Points2D)
@@ -292,7 +303,7 @@ def test_batch_equals_singles() -> None:
             replace(pixels, target=pixels.target[item]),
             *evidence[2:],
         ]
-        result = solve(TREE, alone, single)
+        result = solve(RIG, alone, single)
         assert int(result.iterations) == int(together.iterations[item])
         assert int(result.status) == int(together.status[item])
         # batched and single products round differently, and iterations carry that on along soft directions
@@ -303,7 +314,7 @@ def test_batch_equals_singles() -> None:
 def test_cost_never_rises() -> None:
     truth = true_state((8,), seed=11)
     costs: list[Tensor] = []
-    result = solve(TREE, full_evidence(truth), near(truth, 0.6), on_iteration=lambda p: costs.append(p.cost))
+    result = solve(RIG, full_evidence(truth), near(truth, 0.6), on_iteration=lambda p: costs.append(p.cost))
     history = torch.stack([result.initial_cost, *costs])
     assert (history.diff(dim=0) <= 0).all()
     # the last, orthonormal state costs what the last step said
@@ -314,27 +325,27 @@ def test_evidence_broadcasts_over_many_starts() -> None:
     truth = true_state(())
     turns = torch.stack([near(truth, 0.1, seed).local_rotmat for seed in range(3)])
     start = SolveState(truth.transl, turns, truth.betas)
-    result = solve(TREE, [Points3D(POINTS, TREE.posed_points(POINTS, truth), sigmas(35)), prior()], start)
+    result = solve(RIG, [Points3D(POINTS, RIG.posed_points(POINTS, truth), sigmas(35)), prior()], start)
     assert result.state.transl.shape == (3, 3)
     assert result.cost.shape == (3,)
     assert torch.allclose(result.cost, result.cost[:1].expand(3), rtol=1e-3)
 
 
 def test_rotations_of_the_result_are_orthonormal_in_float32() -> None:
-    tree, points = smpl_tree(0, torch.float32), smpl_points(0, torch.float32)
+    skeleton, points = smpl_skeleton(0, torch.float32), smpl_points(0, torch.float32)
     truth = true_state((), dtype=torch.float32)
-    evidence = [Points3D(points, tree.posed_points(points, truth), sigmas(35, dtype=torch.float32))]
-    rotmat = solve(tree, evidence, rest_state(tree)).state.local_rotmat
+    evidence = [Points3D(points, skeleton.posed_points(points, truth), sigmas(35, dtype=torch.float32))]
+    rotmat = solve(skeleton, evidence, skeleton.rest_state()).state.local_rotmat
     assert (rotmat.mT @ rotmat - torch.eye(3)).abs().max() < 1e-6
 
 
 def test_steps_are_bounded() -> None:
     truth = true_state((), seed=2)
     seen: list[float] = []
-    start = rest_state(TREE)
-    evidence = [Points3D(POINTS, TREE.posed_points(POINTS, truth), sigmas(35))]
+    start = RIG.rest_state()
+    evidence = [Points3D(POINTS, RIG.posed_points(POINTS, truth), sigmas(35))]
     for count in range(1, 6):
-        state = solve(TREE, evidence, start, SolveConfig(max_iterations=1, max_step=0.3)).state
+        state = solve(RIG, evidence, start, SolveConfig(max_iterations=1, max_step=0.3)).state
         seen.append(float(rotmat_to_rotvec(start.local_rotmat.mT @ state.local_rotmat).norm(dim=-1).max()))
         start = state
         assert count
@@ -344,7 +355,7 @@ def test_steps_are_bounded() -> None:
 
 def test_progress_is_reported_and_can_cancel() -> None:
     truth = true_state(())
-    evidence = [Points3D(POINTS, TREE.posed_points(POINTS, truth), sigmas(35))]
+    evidence = [Points3D(POINTS, RIG.posed_points(POINTS, truth), sigmas(35))]
     seen: list[Progress] = []
 
     def stop_at_three(progress: Progress) -> None:
@@ -353,7 +364,7 @@ def test_progress_is_reported_and_can_cancel() -> None:
             raise Cancelled("the user pressed Escape")
 
     with pytest.raises(Cancelled, match="Escape"):
-        solve(TREE, evidence, rest_state(TREE), on_iteration=stop_at_three)
+        solve(RIG, evidence, RIG.rest_state(), on_iteration=stop_at_three)
     assert [progress.iteration for progress in seen] == [1, 2, 3]
     assert seen[0].max_iterations == 50
     assert seen[0].num_active == 1
@@ -361,23 +372,23 @@ def test_progress_is_reported_and_can_cancel() -> None:
 
 def test_status_of_a_solve_at_its_solution_is_converged_without_a_step() -> None:
     truth = true_state(())
-    result = solve(TREE, [Points3D(POINTS, TREE.posed_points(POINTS, truth), sigmas(35))], truth)
+    result = solve(RIG, [Points3D(POINTS, RIG.posed_points(POINTS, truth), sigmas(35))], truth)
     assert status_of(result) == SolveStatus.CONVERGED
     assert int(result.iterations) == 0
 
 
 def test_status_of_a_solve_cut_short_is_max_iterations() -> None:
     truth = true_state(())
-    evidence = [Points3D(POINTS, TREE.posed_points(POINTS, truth), sigmas(35))]
-    result = solve(TREE, evidence, rest_state(TREE), SolveConfig(max_iterations=2))
+    evidence = [Points3D(POINTS, RIG.posed_points(POINTS, truth), sigmas(35))]
+    result = solve(RIG, evidence, RIG.rest_state(), SolveConfig(max_iterations=2))
     assert status_of(result) == SolveStatus.MAX_ITERATIONS
     assert int(result.iterations) == 2
 
 
 def test_zero_iterations_only_evaluate() -> None:
     truth = true_state(())
-    evidence = [Points3D(POINTS, TREE.posed_points(POINTS, truth) + 0.03, sigmas(35))]
-    result = solve(TREE, evidence, truth, SolveConfig(max_iterations=0))
+    evidence = [Points3D(POINTS, RIG.posed_points(POINTS, truth) + 0.03, sigmas(35))]
+    result = solve(RIG, evidence, truth, SolveConfig(max_iterations=0))
     assert status_of(result) == SolveStatus.MAX_ITERATIONS
     assert float(result.cost) == pytest.approx(0.5 * 35 * 3 * 9.0, rel=1e-9)
     assert float(result.gradient_norm) > 1.0
@@ -385,12 +396,12 @@ def test_zero_iterations_only_evaluate() -> None:
 
 
 def test_status_of_numbers_that_overflow_is_failed_and_the_others_go_on() -> None:
-    tree, points = smpl_tree(0, torch.float32), smpl_points(0, torch.float32)
+    skeleton, points = smpl_skeleton(0, torch.float32), smpl_points(0, torch.float32)
     truth = true_state((2,), dtype=torch.float32)
-    target = tree.posed_points(points, truth)
+    target = skeleton.posed_points(points, truth)
     target[1] = 1e30  # its square is infinite in float32
     start = near(truth)
-    result = solve(tree, [Points3D(points, target, sigmas(35, dtype=torch.float32))], start)
+    result = solve(skeleton, [Points3D(points, target, sigmas(35, dtype=torch.float32))], start)
     assert result.status.tolist() == [SolveStatus.CONVERGED, SolveStatus.FAILED]
     assert torch.allclose(result.state.local_rotmat[1], start.local_rotmat[1], atol=1e-6)
     assert torch.isfinite(result.state.transl).all()

@@ -9,9 +9,9 @@ import torch
 from rigs import (
     smpl_points,
     smpl_rest_joints,
-    smpl_tree,
+    smpl_skeleton,
 )
-from solve_cases import EYE, POINTS, TREE, near, prior, sigmas, status_of, true_state
+from solve_cases import EYE, POINTS, RIG, near, prior, sigmas, status_of, true_state
 from strategies import DTYPES
 from torch import Tensor
 
@@ -27,7 +27,6 @@ from ikol.solver import (
     SolveStatus,
     Twist,
     default_limits,
-    rest_state,
     solve,
 )
 
@@ -52,13 +51,13 @@ def degenerate_cases() -> dict[str, list[Points3D | Points2D | RelativePoints3D 
         "all at one place": [Points3D(POINTS, torch.zeros(35, 3, dtype=torch.float64), sigmas(35))],
         "behind the camera": [Points2D(four, pixels.expand(4, 2), sigmas(4, value=3.0), behind)],
         "relative only": [RelativePoints3D(four, line, sigmas(4), EYE, hips)],
-        "limits only": [Limits(default_limits(TREE.skeleton, dtype=torch.float64))],
+        "limits only": [Limits(default_limits(RIG.tree, dtype=torch.float64))],
     }
 
 
 @pytest.mark.parametrize("case", degenerate_cases())
 def test_degenerate_evidence_gives_finite_rotations(case: str) -> None:
-    result = solve(TREE, degenerate_cases()[case], rest_state(TREE))
+    result = solve(RIG, degenerate_cases()[case], RIG.rest_state())
     assert torch.isfinite(result.state.transl).all()
     assert torch.isfinite(result.cost)
     assert torch.isfinite(result.gradient_norm)
@@ -69,8 +68,8 @@ def test_degenerate_evidence_gives_finite_rotations(case: str) -> None:
 
 @pytest.mark.parametrize("case", ["no evidence", "no point", "all missing", "limits only"])
 def test_without_a_say_nothing_moves(case: str) -> None:
-    start = rest_state(TREE)
-    result = solve(TREE, degenerate_cases()[case], start)
+    start = RIG.rest_state()
+    result = solve(RIG, degenerate_cases()[case], start)
     assert status_of(result) == SolveStatus.CONVERGED
     assert torch.equal(result.state.local_rotmat, start.local_rotmat)
     assert torch.equal(result.state.transl, start.transl)
@@ -79,29 +78,29 @@ def test_without_a_say_nothing_moves(case: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_relative_points_alone_leave_the_body_where_it_is(dtype: torch.dtype) -> None:
     # in float32 the information about the translation cancels only to rounding
-    tree, points = smpl_tree(0, dtype), smpl_points(0, dtype)
+    skeleton, points = smpl_skeleton(0, dtype), smpl_points(0, dtype)
     truth = true_state((), dtype=dtype)
-    world = tree.posed_points(points, truth)
+    world = skeleton.posed_points(points, truth)
     hips = points.select(("L_Hip", "R_Hip"))
     relative = RelativePoints3D(
         points, world - world[1:3].mean(0), sigmas(35, dtype=dtype), torch.eye(3, dtype=dtype), hips
     )
-    result = solve(tree, [relative, prior(dtype=dtype)], near(truth))
+    result = solve(skeleton, [relative, prior(dtype=dtype)], near(truth))
     assert status_of(result) == SolveStatus.CONVERGED
     assert result.residual("relative_points_3d").distance.max() < 0.02
-    assert (tree.pose(result.state).joints[0] - world[0]).norm() < 1.0
+    assert (skeleton.pose(result.state).joints[0] - world[0]).norm() < 1.0
 
 
 def test_points_behind_the_camera_come_to_the_front() -> None:
     truth = replace(true_state((), seed=3), transl=torch.tensor((0.2, -0.3, -4.0), dtype=torch.float64))
     camera = camera_from_fov(640, 480, 55.0, dtype=torch.float64)
     evidence = [
-        Points2D(POINTS, camera.project(TREE.posed_points(POINTS, truth)), sigmas(35, value=3.0), camera),
+        Points2D(POINTS, camera.project(RIG.posed_points(POINTS, truth)), sigmas(35, value=3.0), camera),
         prior(),
     ]
-    start = replace(rest_state(TREE), transl=torch.tensor((0.0, 0.0, 0.5), dtype=torch.float64))
-    result = solve(TREE, evidence, start, SolveConfig(max_iterations=200))
-    depth = camera.to_camera(TREE.posed_points(POINTS, result.state))[:, 2]
+    start = replace(RIG.rest_state(), transl=torch.tensor((0.0, 0.0, 0.5), dtype=torch.float64))
+    result = solve(RIG, evidence, start, SolveConfig(max_iterations=200))
+    depth = camera.to_camera(RIG.posed_points(POINTS, result.state))[:, 2]
     assert depth.min() > 0.0
 
 
@@ -137,7 +136,7 @@ NAN = math.nan
         ([Anchor(NAN * EYE.expand(24, 3, 3), sigmas(24))], "anchor: reference holds NaN"),
         ([Twist(torch.tensor([99]), EYE[:1], sigmas(1), sigmas(1))], "between 0 and 23, got 99 to 99"),
         ([Twist(torch.tensor([4]), 2 * EYE[:1], sigmas(1), sigmas(1))], "axis must hold 1 unit vectors"),
-        ([Limits(default_limits(TREE.skeleton, dtype=torch.float64), sigma=0.0)], "positive number of radians"),
+        ([Limits(default_limits(RIG.tree, dtype=torch.float64), sigma=0.0)], "positive number of radians"),
         (
             [RelativePoints3D(POINTS, torch.zeros(35, 3).double(), sigmas(35), EYE, POINTS.select(()))],
             "at least one reference point",
@@ -154,14 +153,14 @@ NAN = math.nan
 )
 def test_evidence_that_cannot_be_used_is_refused_with_a_sentence(evidence: list[Points3D], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        solve(TREE, evidence, rest_state(TREE))
+        solve(RIG, evidence, RIG.rest_state())
 
 
 def test_a_camera_with_nan_is_refused() -> None:
     camera = camera_from_fov(640, 480, 55.0, dtype=torch.float64)
     camera = camera.with_extrinsics(camera.R_camera_world, torch.full((3,), NAN, dtype=torch.float64))
     with pytest.raises(InputError, match="points_2d: camera t_camera_world holds NaN"):
-        solve(TREE, [Points2D(POINTS, torch.zeros(35, 2).double(), sigmas(35), camera)], rest_state(TREE))
+        solve(RIG, [Points2D(POINTS, torch.zeros(35, 2).double(), sigmas(35), camera)], RIG.rest_state())
 
 
 @pytest.mark.parametrize(
@@ -175,7 +174,7 @@ def test_a_camera_with_nan_is_refused() -> None:
 )
 def test_a_start_that_cannot_be_used_is_refused(change: dict[str, Tensor], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        solve(TREE, [points_with()], replace(rest_state(TREE), **change))
+        solve(RIG, [points_with()], replace(RIG.rest_state(), **change))
 
 
 @pytest.mark.parametrize(
@@ -195,18 +194,18 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, float], mes
 
 def test_a_mask_of_the_wrong_shape_is_refused() -> None:
     with pytest.raises(InputError, match=r"mask of shape \(24,\) or \(24, 3\), got torch.bool \(23,\)"):
-        solve(TREE, [points_with()], rest_state(TREE), SolveConfig(free_joints=torch.ones(23, dtype=torch.bool)))
+        solve(RIG, [points_with()], RIG.rest_state(), SolveConfig(free_joints=torch.ones(23, dtype=torch.bool)))
 
 
 def test_an_unknown_block_is_named_with_the_known_ones() -> None:
-    result = solve(TREE, [points_with()], rest_state(TREE), SolveConfig(max_iterations=0))
+    result = solve(RIG, [points_with()], RIG.rest_state(), SolveConfig(max_iterations=0))
     with pytest.raises(InputError, match="no evidence called 'pixels'; it had points_3d"):
         result.residual("pixels")
 
 
 def test_a_batch_of_none_is_a_batch() -> None:
-    empty = rest_state(TREE, (0,))
-    result = solve(TREE, [points_with()], empty)
+    empty = RIG.rest_state((0,))
+    result = solve(RIG, [points_with()], empty)
     assert result.state.local_rotmat.shape == (0, 24, 3, 3)
     assert result.status.shape == (0,)
 
@@ -218,12 +217,12 @@ def test_a_camera_a_batch_item_is_used() -> None:
     camera = Camera(
         single.focal.expand(2, 2), single.center.expand(2, 2), single.R_camera_world.expand(2, 3, 3), places, 640, 480
     )
-    world = TREE.posed_points(POINTS, truth)
+    world = RIG.posed_points(POINTS, truth)
     evidence = [Points2D(POINTS, camera.project(world), sigmas(35, value=1.0), camera)]
-    result = solve(TREE, evidence, truth)
+    result = solve(RIG, evidence, truth)
     assert (result.iterations == 0).all()
     assert result.cost.max() < 1e-12
 
 
 def test_rest_joints_of_the_rig_are_those_of_smpl() -> None:
-    assert torch.equal(TREE.joints_template, smpl_rest_joints())
+    assert torch.equal(RIG.joints_template, smpl_rest_joints())

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from rigs import (
-    chain_skeleton,
+    chain_tree,
     plausible_rotmats,
     random_rotmats,
     smpl_points,
@@ -24,11 +24,12 @@ from ikol.camera import camera_from_fov
 from ikol.errors import InputError
 from ikol.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from ikol.solver.anatomy import default_limits
+from ikol.solver.skeleton import Skeleton
 from ikol.solver.start import FAR_AWAY, start_from_points, translation_from_projection
-from ikol.solver.state import RestTree, SolveState, rest_state
+from ikol.solver.state import SolveState
 
-TREE, POINTS = smpl_tree(0), smpl_points(0)
-INDEX = smpl_skeleton().index
+RIG, POINTS = smpl_skeleton(0), smpl_points(0)
+INDEX = smpl_tree().index
 NO_BETAS = torch.zeros(0, dtype=torch.float64)
 EYE = torch.eye(3, dtype=torch.float64)
 
@@ -44,10 +45,10 @@ def pose_of(local: dict[str, tuple[float, float, float]]) -> SolveState:
 def start_near(state: SolveState, *, missing: tuple[str, ...] = (), with_limits: bool = True) -> SolveState:
     weights = torch.ones(35, dtype=torch.float64)
     weights[[POINTS.index(name) for name in missing]] = 0.0
-    target = TREE.posed_points(POINTS, state)
+    target = RIG.posed_points(POINTS, state)
     target = torch.where(weights[:, None] > 0, target, math.nan)
-    limits = default_limits(TREE.skeleton, dtype=torch.float64) if with_limits else None
-    return start_from_points(TREE, POINTS, target, weights, NO_BETAS, limits=limits)
+    limits = default_limits(RIG.tree, dtype=torch.float64) if with_limits else None
+    return start_from_points(RIG, POINTS, target, weights, NO_BETAS, limits=limits)
 
 
 def angle_between(first: Tensor, second: Tensor) -> float:
@@ -57,8 +58,8 @@ def angle_between(first: Tensor, second: Tensor) -> float:
 
 def bone_error(state: SolveState, truth: SolveState, joint: str) -> float:
     """Degrees between the directions of the bone below a joint; what points on a straight line tell of its rotation."""
-    ends = [INDEX(joint), smpl_skeleton().children[INDEX(joint)][0]]
-    first, second = (TREE.pose(item).joints[ends].diff(dim=0)[0] for item in (state, truth))
+    ends = [INDEX(joint), smpl_tree().children[INDEX(joint)][0]]
+    first, second = (RIG.pose(item).joints[ends].diff(dim=0)[0] for item in (state, truth))
     return math.degrees(math.atan2(float(torch.linalg.cross(first, second).norm()), float(first @ second)))
 
 
@@ -68,17 +69,17 @@ def bone_error(state: SolveState, truth: SolveState, joint: str) -> float:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", BATCH_SHAPES)
 def test_start_is_near_the_pose_for_any_shape_and_type(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    tree, points = smpl_tree(0, dtype), smpl_points(0, dtype)
+    skeleton, points = smpl_skeleton(0, dtype), smpl_points(0, dtype)
     rotmats = plausible_rotmats(shape, seed=1)
     rotmats[..., 0, :, :] = random_rotmats(shape, 2.0, seed=2)
     truth = SolveState(torch.ones(*shape, 3, dtype=dtype), rotmats.to(dtype), torch.zeros(*shape, 0, dtype=dtype))
-    target = tree.posed_points(points, truth)
-    limits = default_limits(tree.skeleton, dtype=dtype)
-    start = start_from_points(tree, points, target, torch.ones(35, dtype=dtype), truth.betas, limits=limits)
+    target = skeleton.posed_points(points, truth)
+    limits = default_limits(skeleton.tree, dtype=dtype)
+    start = start_from_points(skeleton, points, target, torch.ones(35, dtype=dtype), truth.betas, limits=limits)
     assert start.local_rotmat.shape == (*shape, 24, 3, 3)
     assert start.transl.shape == (*shape, 3)
     assert start.local_rotmat.dtype == dtype
-    error = (tree.posed_points(points, start) - target).norm(dim=-1)
+    error = (skeleton.posed_points(points, start) - target).norm(dim=-1)
     # the spine is not bent by the start: 3 x 0.4 rad of it move the head and hands by 10 cm
     assert error.mean() < 0.08, f"{float(error.mean()):.3f} m"
 
@@ -88,7 +89,7 @@ def test_a_turned_and_moved_rest_pose_is_found_exactly(yaw: float, shift: float)
     truth = pose_of({"Pelvis": (0.0, math.degrees(yaw), 0.0)})
     truth = replace(truth, transl=torch.tensor((shift, 2.0, -3.0), dtype=torch.float64))
     start = start_near(truth)
-    error = (TREE.posed_points(POINTS, start) - TREE.posed_points(POINTS, truth)).norm(dim=-1).max()
+    error = (RIG.posed_points(POINTS, start) - RIG.posed_points(POINTS, truth)).norm(dim=-1).max()
     assert error < 1e-9, f"{float(error):.2e}"
 
 
@@ -137,11 +138,11 @@ def test_missing_limbs_stay_at_rest() -> None:
 
 def test_another_persons_longer_bones_do_not_bend_the_limbs() -> None:
     truth = pose_of({"L_Hip": (-60, 0, 0), "L_Knee": (80, 0, 0)})
-    target = TREE.posed_points(POINTS, truth)
+    target = RIG.posed_points(POINTS, truth)
     hip = target[INDEX("L_Hip")].clone()
     leg = [POINTS.index(name) for name in ("L_Knee", "L_Ankle", "L_Foot", "left_heel", "left_toe")]
     target[leg] = hip + 1.1 * (target[leg] - hip)
-    start = start_from_points(TREE, POINTS, target, torch.ones(35, dtype=torch.float64), NO_BETAS)
+    start = start_from_points(RIG, POINTS, target, torch.ones(35, dtype=torch.float64), NO_BETAS)
     # the shin points from where the shorter thigh ends to the ankle: 4 cm off over 45 cm
     assert bone_error(start, truth, "L_Hip") < 1.5
     assert bone_error(start, truth, "L_Knee") < 6
@@ -166,50 +167,50 @@ def test_few_points_give_finite_rotations_and_a_place_near_them(seen: tuple[str,
 
 def test_weights_may_have_any_scale() -> None:
     truth = pose_of({"L_Shoulder": (0, 0, -50), "Pelvis": (0, 100, 0)})
-    target = TREE.posed_points(POINTS, truth)
-    one = start_from_points(TREE, POINTS, target, torch.ones(35, dtype=torch.float64), NO_BETAS)
-    many = start_from_points(TREE, POINTS, target, torch.full((35,), 1e6, dtype=torch.float64), NO_BETAS)
+    target = RIG.posed_points(POINTS, truth)
+    one = start_from_points(RIG, POINTS, target, torch.ones(35, dtype=torch.float64), NO_BETAS)
+    many = start_from_points(RIG, POINTS, target, torch.full((35,), 1e6, dtype=torch.float64), NO_BETAS)
     assert torch.allclose(one.local_rotmat, many.local_rotmat, atol=1e-9)
 
 
 def test_any_rig_starts_with_its_root_and_swings() -> None:
-    skeleton = chain_skeleton(4)
+    tree = chain_tree(4)
     rest = torch.tensor(((0.0, 0, 0), (0, 1, 0), (0, 2, 0), (0, 3, 0)), dtype=torch.float64)
-    tree = RestTree.from_rest_joints(skeleton, rest)
-    points = AttachedPoints(skeleton.names, torch.arange(4), rest, torch.zeros(4, 3, 0, dtype=torch.float64))
+    skeleton = Skeleton.from_rest_joints(tree, rest)
+    points = AttachedPoints(tree.names, torch.arange(4), rest, torch.zeros(4, 3, 0, dtype=torch.float64))
     local = EYE.repeat(4, 1, 1)
     local[1] = rotvec_to_rotmat(torch.tensor((0.8, 0.0, 0.0), dtype=torch.float64))
     local[2] = rotvec_to_rotmat(torch.tensor((0.0, 0.0, -0.9), dtype=torch.float64))
     truth = SolveState(torch.ones(3, dtype=torch.float64), local, NO_BETAS)
-    target = tree.posed_points(points, truth)
-    start = start_from_points(tree, points, target, torch.ones(4, dtype=torch.float64), NO_BETAS)
-    assert (tree.posed_points(points, start) - target).norm(dim=-1).max() < 0.05
+    target = skeleton.posed_points(points, truth)
+    start = start_from_points(skeleton, points, target, torch.ones(4, dtype=torch.float64), NO_BETAS)
+    assert (skeleton.posed_points(points, start) - target).norm(dim=-1).max() < 0.05
 
 
 def test_the_default_body_starts_within_three_centimetres() -> None:
     body = load_default_body()
-    tree = RestTree.from_body(body)
+    skeleton = Skeleton.from_body(body)
     rotmats = plausible_rotmats((8,), seed=4, dtype=torch.float32)
     rotmats[:, 0] = random_rotmats((8,), 1.0, seed=5, dtype=torch.float32)
     truth = SolveState(torch.zeros(8, 3), rotmats, torch.zeros(8, 10))
-    target = tree.posed_points(body.points, truth)
+    target = skeleton.posed_points(body.points, truth)
     start = start_from_points(
-        tree, body.points, target, torch.ones(len(body.points)), truth.betas, limits=default_limits(body.skeleton)
+        skeleton, body.points, target, torch.ones(len(body.points)), truth.betas, limits=default_limits(body.tree)
     )
-    error = (tree.posed_points(body.points, start) - target).norm(dim=-1).mean()
+    error = (skeleton.posed_points(body.points, start) - target).norm(dim=-1).mean()
     assert error < 0.03, f"{float(error):.3f} m"
 
 
 @pytest.mark.parametrize("bad", ["target", "weights", "negative"])
 def test_numbers_that_cannot_be_used_are_refused(bad: str) -> None:
-    target = TREE.posed_points(POINTS, rest_state(TREE))
+    target = RIG.posed_points(POINTS, RIG.rest_state())
     weights = torch.ones(35, dtype=torch.float64)
     if bad == "target":
         target[3, 1] = math.nan
     else:
         weights[3] = math.nan if bad == "weights" else -1.0
     with pytest.raises(InputError, match="give missing points the weight 0"):
-        start_from_points(TREE, POINTS, target, weights, NO_BETAS)
+        start_from_points(RIG, POINTS, target, weights, NO_BETAS)
 
 
 # ---- translation -----------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def test_any_batch_shape_gives_the_frames_own_results(shape: tuple[int, ...]) ->
     assert result.local_rotmat.shape == (*shape, 24, 3, 3)
     last = (-1,) * len(shape)
     problem = type(case.problem)(
-        case.problem.skeleton,
+        case.problem.tree,
         case.problem.rest_joints,
         case.problem.target[last],
         case.problem.twist[last],
@@ -85,7 +85,7 @@ def test_gradients_are_right() -> None:
     assert problem.leaf_rotmat is not None
 
     def joints(target: torch.Tensor, rest: torch.Tensor, twist: torch.Tensor) -> torch.Tensor:
-        return solve_hybrik(type(problem)(problem.skeleton, rest, target, twist, problem.leaf_rotmat)).joints
+        return solve_hybrik(type(problem)(problem.tree, rest, target, twist, problem.leaf_rotmat)).joints
 
     inputs = tuple(tensor.clone().requires_grad_() for tensor in (problem.target, problem.rest_joints, problem.twist))
     assert torch.autograd.gradcheck(joints, inputs, fast_mode=True)

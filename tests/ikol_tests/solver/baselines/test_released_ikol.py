@@ -9,8 +9,8 @@ from ik_problems import known_pose, mean_mm, rotation_error_deg
 from strategies import BATCH_SHAPES, DTYPES
 from torch import Tensor
 
+from ikol.body.joint_tree import JointTree
 from ikol.body.kinematics import forward_kinematics
-from ikol.body.skeleton import Skeleton
 from ikol.errors import InputError
 from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.solver.baselines import (
@@ -24,7 +24,7 @@ from ikol.solver.baselines import (
 )
 
 # a root that three children hold still, and one limb of two bones
-LIMB = Skeleton(("root", "left", "right", "up", "tip"), (-1, 0, 0, 0, 1))
+LIMB = JointTree(("root", "left", "right", "up", "tip"), (-1, 0, 0, 0, 1))
 # metres between a joint and the next: what the five steps recover of a small turn, from 0.1 / (0.1 + length^2)
 RECOVERED = {"hand": (0.083, 0.28), "head": (0.104, 0.40), "foot": (0.138, 0.58)}
 
@@ -88,12 +88,12 @@ def test_many_steps_reach_nearly_all_clean_targets_and_the_true_rotations() -> N
 def test_the_jacobian_is_the_derivative_of_the_pose() -> None:
     case = known_pose("rig", (2,), noise=0.02)
     flat = case.problem.flat()
-    turning = [joint for joint, children in enumerate(flat.skeleton.children) if joint and children]
+    turning = [joint for joint, children in enumerate(flat.tree.children) if joint and children]
     assert len(turning) == 18
     root = flat.root_rotation()
     alpha = 0.3 * torch.randn(2, 18, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     pose = released_ikol._pose  # pyright: ignore[reportPrivateUsage]
-    chest = flat.skeleton.index("Spine3")
+    chest = flat.tree.index("Spine3")
     found = pose(flat, root, turning, {chest}, alpha).jacobian
     expected = torch.autograd.functional.jacobian(lambda a: pose(flat, root, turning, {chest}, a).joints.sum(0), alpha)
     # (joints, 3, frames, angles) to (frames, angles, joints, 3)

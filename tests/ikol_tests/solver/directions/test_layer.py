@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from keypoint_trees import Case, make_case, paper_offsets, paper_skeleton, place, random_tree
+from keypoint_trees import Case, make_case, paper_offsets, paper_tree, place, random_tree
 from torch import Tensor
 
 from ikol.geometry.rotations import rotvec_to_rotmat
@@ -45,11 +45,11 @@ def _gradients(layer: IKOLLayer, inputs: list[Tensor]) -> tuple[Tensor, ...]:
 def test_implicit_derivative_equals_finite_differences(backend: str, hold_root: bool, noise: float, which: int) -> None:
     case = make_case(6, seed=1, max_angle=math.pi / 2, noise=noise)
     inputs = _inputs(case)
-    layer = IKOLLayer(case.skeleton, DirectionConfig(hold_root=hold_root, backend=backend))  # pyright: ignore
+    layer = IKOLLayer(case.tree, DirectionConfig(hold_root=hold_root, backend=backend))  # pyright: ignore
     found = _gradients(layer, inputs)[which]
     generator = torch.Generator().manual_seed(which)
     direction = torch.randn(inputs[which].shape, generator=generator, dtype=torch.float64)
-    exact = IKOLLayer(case.skeleton, DirectionConfig(hold_root=hold_root))
+    exact = IKOLLayer(case.tree, DirectionConfig(hold_root=hold_root))
     # weights are of the size of one, places and bones of a tenth and less
     step = 3e-4 if INPUTS[which] == "weights" else 3e-5
 
@@ -70,7 +70,7 @@ def test_backends_have_the_same_derivative(hold_root: bool, noise: float) -> Non
     case = make_case(30, seed=2, max_angle=2.5, noise=noise)
     inputs = _inputs(case)
     found = [
-        _gradients(IKOLLayer(case.skeleton, DirectionConfig(hold_root=hold_root, backend=backend)), inputs)  # pyright: ignore
+        _gradients(IKOLLayer(case.tree, DirectionConfig(hold_root=hold_root, backend=backend)), inputs)  # pyright: ignore
         for backend in BACKENDS
     ]
     for name, first, second in zip(INPUTS, *found, strict=True):
@@ -81,8 +81,8 @@ def test_backends_have_the_same_derivative(hold_root: bool, noise: float) -> Non
 
 @pytest.mark.parametrize("backend", ["native", pytest.param("torch", marks=pytest.mark.slow)])
 def test_gradcheck_on_a_small_tree(backend: str) -> None:
-    case = make_case(2, seed=3, max_angle=1.0, noise=0.01, tree=random_tree(7, 1))
-    layer = IKOLLayer(case.skeleton, DirectionConfig(backend=backend))  # pyright: ignore
+    case = make_case(2, seed=3, max_angle=1.0, noise=0.01, shape=random_tree(7, 1))
+    layer = IKOLLayer(case.tree, DirectionConfig(backend=backend))  # pyright: ignore
 
     def function(*inputs: Tensor) -> tuple[Tensor, Tensor]:
         result = layer(*inputs)
@@ -95,11 +95,11 @@ def test_gradcheck_on_a_small_tree(backend: str) -> None:
 def _special_poses() -> dict[str, Tensor]:
     rest = torch.eye(3, dtype=torch.float64).repeat(24, 1, 1)
     poses = {"rest": rest}
-    offsets, skeleton = paper_offsets(), paper_skeleton()
+    offsets, tree = paper_offsets(), paper_tree()
     for angle in (math.pi, math.pi - 1e-9, math.pi - 1e-4, math.pi - 1e-2):
         pose = rest.clone()
         for joint in (1, 16, 18):
-            bone = offsets[skeleton.children[joint][0]]
+            bone = offsets[tree.children[joint][0]]
             across = torch.linalg.cross(bone, torch.tensor([0.1, 0.4, 0.9], dtype=torch.float64))
             pose[joint] = rotvec_to_rotmat(angle * across / across.norm())
         poses[f"swing of {angle}"] = pose
@@ -113,13 +113,13 @@ def _special_poses() -> dict[str, Tensor]:
 def test_derivative_is_finite_where_it_is_hard(
     backend: str, pose: str, dtype: torch.dtype, missing: tuple[int, ...]
 ) -> None:
-    skeleton, offsets = paper_skeleton(), paper_offsets()
-    keypoints = place(skeleton, offsets, _special_poses()[pose], torch.zeros(3, dtype=torch.float64))
+    tree, offsets = paper_tree(), paper_offsets()
+    keypoints = place(tree, offsets, _special_poses()[pose], torch.zeros(3, dtype=torch.float64))
     weights = torch.ones(29, dtype=torch.float64)
     weights[list(missing)] = 0.0
     inputs = (keypoints, offsets, torch.zeros(24, dtype=torch.float64), weights)
     leaves = [each.to(dtype).requires_grad_() for each in inputs]
-    result = IKOLLayer(skeleton, DirectionConfig(backend=backend))(*leaves)  # pyright: ignore
+    result = IKOLLayer(tree, DirectionConfig(backend=backend))(*leaves)  # pyright: ignore
     found = torch.autograd.grad(_loss(result), leaves)
     # the derivative of a swing is cut off at 1/|1 + cos| of 1e6: about 1e3 a joint, over bones of 4 cm, ten in a chain
     largest = max(float(each.abs().max()) for each in found)
@@ -129,18 +129,18 @@ def test_derivative_is_finite_where_it_is_hard(
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_items_that_did_not_converge_get_no_gradient(backend: str) -> None:
     case = make_case(4, seed=4, max_angle=1.5, noise=0.03)
-    layer = IKOLLayer(case.skeleton, DirectionConfig(max_iterations=1, backend=backend))  # pyright: ignore
+    layer = IKOLLayer(case.tree, DirectionConfig(max_iterations=1, backend=backend))  # pyright: ignore
     inputs = _inputs(case)
     assert layer(*inputs).status.tolist() == [SolveStatus.MAX_ITERATIONS] * 4
     assert all(float(each.abs().max()) == 0 for each in _gradients(layer, inputs))
 
 
 def test_unrolled_derivative_is_that_of_the_steps_themselves() -> None:
-    case = make_case(3, seed=5, max_angle=1.0, noise=0.01, tree=random_tree(7, 2))
-    layer = IKOLLayer(case.skeleton, DirectionConfig(backward="unrolled", unrolled_steps=12))
+    case = make_case(3, seed=5, max_angle=1.0, noise=0.01, shape=random_tree(7, 2))
+    layer = IKOLLayer(case.tree, DirectionConfig(backward="unrolled", unrolled_steps=12))
     inputs = _inputs(case)
     found = _gradients(layer, inputs)[0]
-    exact = _gradients(IKOLLayer(case.skeleton), inputs)[0]
+    exact = _gradients(IKOLLayer(case.tree), inputs)[0]
     # Gauss-Newton converges by a constant factor a step where a residual is left: after twelve nearly the optimum's
     error = (found - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
     assert float(error.median()) < 1e-2
@@ -149,8 +149,8 @@ def test_unrolled_derivative_is_that_of_the_steps_themselves() -> None:
 def test_unrolled_equals_implicit_where_keypoints_are_reached() -> None:
     case = make_case(5, seed=6, max_angle=1.5)
     inputs = [case.keypoints, case.offsets, case.twist]
-    unrolled = _gradients(IKOLLayer(case.skeleton, DirectionConfig(backward="unrolled", unrolled_steps=2)), inputs)
-    implicit = _gradients(IKOLLayer(case.skeleton), inputs)
+    unrolled = _gradients(IKOLLayer(case.tree, DirectionConfig(backward="unrolled", unrolled_steps=2)), inputs)
+    implicit = _gradients(IKOLLayer(case.tree), inputs)
     for first, second in zip(unrolled, implicit, strict=True):
         # without a residual Gauss-Newton is Newton: two steps square the error twice
         torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-6 * float(second.abs().max()))
@@ -158,7 +158,7 @@ def test_unrolled_equals_implicit_where_keypoints_are_reached() -> None:
 
 def test_shared_inputs_get_the_sum_of_the_gradients() -> None:
     case = make_case(5, seed=7, max_angle=1.0, noise=0.01)
-    layer = IKOLLayer(case.skeleton)
+    layer = IKOLLayer(case.tree)
     shared = case.offsets.clone().requires_grad_()
     each = case.offsets.expand(5, -1, -1).clone().requires_grad_()
     (summed,) = torch.autograd.grad(_loss(layer(case.keypoints, shared, case.twist)).sum(), shared)
@@ -167,4 +167,4 @@ def test_shared_inputs_get_the_sum_of_the_gradients() -> None:
 
 
 def test_layer_says_what_it_is_for() -> None:
-    assert "nodes=29" in repr(IKOLLayer(paper_skeleton()))
+    assert "nodes=29" in repr(IKOLLayer(paper_tree()))

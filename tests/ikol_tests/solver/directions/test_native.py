@@ -48,7 +48,7 @@ def test_torch_takes_over_with_one_line_in_the_log(
     monkeypatch.setattr(native, "library_path", lambda: path)
     case = make_case(3, seed=0)
     with caplog.at_level(logging.WARNING):
-        results = [solve_directions(case.skeleton, case.keypoints, case.offsets, case.twist) for _ in range(2)]
+        results = [solve_directions(case.tree, case.keypoints, case.offsets, case.twist) for _ in range(2)]
     native.find_library.cache_clear()
     assert len(caplog.records) == 1
     assert "PyTorch takes its place" in caplog.text
@@ -62,7 +62,7 @@ def test_all_instruction_sets_give_the_same(dtype: torch.dtype) -> None:
     arrays = native.Arrays(case.keypoints, case.offsets, None, case.twist)
     results = [
         native.solve_native(
-            native.Library(library.run, variant), case.skeleton.parents, 24, arrays, DirectionConfig(hold_root=True)
+            native.Library(library.run, variant), case.tree.parents, 24, arrays, DirectionConfig(hold_root=True)
         )
         for variant in range(library.variant + 1)
     ]
@@ -76,5 +76,5 @@ def test_threads_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for threads in (1, 2):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        results.append(solve_directions(case.skeleton, case.keypoints, case.offsets, case.twist).local_rotmat)
+        results.append(solve_directions(case.tree, case.keypoints, case.offsets, case.twist).local_rotmat)
     assert torch.equal(results[0], results[1])

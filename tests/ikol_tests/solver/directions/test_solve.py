@@ -5,10 +5,10 @@ import math
 
 import pytest
 import torch
-from keypoint_trees import Case, make_case, paper_offsets, paper_skeleton, place, random_tree, twists_of
+from keypoint_trees import Case, make_case, paper_offsets, paper_tree, place, random_tree, twists_of
 from torch import Tensor
 
-from ikol.body.skeleton import Skeleton
+from ikol.body.joint_tree import JointTree
 from ikol.errors import InputError
 from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.solver.directions import DirectionConfig, DirectionResult, solve_directions
@@ -20,11 +20,11 @@ DTYPES = (torch.float32, torch.float64)
 
 def _solve(case: Case, weights: Tensor | None = None, **settings: object) -> DirectionResult:
     config = DirectionConfig(**settings)  # pyright: ignore[reportArgumentType]
-    return solve_directions(case.skeleton, case.keypoints, case.offsets, case.twist, weights=weights, config=config)
+    return solve_directions(case.tree, case.keypoints, case.offsets, case.twist, weights=weights, config=config)
 
 
 def _misses(case: Case, result: DirectionResult) -> Tensor:
-    return (place(case.skeleton, case.offsets, result.local_rotmat, result.root) - case.keypoints).norm(dim=-1)
+    return (place(case.tree, case.offsets, result.local_rotmat, result.root) - case.keypoints).norm(dim=-1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -64,15 +64,15 @@ def test_rotations_with_their_twists_are_recovered() -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rotations_are_orthonormal_at_half_a_turn(backend: str, dtype: torch.dtype) -> None:
-    skeleton, offsets = paper_skeleton(), paper_offsets()
+    tree, offsets = paper_tree(), paper_offsets()
     angles = math.pi - torch.tensor([0.0, 1e-7, 1e-5, 3e-4, 1e-3, 1e-2], dtype=torch.float64)
     rotmat = torch.eye(3, dtype=torch.float64).repeat(len(angles), 24, 1, 1)
     for joint in (1, 4, 18, 21):
-        bone = offsets[skeleton.children[joint][0]]
+        bone = offsets[tree.children[joint][0]]
         across = torch.linalg.cross(bone, torch.tensor([0.3, 0.2, 0.9], dtype=torch.float64))
         rotmat[:, joint] = rotvec_to_rotmat(angles[:, None] * across / across.norm())
-    keypoints = place(skeleton, offsets, rotmat, torch.zeros(len(angles), 3, dtype=torch.float64))
-    case = Case(skeleton, offsets.to(dtype), rotmat, torch.zeros(len(angles), 24, dtype=dtype), keypoints.to(dtype))
+    keypoints = place(tree, offsets, rotmat, torch.zeros(len(angles), 3, dtype=torch.float64))
+    case = Case(tree, offsets.to(dtype), rotmat, torch.zeros(len(angles), 24, dtype=dtype), keypoints.to(dtype))
     result = _solve(case, backend=backend)
     found = result.local_rotmat
     # ten roundings, and twice that near half a turn
@@ -94,7 +94,7 @@ def test_native_equals_torch(noise: float, hold_root: bool, is_weighted: bool, d
     # the same optimum to the square of the last step in float64, to the rounding of the sum in float32
     relative = 1e-12 if dtype == torch.float64 else 1e-4
     torch.testing.assert_close(first.cost, second.cost, rtol=relative, atol=0.0)
-    places = [place(case.skeleton, case.offsets, each.local_rotmat, each.root) for each in (first, second)]
+    places = [place(case.tree, case.offsets, each.local_rotmat, each.root) for each in (first, second)]
     # float32: the optimum is flat, 1e-4 of the cost is up to a millimetre across the weakest direction
     assert float((places[0] - places[1]).abs().max()) < (1e-8 if dtype == torch.float64 else 1e-3)
 
@@ -115,7 +115,7 @@ def test_optimum_of_noisy_keypoints_is_a_local_minimum_of_the_whole_pose(hold_ro
 
     def costs() -> Tensor:
         rotmat = result.local_rotmat @ rotvec_to_rotmat(rotvec)
-        miss = place(case.skeleton, case.offsets, rotmat, result.root + shift) - case.keypoints
+        miss = place(case.tree, case.offsets, rotmat, result.root + shift) - case.keypoints
         return 0.5 * miss.square().sum((-1, -2))
 
     def closure() -> Tensor:
@@ -135,7 +135,7 @@ def test_optimum_of_noisy_keypoints_is_a_local_minimum_of_the_whole_pose(hold_ro
 def test_batch_shapes_and_single_frames_give_the_same(batch: tuple[int, ...], backend: str) -> None:
     whole = make_case(max(math.prod(batch), 1), seed=6, max_angle=math.pi / 2, noise=0.01)
     shaped = Case(
-        whole.skeleton,
+        whole.tree,
         whole.offsets,
         whole.local_rotmat,
         whole.twist.reshape(*batch, 24),
@@ -146,7 +146,7 @@ def test_batch_shapes_and_single_frames_give_the_same(batch: tuple[int, ...], ba
     assert result.root.shape == (*batch, 3)
     assert result.status.shape == batch
     singles = [
-        solve_directions(whole.skeleton, points, whole.offsets, angles, config=DirectionConfig(backend=backend))
+        solve_directions(whole.tree, points, whole.offsets, angles, config=DirectionConfig(backend=backend))
         for points, angles in zip(whole.keypoints, whole.twist, strict=True)
     ]
     alone = torch.stack([each.local_rotmat for each in singles])
@@ -159,8 +159,8 @@ def test_offsets_and_weights_may_differ_from_frame_to_frame(backend: str) -> Non
     case = make_case(5, seed=7, max_angle=1.0)
     scale = torch.linspace(0.8, 1.2, 5, dtype=torch.float64)
     offsets = case.offsets * scale[:, None, None]
-    keypoints = place(case.skeleton, offsets, case.local_rotmat, torch.zeros(5, 3, dtype=torch.float64))
-    scaled = Case(case.skeleton, offsets, case.local_rotmat, case.twist, keypoints)
+    keypoints = place(case.tree, offsets, case.local_rotmat, torch.zeros(5, 3, dtype=torch.float64))
+    scaled = Case(case.tree, offsets, case.local_rotmat, case.twist, keypoints)
     assert float(_misses(scaled, _solve(scaled, scale[:, None].expand(5, 29), backend=backend)).max()) < 1e-8
 
 
@@ -181,9 +181,7 @@ def test_missing_keypoints_are_not_read_and_the_others_are_reached(backend: str,
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_nothing_seen_gives_the_rest_pose(backend: str) -> None:
     case = make_case(2, seed=9)
-    still = Case(
-        case.skeleton, case.offsets, case.local_rotmat, torch.zeros(2, 24, dtype=torch.float64), case.keypoints
-    )
+    still = Case(case.tree, case.offsets, case.local_rotmat, torch.zeros(2, 24, dtype=torch.float64), case.keypoints)
     result = _solve(still, torch.zeros(29, dtype=torch.float64), backend=backend)
     # rounding of unit vectors through ten joints
     assert float((result.local_rotmat - torch.eye(3, dtype=torch.float64)).abs().max()) < 1e-7
@@ -193,19 +191,19 @@ def test_nothing_seen_gives_the_rest_pose(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("seed", range(4))
 def test_any_tree_is_solved(backend: str, seed: int) -> None:
-    case = make_case(20, seed=seed, tree=random_tree(40, seed))
+    case = make_case(20, seed=seed, shape=random_tree(40, seed))
     result = _solve(case, backend=backend)
     assert float(_misses(case, result).max()) < 1e-8
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_chain_and_star_are_solved(backend: str) -> None:
-    chain = Skeleton(tuple("abcdef"), (-1, 0, 1, 2, 3, 4))
-    star = Skeleton(tuple("abcdef"), (-1, 0, 0, 0, 0, 0))
+    chain = JointTree(tuple("abcdef"), (-1, 0, 1, 2, 3, 4))
+    star = JointTree(tuple("abcdef"), (-1, 0, 0, 0, 0, 0))
     offsets = random_tree(6, 3)[1]
-    for skeleton in (chain, star):
-        case = make_case(20, seed=1, tree=(skeleton, offsets))
-        assert float(_misses(case, _solve(case, backend=backend)).max()) < 1e-8, skeleton.parents
+    for tree in (chain, star):
+        case = make_case(20, seed=1, shape=(tree, offsets))
+        assert float(_misses(case, _solve(case, backend=backend)).max()) < 1e-8, tree.parents
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -213,9 +211,9 @@ def test_a_bone_of_length_zero_is_allowed(backend: str) -> None:
     case = make_case(10, seed=2, max_angle=1.0)
     offsets = case.offsets.clone()
     offsets[4] = 0.0
-    keypoints = place(case.skeleton, offsets, case.local_rotmat, torch.zeros(10, 3, dtype=torch.float64))
-    result = _solve(Case(case.skeleton, offsets, case.local_rotmat, case.twist, keypoints), backend=backend)
-    found = place(case.skeleton, offsets, result.local_rotmat, result.root)
+    keypoints = place(case.tree, offsets, case.local_rotmat, torch.zeros(10, 3, dtype=torch.float64))
+    result = _solve(Case(case.tree, offsets, case.local_rotmat, case.twist, keypoints), backend=backend)
+    found = place(case.tree, offsets, result.local_rotmat, result.root)
     assert float((found - keypoints).abs().max()) < 1e-8
     defect = result.local_rotmat @ result.local_rotmat.mT - torch.eye(3, dtype=torch.float64)
     assert float(defect.abs().max()) < 1e-12
@@ -239,7 +237,7 @@ def test_status_tells_when_iterations_ran_out(backend: str) -> None:
 
 def test_large_coordinates_cost_no_accuracy_in_float32() -> None:
     case = make_case(50, seed=12, dtype=torch.float32)
-    away = Case(case.skeleton, case.offsets, case.local_rotmat, case.twist, case.keypoints + 64.0)
+    away = Case(case.tree, case.offsets, case.local_rotmat, case.twist, case.keypoints + 64.0)
     near, far = _solve(case), _solve(away)
     # adding 64 rounds the keypoints to 4e-6 m; bones are 5 cm and more; near half a turn twists follow 1/(1 + cos)
     difference = (near.local_rotmat - far.local_rotmat).abs().flatten(1).amax(-1).median()
@@ -271,12 +269,12 @@ def test_malformed_input_is_refused(backend: str, change: dict[str, Tensor], mes
         **change,
     }
     with pytest.raises(InputError, match=message):
-        solve_directions(paper_skeleton(), **arguments, config=DirectionConfig(backend=backend))
+        solve_directions(paper_tree(), **arguments, config=DirectionConfig(backend=backend))
 
 
 def test_a_single_joint_is_refused() -> None:
     with pytest.raises(InputError, match="at least one bone"):
-        solve_directions(Skeleton(("a",), (-1,)), torch.zeros(1, 3), torch.zeros(1, 3), torch.zeros(0))
+        solve_directions(JointTree(("a",), (-1,)), torch.zeros(1, 3), torch.zeros(1, 3), torch.zeros(0))
 
 
 @pytest.mark.parametrize("setting", [{"max_iterations": -1}, {"unrolled_steps": 0}])
@@ -288,9 +286,9 @@ def test_settings_that_make_no_sense_are_refused(setting: dict[str, int]) -> Non
 def test_twist_is_what_was_asked_for() -> None:
     case = make_case(20, seed=13, max_angle=2.0)
     twist = torch.linspace(-20.0, 20.0, 20 * 24, dtype=torch.float64).reshape(20, 24)
-    result = _solve(Case(case.skeleton, case.offsets, case.local_rotmat, twist, case.keypoints))
-    found = twists_of(case.skeleton, case.offsets, result.local_rotmat)
-    single = torch.tensor([len(case.skeleton.children[joint]) == 1 for joint in range(24)])
+    result = _solve(Case(case.tree, case.offsets, case.local_rotmat, twist, case.keypoints))
+    found = twists_of(case.tree, case.offsets, result.local_rotmat)
+    single = torch.tensor([len(case.tree.children[joint]) == 1 for joint in range(24)])
     turns = ((found - twist)[:, single] / (2 * math.pi)).frac().abs()
     # whole turns apart; twice the rounding of the quaternion through atan2
     assert float(torch.minimum(turns, 1 - turns).max()) < 1e-9

@@ -15,7 +15,7 @@ from ikol.errors import InputError
 
 
 @dataclass(frozen=True)
-class Skeleton:
+class JointTree:
     """A tree of named joints, parents before children, joint 0 the only root.
 
     The tables are made once and live on the CPU.
