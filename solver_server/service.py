@@ -180,7 +180,7 @@ def make_service(device: str, threads: int) -> Service:
     pipeline = PosePipeline("cuda" if is_cuda else "cpu")
     _warm_up(pipeline)
     name = f"cuda ({torch.cuda.get_device_name()})" if is_cuda else "cpu"
-    return Service(pipeline, name, pipeline.body.skeleton.num_joints, pipeline.body.num_betas)
+    return Service(pipeline, name, pipeline.body.tree.num_joints, pipeline.body.num_betas)
 
 
 def _warm_up(pipeline: Pipeline) -> None:
