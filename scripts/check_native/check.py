@@ -3,9 +3,9 @@
 
     .venv/bin/python scripts/check_native/check.py
 
-Needs `pip install ikol[build-native]` and, as far as they are there, qemu-user-static with libc6-arm64-cross (64-bit Arm)
-and wine64 (Windows): Debian's packages of these names. A platform whose emulator is missing is named and left out. There
-is no emulator for macOS; its library holds the same Arm code as Linux's.
+Needs `pip install ikol[build-native]` and, as far as they are there, qemu-user-static with libc6-arm64-cross (64-bit
+Arm) and wine64 (Windows): Debian's packages of these names. A platform whose emulator is missing is named and left out.
+There is no emulator for macOS; its library holds the same Arm code as Linux's.
 """
 
 import os
@@ -22,12 +22,9 @@ from ikol.evaluation.bench_solver import make_paper_problem
 from ikol.solver.directions import DirectionConfig, DirectionResult, native, solve_directions
 
 FRAMES = 37  # no multiple of a register: the last one is partly filled
+QEMU = ("qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu")
 PLATFORMS = {
-    "linux-aarch64": (
-        "aarch64-linux-gnu.2.17",
-        "libikol_tree.so",
-        ("qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"),
-    ),
+    "linux-aarch64": ("aarch64-linux-gnu.2.17", "libikol_tree.so", QEMU),
     "windows-x86_64": ("x86_64-windows-gnu", "ikol_tree.dll", ("wine64",)),
 }
 
