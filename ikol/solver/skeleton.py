@@ -49,6 +49,22 @@ class Skeleton:
         """Return a rig without a shape space."""
         return cls(tree, rest_joints, rest_joints.new_zeros(*rest_joints.shape, 0))
 
+    def with_ends(self, points: AttachedPoints) -> "Skeleton":
+        """Return the skeleton with points as further joints: leaves that turn with the joint that carries them.
+
+        Raises:
+            InputError: a point has a joint's name, or another number of betas.
+        """
+        if points.num_betas != self.num_betas:
+            raise InputError(f"a skeleton of {self.num_betas} betas needs ends of as many, got {points.num_betas}")
+        tree = self.tree
+        return Skeleton(
+            JointTree(tree.names + points.names, (*tree.parents, *points.joint_index.tolist())),
+            torch.cat((self.joints_template, points.rest)),
+            torch.cat((self.joints_shapedirs, points.shapedirs)),
+            self.betas,
+        )
+
     @property
     def num_betas(self) -> int:
         """How many shape coefficients there are."""

@@ -1,43 +1,96 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layer: keypoints and twists in, rotations out, gradients back. Imports: torch, the skeleton, the solve."""
+"""The layer: keypoints, twists and shape in, rotations out, gradients back. Imports: torch, the skeleton, the solve."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ikol.body.joint_tree import JointTree
+from ikol.body.points import check_betas
+from ikol.errors import InputError
 from ikol.solver.directions.config import DirectionConfig, DirectionResult
 from ikol.solver.directions.solve import solve_directions
+from ikol.solver.skeleton import Skeleton
 
 
 class IKOLLayer(nn.Module):
     """Inverse kinematics as a layer of a network: an optimisation inside, exact derivatives outside.
 
-    A network predicts 3D keypoints, twists and (through betas) bone offsets; the layer returns the local rotations
-    whose joints come nearest to the keypoints, so that a loss on rotations trains the network end to end. The layer has
-    no parameters. Items that did not converge get no gradient; count them by `status`.
+    A network predicts 3D keypoints, twists and the shape; the layer returns the local rotations whose joints come
+    nearest to the keypoints, so that a loss on rotations trains the network end to end. The layer has no parameters; it
+    follows `.to(device, dtype)`. Items that did not converge get no gradient; count them by `status`.
 
     Example:
-        >>> layer = IKOLLayer(skeleton, DirectionConfig(hold_root=True))
-        >>> result = layer(keypoints, offsets, twist)   # (256, 29, 3), (29, 3), (256, 24)
-        >>> loss = (result.local_rotmat - true_rotmat).square().sum()
-        >>> loss.backward()                             # to keypoints, offsets, twist
+        >>> body = load_default_body()
+        >>> layer = IKOLLayer(Skeleton.from_body(body).with_ends(end_points(body)))
+        >>> result = layer(keypoints, twist, betas)       # (256, 29, 3), (256, 24), (256, 10)
+        >>> loss = (result.local_rotmat - true_rotmat).square().sum()        # (256, 24, 3, 3)
+        >>> loss.backward()                               # to keypoints, twist, betas
     """
 
-    def __init__(self, tree: JointTree, config: DirectionConfig | None = None) -> None:
+    offset_template: Tensor
+    offset_shapedirs: Tensor
+    own_offsets: Tensor
+
+    def __init__(self, skeleton: Skeleton, config: DirectionConfig | None = None) -> None:
+        """Make the layer.
+
+        Args:
+            skeleton: one node a keypoint; a joint needs a keypoint below it to be turned, see `Skeleton.with_ends`.
+                Its betas are the shape where `forward` gets none.
+            config: settings; `DirectionConfig(hold_root=True)` keeps the root on its keypoint, as the paper does.
+        """
         super().__init__()
-        self.tree = tree
+        self.tree = skeleton.tree
         self.config = config or DirectionConfig()
+        parents = torch.tensor(self.tree.parents[1:], device=skeleton.joints_template.device)
+
+        def from_parent(joints: Tensor) -> Tensor:
+            return torch.cat((torch.zeros_like(joints[:1]), joints[1:] - joints[parents]))
+
+        betas = skeleton.rest_state().betas
+        self.register_buffer("offset_template", from_parent(skeleton.joints_template), persistent=False)
+        self.register_buffer("offset_shapedirs", from_parent(skeleton.joints_shapedirs), persistent=False)
+        self.register_buffer("own_offsets", from_parent(skeleton.rest_joints(betas)), persistent=False)
+
+    def offsets(self, betas: Float[Tensor, "*batch betas"] | None = None) -> Float[Tensor, "*batch nodes 3"]:
+        """Return the rest bones, each from its parent to its node, metres; linear in the betas. The root's is zero.
+
+        Raises:
+            InputError: the number of betas is wrong.
+        """
+        if betas is None:
+            return self.own_offsets
+        count = self.offset_shapedirs.shape[-1]
+        check_betas(betas, count)
+        flat = betas @ self.offset_shapedirs.reshape(-1, count).T
+        return self.offset_template + flat.unflatten(-1, self.offset_template.shape)
 
     def forward(
         self,
         keypoints: Float[Tensor, "*batch nodes 3"],
-        offsets: Float[Tensor, "..."],
         twist: Float[Tensor, "..."],
+        betas: Float[Tensor, "..."] | None = None,
         weights: Float[Tensor, "..."] | None = None,
+        offsets: Float[Tensor, "..."] | None = None,
     ) -> DirectionResult:
-        """Solve; arguments as of `solve_directions`."""
+        """Solve. Batch dimensions lead, any number; those of all but the keypoints may be left out.
+
+        Args:
+            keypoints: metres.
+            twist: (*batch, joints), radians about the bone, of the nodes that have children.
+            betas: (*batch, betas); None for the skeleton's own.
+            weights: (*batch, nodes), 0 where a keypoint is missing; None for ones.
+            offsets: (*batch, nodes, 3), rest bones instead of those that follow from the betas.
+
+        Raises:
+            InputError: both betas and offsets are given, or something does not fit, see `solve_directions`.
+        """
+        if offsets is None:
+            offsets = self.offsets(betas)
+        elif betas is not None:
+            raise InputError("betas and offsets were given, which say the same; give one of them")
         return solve_directions(self.tree, keypoints, offsets, twist, weights=weights, config=self.config)
 
     def extra_repr(self) -> str:
         """Say what the layer is made for."""
-        return f"nodes={self.tree.num_joints}, config={self.config}"
+        return f"nodes={self.tree.num_joints}, betas={self.offset_shapedirs.shape[-1]}, config={self.config}"

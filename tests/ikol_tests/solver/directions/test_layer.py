@@ -8,12 +8,29 @@ import torch
 from keypoint_trees import Case, make_case, paper_offsets, paper_tree, place, random_tree
 from torch import Tensor
 
+from ikol.body.default_body import load_default_body
+from ikol.body.ends import end_points
+from ikol.body.joint_tree import JointTree
+from ikol.body.kinematics import forward_kinematics
+from ikol.errors import InputError
 from ikol.geometry.rotations import rotvec_to_rotmat
+from ikol.solver.baselines import twist_of
 from ikol.solver.directions import DirectionConfig, DirectionResult, IKOLLayer
 from ikol.solver.result import SolveStatus
+from ikol.solver.skeleton import Skeleton
 
 BACKENDS = ("native", "torch")
 INPUTS = ("keypoints", "offsets", "twist", "weights")
+
+
+def _layer(tree: JointTree, **settings: object) -> IKOLLayer:
+    """A layer whose own bones are not used: the tests give theirs."""
+    skeleton = Skeleton.from_rest_joints(tree, torch.zeros(tree.num_joints, 3, dtype=torch.float64))
+    return IKOLLayer(skeleton, DirectionConfig(**settings))  # pyright: ignore[reportArgumentType]
+
+
+def _solve(layer: IKOLLayer, keypoints: Tensor, offsets: Tensor, twist: Tensor, *weights: Tensor) -> DirectionResult:
+    return layer(keypoints, twist, None, *(weights or (None,)), offsets)
 
 
 def _inputs(case: Case, seed: int = 0) -> list[Tensor]:
@@ -35,7 +52,7 @@ def _loss(result: DirectionResult) -> Tensor:
 
 def _gradients(layer: IKOLLayer, inputs: list[Tensor]) -> tuple[Tensor, ...]:
     leaves = [each.clone().requires_grad_() for each in inputs]
-    return torch.autograd.grad(_loss(layer(*leaves)).sum(), leaves)
+    return torch.autograd.grad(_loss(_solve(layer, *leaves)).sum(), leaves)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -45,18 +62,18 @@ def _gradients(layer: IKOLLayer, inputs: list[Tensor]) -> tuple[Tensor, ...]:
 def test_implicit_derivative_equals_finite_differences(backend: str, hold_root: bool, noise: float, which: int) -> None:
     case = make_case(6, seed=1, max_angle=math.pi / 2, noise=noise)
     inputs = _inputs(case)
-    layer = IKOLLayer(case.tree, DirectionConfig(hold_root=hold_root, backend=backend))  # pyright: ignore
+    layer = _layer(case.tree, hold_root=hold_root, backend=backend)
     found = _gradients(layer, inputs)[which]
     generator = torch.Generator().manual_seed(which)
     direction = torch.randn(inputs[which].shape, generator=generator, dtype=torch.float64)
-    exact = IKOLLayer(case.tree, DirectionConfig(hold_root=hold_root))
+    exact = _layer(case.tree, hold_root=hold_root)
     # weights are of the size of one, places and bones of a tenth and less
     step = 3e-4 if INPUTS[which] == "weights" else 3e-5
 
     def at(factor: float) -> Tensor:
         moved = list(inputs)
         moved[which] = inputs[which] + factor * step * direction
-        return _loss(exact(*moved))
+        return _loss(_solve(exact, *moved))
 
     # fourth order: the error of the difference is below 1e-7 of the gradient's length for steps of this size
     difference = (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * step)
@@ -69,10 +86,7 @@ def test_implicit_derivative_equals_finite_differences(backend: str, hold_root: 
 def test_backends_have_the_same_derivative(hold_root: bool, noise: float) -> None:
     case = make_case(30, seed=2, max_angle=2.5, noise=noise)
     inputs = _inputs(case)
-    found = [
-        _gradients(IKOLLayer(case.tree, DirectionConfig(hold_root=hold_root, backend=backend)), inputs)  # pyright: ignore
-        for backend in BACKENDS
-    ]
+    found = [_gradients(_layer(case.tree, hold_root=hold_root, backend=backend), inputs) for backend in BACKENDS]
     for name, first, second in zip(INPUTS, *found, strict=True):
         error = (first - second).flatten(1).norm(dim=1) / second.flatten(1).norm(dim=1)
         # both differentiate an optimum that is known to about 1e-10 rad; near half a turn that is multiplied by 1e3
@@ -82,10 +96,10 @@ def test_backends_have_the_same_derivative(hold_root: bool, noise: float) -> Non
 @pytest.mark.parametrize("backend", ["native", pytest.param("torch", marks=pytest.mark.slow)])
 def test_gradcheck_on_a_small_tree(backend: str) -> None:
     case = make_case(2, seed=3, max_angle=1.0, noise=0.01, shape=random_tree(7, 1))
-    layer = IKOLLayer(case.tree, DirectionConfig(backend=backend))  # pyright: ignore
+    layer = _layer(case.tree, backend=backend)
 
     def function(*inputs: Tensor) -> tuple[Tensor, Tensor]:
-        result = layer(*inputs)
+        result = _solve(layer, *inputs)
         return result.local_rotmat, result.root
 
     leaves = [each.clone().requires_grad_() for each in _inputs(case)]
@@ -119,7 +133,7 @@ def test_derivative_is_finite_where_it_is_hard(
     weights[list(missing)] = 0.0
     inputs = (keypoints, offsets, torch.zeros(24, dtype=torch.float64), weights)
     leaves = [each.to(dtype).requires_grad_() for each in inputs]
-    result = IKOLLayer(tree, DirectionConfig(backend=backend))(*leaves)  # pyright: ignore
+    result = _solve(_layer(tree, backend=backend), *leaves)
     found = torch.autograd.grad(_loss(result), leaves)
     # the derivative of a swing is cut off at 1/|1 + cos| of 1e6: about 1e3 a joint, over bones of 4 cm, ten in a chain
     largest = max(float(each.abs().max()) for each in found)
@@ -129,18 +143,18 @@ def test_derivative_is_finite_where_it_is_hard(
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_items_that_did_not_converge_get_no_gradient(backend: str) -> None:
     case = make_case(4, seed=4, max_angle=1.5, noise=0.03)
-    layer = IKOLLayer(case.tree, DirectionConfig(max_iterations=1, backend=backend))  # pyright: ignore
+    layer = _layer(case.tree, max_iterations=1, backend=backend)
     inputs = _inputs(case)
-    assert layer(*inputs).status.tolist() == [SolveStatus.MAX_ITERATIONS] * 4
+    assert _solve(layer, *inputs).status.tolist() == [SolveStatus.MAX_ITERATIONS] * 4
     assert all(float(each.abs().max()) == 0 for each in _gradients(layer, inputs))
 
 
 def test_unrolled_derivative_is_that_of_the_steps_themselves() -> None:
     case = make_case(3, seed=5, max_angle=1.0, noise=0.01, shape=random_tree(7, 2))
-    layer = IKOLLayer(case.tree, DirectionConfig(backward="unrolled", unrolled_steps=12))
+    layer = _layer(case.tree, backward="unrolled", unrolled_steps=12)
     inputs = _inputs(case)
     found = _gradients(layer, inputs)[0]
-    exact = _gradients(IKOLLayer(case.tree), inputs)[0]
+    exact = _gradients(_layer(case.tree), inputs)[0]
     # Gauss-Newton converges by a constant factor a step where a residual is left: after twelve nearly the optimum's
     error = (found - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
     assert float(error.median()) < 1e-2
@@ -149,8 +163,8 @@ def test_unrolled_derivative_is_that_of_the_steps_themselves() -> None:
 def test_unrolled_equals_implicit_where_keypoints_are_reached() -> None:
     case = make_case(5, seed=6, max_angle=1.5)
     inputs = [case.keypoints, case.offsets, case.twist]
-    unrolled = _gradients(IKOLLayer(case.tree, DirectionConfig(backward="unrolled", unrolled_steps=2)), inputs)
-    implicit = _gradients(IKOLLayer(case.tree), inputs)
+    unrolled = _gradients(_layer(case.tree, backward="unrolled", unrolled_steps=2), inputs)
+    implicit = _gradients(_layer(case.tree), inputs)
     for first, second in zip(unrolled, implicit, strict=True):
         # without a residual Gauss-Newton is Newton: two steps square the error twice
         torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-6 * float(second.abs().max()))
@@ -158,13 +172,69 @@ def test_unrolled_equals_implicit_where_keypoints_are_reached() -> None:
 
 def test_shared_inputs_get_the_sum_of_the_gradients() -> None:
     case = make_case(5, seed=7, max_angle=1.0, noise=0.01)
-    layer = IKOLLayer(case.tree)
+    layer = _layer(case.tree)
     shared = case.offsets.clone().requires_grad_()
     each = case.offsets.expand(5, -1, -1).clone().requires_grad_()
-    (summed,) = torch.autograd.grad(_loss(layer(case.keypoints, shared, case.twist)).sum(), shared)
-    (separate,) = torch.autograd.grad(_loss(layer(case.keypoints, each, case.twist)).sum(), each)
+    (summed,) = torch.autograd.grad(_loss(_solve(layer, case.keypoints, shared, case.twist)).sum(), shared)
+    (separate,) = torch.autograd.grad(_loss(_solve(layer, case.keypoints, each, case.twist)).sum(), each)
     torch.testing.assert_close(summed, separate.sum(0))
 
 
-def test_layer_says_what_it_is_for() -> None:
-    assert "nodes=29" in repr(IKOLLayer(paper_tree()))
+@pytest.fixture(scope="module")
+def body_layer() -> IKOLLayer:
+    body = load_default_body(dtype=torch.float64)
+    return IKOLLayer(Skeleton.from_body(body).with_ends(end_points(body)), DirectionConfig(hold_root=True))
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+def test_a_body_of_any_shape_is_posed_as_it_was(body_layer: IKOLLayer, batch: tuple[int, ...]) -> None:
+    body = load_default_body(dtype=torch.float64)
+    skeleton = Skeleton.from_body(body).with_ends(end_points(body))
+    generator = torch.Generator().manual_seed(1)
+    betas = torch.randn(*batch, 10, dtype=torch.float64, generator=generator)
+    rotvec = 0.5 * torch.randn(*batch, 24, 3, dtype=torch.float64, generator=generator)
+    ends = torch.eye(3, dtype=torch.float64).expand(*batch, 5, 3, 3)
+    local = torch.cat((rotvec_to_rotmat(rotvec), ends), dim=-3)
+    rest = skeleton.rest_joints(betas)
+    keypoints = forward_kinematics(skeleton.tree, rest, local, torch.zeros(*batch, 3, dtype=torch.float64)).joints
+    offsets = body_layer.offsets(betas)
+    # a bone is the difference of two joints of half a metre
+    torch.testing.assert_close(offsets[..., 1:, :], rest[..., 1:, :] - rest[..., list(skeleton.tree.parents[1:]), :])
+    twist = twist_of(skeleton.tree, rest, local)[..., :24]
+    result = body_layer(keypoints, twist, betas)
+    # swings well below half a turn: places known to 1e-10 m over bones of 5 cm, through ten joints
+    assert float((result.local_rotmat - local[..., :24, :, :]).abs().max()) < 1e-6
+
+
+def test_derivative_to_the_shape_is_that_of_finite_differences(body_layer: IKOLLayer) -> None:
+    generator = torch.Generator().manual_seed(2)
+    betas = torch.randn(4, 10, dtype=torch.float64, generator=generator)
+    keypoints = body_layer.offsets(betas).cumsum(-2) + 0.1 * torch.randn(4, 29, 3, dtype=torch.float64)
+    direction = torch.randn(4, 10, dtype=torch.float64, generator=generator)
+    twist = torch.zeros(24, dtype=torch.float64)
+    leaf = betas.clone().requires_grad_()
+    (found,) = torch.autograd.grad(_loss(body_layer(keypoints, twist, leaf)).sum(), leaf)
+    step = 1e-4
+    at = [_loss(body_layer(keypoints, twist, betas + factor * step * direction)) for factor in (-2, -1, 1, 2)]
+    difference = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * step)
+    # fourth order; betas of one move joints by centimetres
+    error = ((found * direction).sum(-1) - difference).abs() / found.norm(dim=-1)
+    assert float(error.max()) < 1e-6, error
+
+
+def test_layer_takes_its_own_shape_without_betas(body_layer: IKOLLayer) -> None:
+    body = load_default_body(dtype=torch.float64)
+    betas = torch.full((10,), 0.7, dtype=torch.float64)
+    layer = IKOLLayer(Skeleton.from_body(body, betas).with_ends(end_points(body)))
+    torch.testing.assert_close(layer.offsets(), body_layer.offsets(betas))
+    assert layer.to(torch.float32).offsets().dtype == torch.float32
+
+
+def test_betas_beside_offsets_are_refused(body_layer: IKOLLayer) -> None:
+    keypoints, twist = torch.zeros(29, 3, dtype=torch.float64), torch.zeros(24, dtype=torch.float64)
+    with pytest.raises(InputError, match="betas and offsets were given"):
+        body_layer(keypoints, twist, keypoints.new_zeros(10), offsets=keypoints)
+
+
+def test_layer_says_what_it_is_for(body_layer: IKOLLayer) -> None:
+    assert "nodes=29, betas=10" in repr(body_layer)
