@@ -28,8 +28,9 @@ def forward_kinematics(
     rest_joints: Float[Tensor, "*#batch joints 3"],
     local_rotmat: Float[Tensor, "*#batch joints 3 3"],
     transl: Float[Tensor, "*#batch 3"],
+    bone_scale: Float[Tensor, "*#batch joints"] | None = None,
 ) -> BodyPose:
-    """Pose the tree: G_j = G_parent R_j, x_j = x_parent + G_parent (rest_j - rest_parent), x_0 = rest_0 + transl.
+    """Pose the tree: G_j = G_parent R_j, x_j = x_parent + G_parent s_j (rest_j - rest_parent), x_0 = rest_0 + transl.
 
     The products along the paths are built by doubling: after round k each joint holds the product over its last 2^k
     bones, so a tree of depth 9 takes 4 rounds of batched products instead of 9. The batch shapes broadcast.
@@ -39,16 +40,22 @@ def forward_kinematics(
         rest_joints: metres, in the model frame.
         local_rotmat: relative to the parent; the root's is relative to the world.
         transl: metres, added to the root joint.
+        bone_scale: s, how much longer each joint's bone from its parent is than at rest; the root's is ignored. None
+            for ones.
 
     Returns:
         Global rotations and joint positions, in the world.
     """
     batch = torch.broadcast_shapes(rest_joints.shape[:-2], local_rotmat.shape[:-3], transl.shape[:-1])
+    bones = rest_joints[..., 1:, :] - rest_joints[..., tree.parents[1:], :]
+    if bone_scale is not None:
+        batch = torch.broadcast_shapes(batch, bone_scale.shape[:-1])
+        bones = bone_scale[..., 1:, None] * bones
     identity = torch.eye(3, 4, dtype=local_rotmat.dtype, device=local_rotmat.device).expand(*batch, 1, 3, 4)
     offsets = torch.cat(
         (
             (rest_joints[..., :1, :] + transl[..., None, :]).expand(*batch, 1, 3),
-            (rest_joints[..., 1:, :] - rest_joints[..., tree.parents[1:], :]).expand(*batch, -1, 3),
+            bones.expand(*batch, -1, 3),
         ),
         dim=-2,
     )

@@ -2,9 +2,11 @@
 """From evidence to a pose of any joint tree: blocks of residuals, Levenberg-Marquardt, a start."""
 
 from ikol.solver.anatomy import default_limits as default_limits
+from ikol.solver.bones import elastic_bones as elastic_bones
 from ikol.solver.config import Progress as Progress
 from ikol.solver.config import SolveConfig as SolveConfig
 from ikol.solver.evidence import Anchor as Anchor
+from ikol.solver.evidence import BonePrior as BonePrior
 from ikol.solver.evidence import Evidence as Evidence
 from ikol.solver.evidence import Limits as Limits
 from ikol.solver.evidence import Orientation as Orientation

@@ -3,11 +3,15 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ikol.errors import InputError
+
+BACKENDS = ("auto", "native", "torch")
+BACKWARDS = ("implicit", "one_step", "unrolled")
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +26,9 @@ class SolveConfig:
     """Whether the root translation may change."""
     solve_shape: bool = False
     """Whether the betas may change; give a `ShapePrior` then."""
+    bone_groups: Int[Tensor, "..."] | None = None
+    """(J,): which bone scales may change; give a `BonePrior` then. Bones of equal numbers change by the same amount, -1
+    is fixed, the root's is ignored. None: all fixed. `elastic_bones`: each by itself."""
     max_step: float = 0.8
     """Radians: no joint turns by more in one step. Linearised rotations mean little beyond."""
     initial_damping: float = 1e-3
@@ -34,10 +41,20 @@ class SolveConfig:
     """Convexity of the first iteration where a Geman-McClure loss is used: outliers up to 8 k count as inliers."""
     gnc_factor: float = 2.0
     """The convexity is divided by this after each iteration, down to 1."""
+    backend: Literal["auto", "native", "torch"] = "auto"
+    """What computes the steps: torch, on any device, or the compiled kernel, on the CPU; auto prefers the kernel."""
+    backward: Literal["implicit", "one_step", "unrolled"] = "implicit"
+    """How gradients come about: from the optimum, from the last step, or through the last `unrolled_steps`."""
+    unrolled_steps: int = 5
 
     def __post_init__(self) -> None:
         if self.max_iterations < 0:
             raise InputError(f"max_iterations must not be negative, got {self.max_iterations}")
+        if self.unrolled_steps < 1:
+            raise InputError(f"unrolled_steps must be at least 1, got {self.unrolled_steps}")
+        for name, known in (("backend", BACKENDS), ("backward", BACKWARDS)):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         for name in ("max_step", "initial_damping"):
             value = getattr(self, name)
             if not (value > 0 and math.isfinite(value)):

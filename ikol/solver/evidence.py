@@ -130,4 +130,15 @@ class ShapePrior:
     name: str = "shape_prior"
 
 
-Evidence = Points3D | RelativePoints3D | Points2D | Orientation | Anchor | Twist | Limits | ShapePrior
+@dataclass(frozen=True, eq=False)
+class BonePrior:
+    """The bones stay near given lengths: bone_scale - mean."""
+
+    mean: Float[Tensor, "..."]
+    """(*b, J) factors on the rest bones from the parents; the root's is ignored. 1 for the skeleton's own lengths."""
+    sigma: Float[Tensor, "..."]
+    """(*b, J); 0.05 where lengths are known to 5 %."""
+    name: str = "bone_prior"
+
+
+Evidence = Points3D | RelativePoints3D | Points2D | Orientation | Anchor | Twist | Limits | ShapePrior | BonePrior

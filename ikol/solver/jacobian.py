@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the unknowns move the tree: spatial motion of the joints, and the shape's effect on points.
+"""How the unknowns move the tree: spatial motion of the joints, and the effect of lengths on points.
 
-The unknowns are the root translation, a right perturbation R_j <- R_j Exp(d_j) of each joint's own rotation, and the
-betas. d_j moves everything below joint j as one rigid body: a point p by G_j d_j x (p - x_j). That motion is written
-as a spatial velocity (w, v) about the root joint, w = G_j d_j and v = x_j x w, with p moving by w x p + v. Places are
-taken relative to the root joint, so that a person far from the origin loses no digits.
+The unknowns are the root translation, a right perturbation R_j <- R_j Exp(d_j) of each joint's own rotation, and what
+changes lengths: the betas and the bone scales. d_j moves everything below joint j as one rigid body: a point p by
+G_j d_j x (p - x_j). That motion is written as a spatial velocity (w, v) about the root joint, w = G_j d_j and
+v = x_j x w, with p moving by w x p + v. Places are taken relative to the root joint, so that a person far from the
+origin loses no digits.
 Imports: torch, ikol.geometry, ikol.solver.residuals.
 
 Source: Featherstone, Rigid Body Dynamics Algorithms, 2008, ch. 2 and 4 (motion subspaces).
@@ -35,28 +36,26 @@ def point_subspaces(posed: Posed) -> Float[Tensor, "n points 3 6"]:
     return torch.cat((lever, eye.expand_as(lever)), dim=-1)
 
 
-def shape_motion(
+def length_motion(
     posed: Posed,
     parents: Int[Tensor, "joints"],
     ancestors: Float[Tensor, "joints joints"],
-    joints_shapedirs: Float[Tensor, "joints 3 betas"],
+    offsets: Float[Tensor, "#n joints 3 lengths"],
     point_joints: Int[Tensor, "points"],
-    point_shapedirs: Float[Tensor, "points 3 betas"],
-) -> Float[Tensor, "n points 3 betas"]:
-    """Return d x_p / d betas: the bones on the way to the root, each turned as its parent, then the point's own arm.
+    arms: Float[Tensor, "points 3 lengths"],
+) -> Float[Tensor, "n points 3 lengths"]:
+    """Return d x_p / d lengths: the bones on the way to the root, each turned as its parent, then the point's own arm.
 
     Args:
         posed: the states.
         parents: of each joint; the root's is ignored.
         ancestors: 1 where the second joint is the first one or lies above it.
-        joints_shapedirs: of the rest joints.
+        offsets: how the unknowns change each joint's rest offset from its parent, the root's from the origin.
         point_joints: the joint that carries each point.
-        point_shapedirs: of the points' rest places.
+        arms: how they change the points' rest offsets from their joints.
     """
-    bones = joints_shapedirs[1:] - joints_shapedirs[parents[1:]]
-    turned = posed.global_rotmat[:, parents[1:]] @ bones
-    root = joints_shapedirs[:1].expand(len(turned), -1, -1, -1)
+    turned = posed.global_rotmat[:, parents[1:]] @ offsets[:, 1:]
+    root = offsets[:, :1].expand(len(turned), -1, -1, -1)
     steps = torch.cat((root, turned), dim=1)
     joints = (ancestors @ steps.flatten(-2)).unflatten(-1, steps.shape[-2:])
-    arms = point_shapedirs - joints_shapedirs[point_joints]
     return joints[:, point_joints] + posed.global_rotmat[:, point_joints] @ arms

@@ -57,7 +57,7 @@ class Minimised:
 
 
 @dataclass(frozen=True, eq=False)
-class _Control:
+class Control:
     """What steers the items: changed by every iteration."""
 
     damping: Float[Tensor, "n"]
@@ -67,7 +67,7 @@ class _Control:
     is_active: Bool[Tensor, "n"]
     iterations: Int[Tensor, "n"]
 
-    def ended(self, items: Bool[Tensor, "n"], status: SolveStatus) -> "_Control":
+    def ended(self, items: Bool[Tensor, "n"], status: SolveStatus) -> "Control":
         """Return the control with some active items ended."""
         items = items & self.is_active
         return replace(self, status=self.status.masked_fill(items, int(status)), is_active=self.is_active & ~items)
@@ -99,7 +99,7 @@ def minimise(
     convexity = config.gnc_start if any(isinstance(rows.loss, GemanMcClure) for rows in here.rows) else 1.0
     initial_cost = here.cost()
     cost = here.cost(convexity)
-    control = _start(cost, config)
+    control = start_control(cost, config)
     equations = None
     for iteration in range(1, config.max_iterations + 1):
         if equations is None:
@@ -113,7 +113,7 @@ def minimise(
         trial_cost = trial.cost(convexity)
         decrease = cost - trial_cost
         is_accepted = control.is_active & (predicted > 0) & (decrease > 0)
-        control = _steer(control, is_accepted, decrease, predicted, cost, config, is_final=convexity == 1.0)
+        control = steer(control, is_accepted, decrease, predicted, cost, config, is_final=convexity == 1.0)
         here, has_moved = _advance(problem, here, trial, is_accepted)
         cost = torch.where(is_accepted, trial_cost, cost)
         if on_iteration is not None:
@@ -136,11 +136,11 @@ def minimise(
     return Minimised(here, control.status, control.iterations, initial_cost, gradient_norm)
 
 
-def _start(cost: Float[Tensor, "n"], config: SolveConfig) -> _Control:
+def start_control(cost: Float[Tensor, "n"], config: SolveConfig) -> Control:
     is_finite = torch.isfinite(cost)
     count = torch.zeros_like(cost, dtype=torch.long)
     ended = torch.where(is_finite, int(SolveStatus.MAX_ITERATIONS), int(SolveStatus.FAILED))
-    return _Control(
+    return Control(
         damping=torch.full_like(cost, config.initial_damping, dtype=WIDE),
         growth=torch.full_like(cost, 2.0, dtype=WIDE),
         status=ended,
@@ -175,7 +175,7 @@ def _try_step(
     equations: NormalEquations,
     unknowns: Unknowns,
     config: SolveConfig,
-    control: _Control,
+    control: Control,
 ) -> tuple[Evaluated, Float[Tensor, "n"]]:
     """Return where a damped step leads, and by how much the model says that the cost falls; ended items stay."""
     free_step = solve_one_sided_step(equations, here.rows, control.damping, unknowns)
@@ -184,16 +184,20 @@ def _try_step(
     shrink = (config.max_step / turn.clamp(min=config.max_step)) * control.is_active
     free_step = shrink[:, None] * free_step
     step = unknowns.spread(free_step).to(here.state.transl.dtype)
+    lengths = joints + (here.state.betas.shape[-1] if config.solve_shape else 0)
     state = SolveState(
         transl=here.state.transl + step[:, :3],
         local_rotmat=here.state.local_rotmat @ rotvec_to_rotmat(step[:, 3:joints].unflatten(-1, (-1, 3))),
-        betas=here.state.betas + step[:, joints:] if config.solve_shape else here.state.betas,
+        betas=here.state.betas + step[:, joints:lengths] if config.solve_shape else here.state.betas,
+        bone_scale=here.state.bone_scale,
     )
+    if state.bone_scale is not None:
+        state = replace(state, bone_scale=state.bone_scale + step[:, lengths:] @ problem.bone_groups.T)
     return evaluate(problem, state), one_sided_decrease(equations, here.rows, free_step, unknowns)
 
 
-def _steer(
-    control: _Control,
+def steer(
+    control: Control,
     is_accepted: Bool[Tensor, "n"],
     decrease: Float[Tensor, "n"],
     predicted: Float[Tensor, "n"],
@@ -201,7 +205,7 @@ def _steer(
     config: SolveConfig,
     *,
     is_final: bool,
-) -> _Control:
+) -> Control:
     """Change the damping by the gain ratio and end the items that have arrived.
 
     Args:
@@ -247,4 +251,6 @@ def _advance(
         local_rotmat=torch.where(is_accepted[:, None, None, None], new.local_rotmat, old.local_rotmat),
         betas=torch.where(is_accepted[:, None], new.betas, old.betas),
     )
+    if old.bone_scale is not None and new.bone_scale is not None:
+        merged = replace(merged, bone_scale=torch.where(is_accepted[:, None], new.bone_scale, old.bone_scale))
     return evaluate(problem, merged), True

@@ -19,28 +19,33 @@ from torch import Tensor
 
 from ikol.solver.bending import bending
 from ikol.solver.composite import couple, sum_below
-from ikol.solver.jacobian import motion_subspaces, point_subspaces, shape_motion
+from ikol.solver.jacobian import length_motion, motion_subspaces, point_subspaces
 from ikol.solver.linear import WIDE, NormalEquations
 from ikol.solver.problem import Problem
-from ikol.solver.residuals import OnJoints, OnPoints, OnRotations, OnShape, Posed, Reference, Rows
+from ikol.solver.residuals import OnBones, OnJoints, OnPoints, OnRotations, OnShape, Posed, Reference, Rows
 from ikol.solver.robust import robust_weight
 
 
 @dataclass(frozen=True, eq=False)
 class Linearisation:
-    """What a step is made from, in `WIDE`. Columns: translation, three for each joint, the betas if unknown."""
+    """What a step is made from, in `WIDE`.
+
+    Columns: translation, three for each joint, the betas if unknown, the bone groups if any.
+    """
 
     gauss_newton: NormalEquations
     """H = J^T W J and g = J^T W r."""
     bending: Float[Tensor, "n columns columns"]
     """What the Hessian has beyond J^T W J because points move on arcs; see `bending`."""
+    force: Float[Tensor, "n points 3"]
+    """Derivative of the cost with respect to the place of each point."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Quadratic:
-    """J^T W J and J^T W r of the rows of one block, in the rows' own columns."""
+class Quadratic:
+    """What one block says, in its rows' own columns: J^T W J, or another second derivative, and J^T W r."""
 
-    rows: Rows
+    touches: OnPoints | OnRotations | OnJoints | OnShape | OnBones
     information: Float[Tensor, "#n groups columns columns"]
     force: Float[Tensor, "n groups columns"]
 
@@ -52,7 +57,8 @@ class _Motion:
     problem: Problem
     subspaces: Float[Tensor, "n blocks 6 3"]
     movers: Float[Tensor, "n points 3 6"]
-    shape: Float[Tensor, "n points 3 betas"] | None
+    lengths: Float[Tensor, "n points 3 lengths"] | None
+    """By the betas and the bone groups; None where neither is unknown."""
 
 
 def normal_equations(
@@ -67,48 +73,64 @@ def normal_equations(
         with_shape: whether the betas are unknowns.
         convexity: of the robust losses; see `robust`.
     """
+    return assemble(problem, posed, [quadratic(item, convexity) for item in rows], with_shape=with_shape)
+
+
+def assemble(problem: Problem, posed: Posed, quadratics: list[Quadratic], *, with_shape: bool) -> Linearisation:
+    """Assemble the normal equations of what the blocks say at a pose.
+
+    Args:
+        problem: index tables.
+        posed: the pose.
+        quadratics: of all blocks, in `WIDE`.
+        with_shape: whether the betas are unknowns.
+    """
     posed = posed.to(WIDE)
-    quadratics = [_quadratic(item.to(WIDE), convexity) for item in rows]
-    shape = _shape_motion(problem, posed) if with_shape else None
-    motion = _Motion(problem, motion_subspaces(posed), point_subspaces(posed), shape)
+    lengths = _length_motion(problem, posed, with_shape=with_shape)
+    motion = _Motion(problem, motion_subspaces(posed), point_subspaces(posed), lengths)
     information, force = _on_points(posed, quadratics)
     held = information @ motion.movers
     hessian, gradient = _on_tree(motion, held, force, quadratics)
-    if shape is not None:
-        hessian, gradient = _border_with_shape(motion, held, (information, force), shape, hessian, gradient)
+    first_length = gradient.shape[-1]
+    if lengths is not None:
+        hessian, gradient = _border_with_lengths(motion, held, (information, force), lengths, hessian, gradient)
     for item in quadratics:
-        match item.rows.touches:
+        match item.touches:
             case OnJoints():
-                add_on_joints(hessian, gradient, item.rows.touches, item.information, item.force)
+                add_on_joints(hessian, gradient, item.touches, item.information, item.force)
             case OnPoints():
-                if item.rows.touches.reference is not None:
-                    _subtract_reference(motion, item, item.rows.touches.reference, hessian)
+                if item.touches.reference is not None:
+                    _subtract_reference(motion, item, item.touches.reference, hessian)
             case OnShape():
-                if shape is not None:
-                    start = gradient.shape[-1] - item.force.shape[-1]
-                    hessian[:, start:, start:] += item.information.sum(1)
-                    gradient[:, start:] += item.force.sum(1)
+                if with_shape:
+                    betas = slice(first_length, first_length + item.force.shape[-1])
+                    hessian[:, betas, betas] += item.information.sum(1)
+                    gradient[:, betas] += item.force.sum(1)
+            case OnBones():
+                _add_on_bones(hessian, gradient, problem.bone_groups.to(WIDE), item)
             case OnRotations():
                 pass  # part of the tree
-    return Linearisation(NormalEquations(hessian, gradient), bending(problem, posed, force, hessian.shape[-1]))
+    return Linearisation(NormalEquations(hessian, gradient), bending(problem, posed, force, hessian.shape[-1]), force)
 
 
-def _quadratic(rows: Rows, convexity: float) -> _Quadratic:
+def quadratic(rows: Rows, convexity: float = 1.0) -> Quadratic:
+    """Return J^T W J and J^T W r of robust rows, in `WIDE`."""
+    rows = rows.to(WIDE)
     weight = rows.weight
     if rows.loss is not None:
         weight = weight * robust_weight(rows.loss, rows.squared, convexity)[..., None]
     weighted = (weight[..., None] * rows.jacobian).transpose(-1, -2)
-    return _Quadratic(rows, weighted @ rows.jacobian, (weighted @ rows.residual[..., None]).squeeze(-1))
+    return Quadratic(rows.touches, weighted @ rows.jacobian, (weighted @ rows.residual[..., None]).squeeze(-1))
 
 
 def _on_points(
-    posed: Posed, quadratics: list[_Quadratic]
+    posed: Posed, quadratics: list[Quadratic]
 ) -> tuple[Float[Tensor, "n points 3 3"], Float[Tensor, "n points 3"]]:
     """Sum what all rows say about the place of each point; a force on a difference acts on the reference as well."""
     information = posed.points.new_zeros(*posed.points.shape, 3)
     force = torch.zeros_like(posed.points)
     for item in quadratics:
-        touches = item.rows.touches
+        touches = item.touches
         if isinstance(touches, OnPoints):
             own = touches.span(item.force.shape[1])
             information[:, own] += item.information
@@ -123,14 +145,14 @@ def _on_tree(
     motion: _Motion,
     held: Float[Tensor, "n points 3 6"],
     force: Float[Tensor, "n points 3"],
-    quadratics: list[_Quadratic],
+    quadratics: list[Quadratic],
 ) -> tuple[Float[Tensor, "n columns columns"], Float[Tensor, "n columns"]]:
     """Return H and g of the rows on points and on rotations in the world, in the tree's unknowns."""
     problem, turned = motion.problem, motion.movers.transpose(-1, -2)
     composite = sum_below(problem, turned @ held)
     composite_force = sum_below(problem, (turned @ force[..., None]).squeeze(-1))
     for item in quadratics:
-        touches = item.rows.touches
+        touches = item.touches
         if isinstance(touches, OnRotations):
             below = problem.couples[::3, 3::3][:, touches.joint_index]
             composite[..., :3, :3] += torch.einsum("bk,nkij->nbij", below, item.information)
@@ -167,48 +189,80 @@ def add_on_joints(
     gradient.index_add_(1, columns.flatten(), force.flatten(1))
 
 
-def _shape_motion(problem: Problem, posed: Posed) -> Float[Tensor, "n points 3 betas"]:
-    return shape_motion(
-        posed,
-        problem.parents,
-        problem.ancestors,
-        problem.skeleton.joints_shapedirs.to(WIDE),
-        problem.point_joints,
-        problem.point_shapedirs.to(WIDE),
-    )
+def _add_on_bones(
+    hessian: Float[Tensor, "n all all"],
+    gradient: Float[Tensor, "n all"],
+    groups: Float[Tensor, "joints groups"],
+    item: Quadratic,
+) -> None:
+    """Add, in place, what rows say about bone scales: each to the unknown of its bone's group, the last columns."""
+    first = gradient.shape[-1] - groups.shape[-1]
+    hessian[:, first:, first:] += groups.T @ (item.information.flatten(1)[..., None] * groups)
+    gradient[:, first:] += item.force.flatten(1) @ groups
 
 
-def _border_with_shape(
+def _length_motion(problem: Problem, posed: Posed, *, with_shape: bool) -> Float[Tensor, "n points 3 lengths"] | None:
+    """How the betas, if they are unknowns, and the bone groups move the points; None where there are neither."""
+    offsets = length_offsets(problem, posed, with_shape=with_shape)
+    if offsets.shape[-1] == 0:
+        return None
+    point_joints, groups = problem.point_joints, problem.bone_groups.shape[-1]
+    arms = problem.point_shapedirs.to(WIDE) - problem.skeleton.joints_shapedirs.to(WIDE)[point_joints]
+    arms = arms[..., : offsets.shape[-1] - groups]
+    arms = torch.cat((arms, arms.new_zeros(*arms.shape[:-1], groups)), dim=-1)
+    return length_motion(posed, problem.parents, problem.ancestors, offsets, point_joints, arms)
+
+
+def length_offsets(problem: Problem, posed: Posed, *, with_shape: bool) -> Float[Tensor, "#n joints 3 lengths"]:
+    """Return how the betas, if they are unknowns, and the bone groups change each joint's offset from its parent."""
+    skeleton, parents, groups = problem.skeleton, problem.parents, problem.bone_groups.to(WIDE)
+    shapedirs = skeleton.joints_shapedirs.to(WIDE)
+    offsets = [groups.new_zeros(1, len(parents), 3, 0)]
+    if with_shape:
+        by_betas = torch.cat((shapedirs[:1], shapedirs[1:] - shapedirs[parents[1:]]))[None]
+        if posed.bone_scale is not None:
+            is_root = torch.arange(len(parents), device=parents.device) == 0
+            by_betas = torch.where(is_root, 1.0, posed.bone_scale)[..., None, None] * by_betas
+        offsets.append(by_betas)
+    if groups.shape[-1]:
+        rest = skeleton.joints_template.to(WIDE) + torch.einsum("jik,nk->nji", shapedirs, posed.betas)
+        bones = rest - rest[:, parents]  # the root is in no group
+        offsets.append(bones[..., None] * groups[:, None])
+    size = max(len(part) for part in offsets)
+    return torch.cat([part.expand(size, -1, -1, -1) for part in offsets], dim=-1)
+
+
+def _border_with_lengths(
     motion: _Motion,
     held: Float[Tensor, "n points 3 6"],
     on_points: tuple[Float[Tensor, "n points 3 3"], Float[Tensor, "n points 3"]],
-    shape: Float[Tensor, "n points 3 betas"],
+    lengths: Float[Tensor, "n points 3 lengths"],
     hessian: Float[Tensor, "n columns columns"],
     gradient: Float[Tensor, "n columns"],
 ) -> tuple[Float[Tensor, "n all all"], Float[Tensor, "n all"]]:
-    """Append the columns of the betas, which move points each in its own way."""
+    """Append the columns of the lengths, which move points each in its own way."""
     information, force = on_points
-    mixed = sum_below(motion.problem, held.transpose(-1, -2) @ shape)
+    mixed = sum_below(motion.problem, held.transpose(-1, -2) @ lengths)
     border = (motion.subspaces.transpose(-1, -2) @ mixed).flatten(1, 2)
-    stacked = shape.flatten(1, 2)
-    corner = stacked.transpose(-1, -2) @ (information @ shape).flatten(1, 2)
-    shape_gradient = (stacked.transpose(-1, -2) @ force.flatten(1)[..., None]).squeeze(-1)
+    stacked = lengths.flatten(1, 2)
+    corner = stacked.transpose(-1, -2) @ (information @ lengths).flatten(1, 2)
+    length_gradient = (stacked.transpose(-1, -2) @ force.flatten(1)[..., None]).squeeze(-1)
     upper = torch.cat((hessian, border), dim=-1)
     lower = torch.cat((border.transpose(-1, -2), corner), dim=-1)
-    return torch.cat((upper, lower), dim=-2), torch.cat((gradient, shape_gradient), dim=-1)
+    return torch.cat((upper, lower), dim=-2), torch.cat((gradient, length_gradient), dim=-1)
 
 
 def _subtract_reference(
-    motion: _Motion, item: _Quadratic, reference: Reference, hessian: Float[Tensor, "n columns columns"]
+    motion: _Motion, item: Quadratic, reference: Reference, hessian: Float[Tensor, "n columns columns"]
 ) -> None:
     """Correct, in place, for rows on x_p - x_reference that were entered as rows on x_p.
 
     With C the information of each point, J its Jacobian, J_r that of the reference:
     sum (J - J_r)^T C (J - J_r) = sum J^T C J - J_r^T Y - Y^T J_r with Y = sum C J - 1/2 (sum C) J_r.
     """
-    assert isinstance(item.rows.touches, OnPoints)
+    assert isinstance(item.touches, OnPoints)
     count = len(hessian)
-    held = _columns(motion, item.rows.touches.span(item.force.shape[1]), item.information)
+    held = _columns(motion, item.touches.span(item.force.shape[1]), item.information)
     weights = reference.weights.to(WIDE)[:, None, None] * torch.eye(3, dtype=WIDE, device=held.device)
     origin = _columns(motion, reference.span, weights.expand(count, -1, -1, -1))
     product = origin.transpose(-1, -2) @ (held - 0.5 * (item.information.sum(1) @ origin))
@@ -220,6 +274,6 @@ def _columns(motion: _Motion, span: slice, factors: Float[Tensor, "#n span 3 3"]
     per_point = factors @ motion.movers[:, span]
     summed = (motion.problem.carries[:, span] @ per_point.flatten(2)).unflatten(-1, (3, 6))
     columns = (summed @ motion.subspaces).permute(0, 2, 1, 3).flatten(2)
-    if motion.shape is None:
+    if motion.lengths is None:
         return columns
-    return torch.cat((columns, (factors @ motion.shape[:, span]).sum(1)), dim=-1)
+    return torch.cat((columns, (factors @ motion.lengths[:, span]).sum(1)), dim=-1)

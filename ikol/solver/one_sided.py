@@ -28,7 +28,7 @@ class Unknowns:
     """Which of all the unknowns are free."""
 
     count: int
-    """Of all: translation, three for each joint, betas."""
+    """Of all: translation, three for each joint, betas, bone groups."""
     columns: Int[Tensor, "free"]
     """The free ones."""
 

@@ -18,6 +18,7 @@ from ikol.body.points import AttachedPoints
 from ikol.errors import InputError
 from ikol.solver import evidence as ev
 from ikol.solver import residuals as res
+from ikol.solver.bones import group_membership
 from ikol.solver.linear import WIDE
 from ikol.solver.skeleton import Skeleton
 from ikol.solver.state import SolveState
@@ -43,11 +44,13 @@ class Problem:
     """1 where the second column's block lies at or below the first's."""
     couples_below: Float[Tensor, "columns columns"]
     """1 where it lies below."""
+    bone_groups: Float[Tensor, "joints groups"]
+    """1 where the scale of a joint's bone is a group's unknown; no column where all bones are fixed."""
 
     def pose(self, state: SolveState) -> res.Posed:
         """Pose the tree and its points."""
         rest_joints = self.skeleton.rest_joints(state.betas)
-        pose = forward_kinematics(self.skeleton.tree, rest_joints, state.local_rotmat, state.transl)
+        pose = forward_kinematics(self.skeleton.tree, rest_joints, state.local_rotmat, state.transl, state.bone_scale)
         rest_points = self.point_rest + torch.einsum("pik,nk->npi", self.point_shapedirs, state.betas)
         arms = rest_points - rest_joints[:, self.point_joints]
         turned = (pose.global_rotmat[:, self.point_joints] @ arms[..., None]).squeeze(-1)
@@ -57,6 +60,7 @@ class Problem:
             joints=pose.joints,
             points=pose.joints[:, self.point_joints] + turned,
             betas=state.betas,
+            bone_scale=state.bone_scale,
         )
 
     def rows(self, posed: res.Posed) -> tuple[res.Rows, ...]:
@@ -64,8 +68,19 @@ class Problem:
         return tuple(rows for term in self.terms for rows in term.rows(posed))
 
 
-def build_problem(skeleton: Skeleton, evidence: Sequence[ev.Evidence], batch_shape: tuple[int, ...]) -> Problem:
+def build_problem(
+    skeleton: Skeleton,
+    evidence: Sequence[ev.Evidence],
+    batch_shape: tuple[int, ...],
+    bone_groups: Int[Tensor, "..."] | None = None,
+) -> Problem:
     """Check the evidence and make it ready for a batch of states of the shape `batch_shape`.
+
+    Args:
+        skeleton: the rig.
+        evidence: blocks with different names.
+        batch_shape: of the states.
+        bone_groups: which bone scales are unknowns; see `SolveConfig`.
 
     Raises:
         InputError: a block does not fit the tree, the batch or itself, or holds values that cannot be used.
@@ -97,6 +112,7 @@ def build_problem(skeleton: Skeleton, evidence: Sequence[ev.Evidence], batch_sha
         carries=above[1 + joint_index].T.to(WIDE),
         couples=couples.to(WIDE),
         couples_below=(couples & ~is_same).to(WIDE),
+        bone_groups=group_membership(skeleton.tree, bone_groups).to(rest),
     )
 
 
@@ -157,6 +173,11 @@ class _Builder:
                 count = self._tree.num_betas
                 mean, weight = self._target(name, block.mean[..., None, :], block.sigma[..., None, :], (1, count))
                 return res.ShapeTerm(name, mean, weight)
+            case ev.BonePrior():
+                count = self._tree.tree.num_joints
+                mean, weight = self._target(name, block.mean[..., None], block.sigma[..., None], (count, 1))
+                is_bone = torch.arange(count, device=weight.device)[:, None] > 0
+                return res.BoneTerm(name, mean, weight * is_bone)
 
     def _add_points(self, name: str, points: AttachedPoints) -> int:
         if points.num_betas != self._tree.num_betas:
@@ -269,6 +290,8 @@ def flatten_state(state: SolveState, skeleton: Skeleton, batch_shape: tuple[int,
     """
     count = skeleton.tree.num_joints
     shapes: dict[str, tuple[int, ...]] = {"transl": (3,), "local_rotmat": (count, 3, 3), "betas": (skeleton.num_betas,)}
+    if state.bone_scale is not None:
+        shapes["bone_scale"] = (count,)
     flat: dict[str, Tensor] = {}
     size = math.prod(batch_shape)
     for field, shape in shapes.items():
@@ -277,7 +300,7 @@ def flatten_state(state: SolveState, skeleton: Skeleton, batch_shape: tuple[int,
         _check_finite(what, value)
         flat[field] = value.expand(size, *shape)
     _check_rotations("initial state: local_rotmat", flat["local_rotmat"])
-    return SolveState(flat["transl"], flat["local_rotmat"], flat["betas"])
+    return SolveState(**flat)
 
 
 def batch_shape_of(state: SolveState, evidence: Sequence[ev.Evidence]) -> tuple[int, ...]:
@@ -291,6 +314,8 @@ def batch_shape_of(state: SolveState, evidence: Sequence[ev.Evidence]) -> tuple[
         ("initial local_rotmat", tuple(state.local_rotmat.shape[:-3])),
         ("initial betas", tuple(state.betas.shape[:-1])),
     ]
+    if state.bone_scale is not None:
+        shapes.append(("initial bone_scale", tuple(state.bone_scale.shape[:-1])))
     for block in evidence:
         shapes += [(block.name, shape) for shape in _batches(block)]
     result: tuple[int, ...] = ()
@@ -319,7 +344,7 @@ def _batches(block: ev.Evidence) -> list[tuple[int, ...]]:
             return [tuple(block.angle.shape[:-1])]
         case ev.Limits():
             return []
-        case ev.ShapePrior():
+        case ev.ShapePrior() | ev.BonePrior():
             return [tuple(block.mean.shape[:-1])]
 
 

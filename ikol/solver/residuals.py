@@ -3,7 +3,8 @@
 
 A term is one evidence block made ready: one batch dimension (or one of size 1), weights 1/sigma^2, zero for missing
 rows. Its rows differentiate only by what they touch directly: the place of a point, the rotation of a joint in the
-world, a joint's own rotation, or the betas. How that moves with the unknowns is the business of `normal_equations`.
+world, a joint's own rotation, the betas, or the bone scales. How that moves with the unknowns is the business of
+`normal_equations`.
 Imports: torch, ikol.geometry, ikol.camera, ikol.solver.limits, ikol.solver.robust.
 """
 
@@ -33,6 +34,8 @@ class Posed:
     joints: Float[Tensor, "n joints 3"]
     points: Float[Tensor, "n points 3"]
     betas: Float[Tensor, "n betas"]
+    bone_scale: Float[Tensor, "n joints"] | None = None
+    """None for ones."""
 
     def to(self, dtype: torch.dtype) -> "Posed":
         """Return the states in another floating-point type."""
@@ -42,6 +45,7 @@ class Posed:
             joints=self.joints.to(dtype),
             points=self.points.to(dtype),
             betas=self.betas.to(dtype),
+            bone_scale=None if self.bone_scale is None else self.bone_scale.to(dtype),
         )
 
 
@@ -90,6 +94,11 @@ class OnShape:
 
 
 @dataclass(frozen=True, eq=False)
+class OnBones:
+    """One group of one row for each joint, whose column is the joint's bone scale."""
+
+
+@dataclass(frozen=True, eq=False)
 class Range:
     """Rows that count only outside of a range, with weight and derivative also inside, for steps that leave it."""
 
@@ -114,7 +123,7 @@ class Rows:
     weight: Float[Tensor, "#n groups rows"]
     """1 / sigma^2; 0 where missing."""
     jacobian: Float[Tensor, "#n #groups rows columns"]
-    touches: OnPoints | OnRotations | OnJoints | OnShape
+    touches: OnPoints | OnRotations | OnJoints | OnShape | OnBones
     loss: RobustLoss | None = None
     is_reported: bool = True
     """False for rows that only keep the solver on track."""
@@ -320,4 +329,30 @@ class ShapeTerm:
         return (Rows(self.name, posed.betas[:, None] - self.mean, self.weight, eye, OnShape()),)
 
 
-Term = PointTerm | RelativePointTerm | PixelTerm | OrientationTerm | AnchorTerm | TwistTerm | LimitTerm | ShapeTerm
+@dataclass(frozen=True, eq=False)
+class BoneTerm:
+    """bone_scale - mean."""
+
+    name: str
+    mean: Float[Tensor, "#n joints 1"]
+    weight: Float[Tensor, "#n joints 1"]
+    """0 for the root."""
+
+    def rows(self, posed: Posed) -> tuple[Rows, ...]:
+        """Linearise."""
+        scale = torch.ones_like(posed.joints[..., 0]) if posed.bone_scale is None else posed.bone_scale
+        one = torch.ones(1, 1, 1, 1, dtype=scale.dtype, device=scale.device)
+        return (Rows(self.name, scale[..., None] - self.mean, self.weight, one, OnBones()),)
+
+
+Term = (
+    PointTerm
+    | RelativePointTerm
+    | PixelTerm
+    | OrientationTerm
+    | AnchorTerm
+    | TwistTerm
+    | LimitTerm
+    | ShapeTerm
+    | BoneTerm
+)

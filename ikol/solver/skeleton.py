@@ -76,7 +76,8 @@ class Skeleton:
 
     def pose(self, state: SolveState) -> BodyPose:
         """Return where the joints of a state are."""
-        return forward_kinematics(self.tree, self.rest_joints(state.betas), state.local_rotmat, state.transl)
+        rest_joints = self.rest_joints(state.betas)
+        return forward_kinematics(self.tree, rest_joints, state.local_rotmat, state.transl, state.bone_scale)
 
     def posed_points(self, points: AttachedPoints, state: SolveState) -> Float[Tensor, "*batch points 3"]:
         """Return where the points of a state are, metres, world."""

@@ -6,6 +6,7 @@ Imports: torch, ikol.geometry, ikol.errors, the other modules of this package.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,7 +18,7 @@ from ikol.solver.config import Progress, SolveConfig
 from ikol.solver.evidence import Evidence
 from ikol.solver.levenberg_marquardt import evaluate, minimise
 from ikol.solver.one_sided import Unknowns
-from ikol.solver.problem import batch_shape_of, build_problem, flatten_state
+from ikol.solver.problem import Problem, batch_shape_of, build_problem, flatten_state
 from ikol.solver.residuals import Rows
 from ikol.solver.result import BlockResidual, SolveResult
 from ikol.solver.robust import robust_weight
@@ -60,26 +61,25 @@ def solve(
             on_iteration(Progress(iteration, config.max_iterations, cost.reshape(batch), num_active))
 
     with torch.no_grad():
-        problem = build_problem(skeleton, evidence, batch)
+        problem = build_problem(skeleton, evidence, batch, config.bone_groups)
         initial = flatten_state(start, skeleton, batch)
-        free = _free_rotations(skeleton, config)
-        found = minimise(problem, initial, config, _unknowns(skeleton, config, free), report)
-        end = evaluate(problem, _orthonormal(found.end.state, free.any(-1)))
-        shape_of = {"transl": (3,), "local_rotmat": (skeleton.tree.num_joints, 3, 3), "betas": (skeleton.num_betas,)}
+        if initial.bone_scale is None and problem.bone_groups.shape[-1]:
+            initial = replace(initial, bone_scale=torch.ones_like(initial.local_rotmat[..., 0, 0]))
+        free = free_axes(skeleton, config)
+        found = minimise(problem, initial, config, find_unknowns(problem, config, free), report)
+        end = evaluate(problem, orthonormal(found.end.state, free.any(-1)))
         return SolveResult(
-            state=SolveState(
-                **{key: getattr(end.state, key).reshape(*batch, *shape) for key, shape in shape_of.items()}
-            ),
+            state=_unflattened(end.state, batch),
             status=found.status.reshape(batch),
             iterations=found.iterations.reshape(batch),
             cost=end.cost().reshape(batch),
             initial_cost=found.initial_cost.reshape(batch),
             gradient_norm=found.gradient_norm.reshape(batch),
-            residuals=tuple(_block_residual(rows, batch) for rows in end.rows if rows.is_reported),
+            residuals=tuple(block_residual(rows, batch) for rows in end.rows if rows.is_reported),
         )
 
 
-def _free_rotations(skeleton: Skeleton, config: SolveConfig) -> Bool[Tensor, "joints 3"]:
+def free_axes(skeleton: Skeleton, config: SolveConfig) -> Bool[Tensor, "joints 3"]:
     """Which axes of which joints may turn."""
     count = skeleton.tree.num_joints
     mask = config.free_joints
@@ -93,21 +93,36 @@ def _free_rotations(skeleton: Skeleton, config: SolveConfig) -> Bool[Tensor, "jo
     return mask if mask.ndim == 2 else mask[:, None].expand(count, 3)
 
 
-def _unknowns(skeleton: Skeleton, config: SolveConfig, free_rotations: Bool[Tensor, "joints 3"]) -> Unknowns:
-    """The free unknowns among translation, rotations and, if they are unknowns, betas."""
+def find_unknowns(problem: Problem, config: SolveConfig, free_rotations: Bool[Tensor, "joints 3"]) -> Unknowns:
+    """The free unknowns among translation, rotations and, if they are unknowns, betas and bone scales."""
     transl = free_rotations.new_full((3,), config.free_transl)
-    betas = free_rotations.new_ones(skeleton.num_betas if config.solve_shape else 0)
-    is_free = torch.cat((transl, free_rotations.flatten(), betas))
+    num_betas = problem.skeleton.num_betas if config.solve_shape else 0
+    lengths = free_rotations.new_ones(num_betas + problem.bone_groups.shape[-1])
+    is_free = torch.cat((transl, free_rotations.flatten(), lengths))
     return Unknowns(len(is_free), is_free.nonzero().squeeze(-1))
 
 
-def _orthonormal(state: SolveState, is_free: Bool[Tensor, "joints"]) -> SolveState:
+def orthonormal(state: SolveState, is_free: Bool[Tensor, "joints"]) -> SolveState:
     """Take off what the products of the iterations have left of shear; joints that did not move keep their bits."""
     clean = quat_to_rotmat(rotmat_to_quat(state.local_rotmat))
-    return SolveState(state.transl, torch.where(is_free[:, None, None], clean, state.local_rotmat), state.betas)
+    return replace(state, local_rotmat=torch.where(is_free[:, None, None], clean, state.local_rotmat))
 
 
-def _block_residual(rows: Rows, batch: tuple[int, ...]) -> BlockResidual:
+def _unflattened(state: SolveState, batch: tuple[int, ...]) -> SolveState:
+    """Give a flat batch of states its shape back."""
+
+    def shaped(part: Tensor) -> Tensor:
+        return part.reshape(*batch, *part.shape[1:])
+
+    return SolveState(
+        transl=shaped(state.transl),
+        local_rotmat=shaped(state.local_rotmat),
+        betas=shaped(state.betas),
+        bone_scale=None if state.bone_scale is None else shaped(state.bone_scale),
+    )
+
+
+def block_residual(rows: Rows, batch: tuple[int, ...]) -> BlockResidual:
     is_used = rows.weight > 0
     residual = torch.where(is_used, rows.residual, torch.zeros_like(rows.residual))
     weight: Float[Tensor, "n groups"] = robust_weight(rows.loss, rows.squared) * is_used.any(-1)

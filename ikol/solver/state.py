@@ -17,3 +17,7 @@ class SolveState:
     """Relative to the parent; the root's relative to the world."""
     betas: Float[Tensor, "*#batch betas"]
     """Shape coefficients; none for a rig without a shape space."""
+    bone_scale: Float[Tensor, "*#batch joints"] | None = None
+    """How much longer each joint's bone from its parent is than the shape says; the root's is ignored. None for ones.
+
+    Points keep their place relative to their own joint: they move with its bone, and are not stretched themselves."""

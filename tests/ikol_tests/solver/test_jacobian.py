@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.solver.evidence import Points3D
-from ikol.solver.jacobian import motion_subspaces, point_subspaces, shape_motion
+from ikol.solver.jacobian import length_motion, motion_subspaces, point_subspaces
 from ikol.solver.levenberg_marquardt import evaluate
 from ikol.solver.problem import Problem, build_problem, flatten_state
 from ikol.solver.residuals import Posed
@@ -42,14 +42,11 @@ def test_every_unknown_moves_every_point_as_autodiff_says() -> None:
     blocks = point_subspaces(posed)[:, :, None] @ motion_subspaces(posed)[:, None]
     # a point moves with the blocks that carry it
     jacobian = blocks * problem.carries.T[None, :, :, None, None]
-    shape = shape_motion(
-        posed,
-        problem.parents,
-        problem.ancestors,
-        RIG.joints_shapedirs,
-        problem.point_joints,
-        problem.point_shapedirs,
-    )
+    # the root's shape direction from the origin, the others' from the parent
+    shapedirs = RIG.joints_shapedirs
+    offsets = torch.cat((shapedirs[:1], shapedirs[1:] - shapedirs[problem.parents[1:]]))[None]
+    arms = problem.point_shapedirs - shapedirs[problem.point_joints]
+    shape = length_motion(posed, problem.parents, problem.ancestors, offsets, problem.point_joints, arms)
     analytic = torch.cat((jacobian.transpose(-2, -3).flatten(-2), shape), dim=-1)
     zero = torch.zeros(78, dtype=torch.float64)
     twin = autodiff_jacobian(lambda step: posed_after(problem, state, step).points, zero)

@@ -2,6 +2,7 @@
 """The autodiff twin of every Jacobian: H = J^T W J and g = J^T W r with J by forward-mode differentiation."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from ikol.body.points import AttachedPoints
 from ikol.camera import Camera
 from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.solver.anatomy import default_limits
+from ikol.solver.bones import elastic_bones
 from ikol.solver.evidence import (
     Anchor,
+    BonePrior,
     Evidence,
     Limits,
     Orientation,
@@ -104,6 +107,8 @@ def make_evidence(kind: str, shape: tuple[int, ...], dtype: torch.dtype = torch.
         case "shape_prior":
             mean = noise(*shape, NUM_BETAS, seed=12, dtype=dtype)
             return ShapePrior(mean, torch.tensor((0.5, 1.0, 2.0), dtype=dtype))
+        case "bone_prior":
+            return BonePrior(noise(*shape, 24, seed=12, dtype=dtype), per_axis[..., 0])
         case _:
             raise AssertionError(kind)
 
@@ -127,17 +132,19 @@ def twin(problem: Problem, state: SolveState) -> tuple[Tensor, Tensor]:
         for rows in here.rows
     ]
     joints = problem.skeleton.tree.num_joints
+    lengths = 3 + 3 * joints + problem.skeleton.num_betas
 
     def whitened(step: Tensor) -> Tensor:
         moved = SolveState(
             transl=state.transl + step[:3],
             local_rotmat=state.local_rotmat @ rotvec_to_rotmat(step[3 : 3 + 3 * joints].unflatten(0, (joints, 3))),
-            betas=state.betas + step[3 + 3 * joints :],
+            betas=state.betas + step[3 + 3 * joints : lengths],
+            bone_scale=None if state.bone_scale is None else state.bone_scale + problem.bone_groups @ step[lengths:],
         )
         parts = zip(roots, evaluate(problem, moved).rows, strict=True)
         return torch.cat([(root * rows.residual).flatten(1) for root, rows in parts], dim=-1)
 
-    zero = torch.zeros(3 + 3 * joints + problem.skeleton.num_betas, dtype=torch.float64)
+    zero = torch.zeros(lengths + problem.bone_groups.shape[-1], dtype=torch.float64)
     residual, jacobian = whitened(zero), autodiff_jacobian(whitened, zero)
     return jacobian.transpose(-1, -2) @ jacobian, (jacobian.transpose(-1, -2) @ residual[..., None]).squeeze(-1)
 
@@ -158,6 +165,25 @@ def test_normal_equations_equal_their_autodiff_twin(kind: str, shape: tuple[int,
     equations = assemble(problem, state)
     hessian, gradient = twin(problem, state)
     assert float(gradient.abs().max()) > 0.1
+    # float64 through a tree of depth 9 and sums of 35 points: a few hundred roundings
+    assert_close(equations.hessian, hessian, 1e-12)
+    assert_close(equations.gradient, gradient, 1e-12)
+
+
+@pytest.mark.parametrize("groups", ["each bone", "both sides together"])
+@pytest.mark.parametrize("kind", [*KINDS, "bone_prior"])
+def test_bone_scales_equal_their_autodiff_twin(kind: str, groups: str) -> None:
+    skeleton, shape = smpl_skeleton(NUM_BETAS), (2,)
+    numbers = elastic_bones(skeleton.tree)
+    if groups == "both sides together":
+        sides = [name.removeprefix("L_").removeprefix("R_") for name in skeleton.tree.names]
+        numbers = torch.tensor([-1 if side in ("Spine2", "Head") else 7 * sides.index(side) for side in sides])
+    problem = build_problem(skeleton, [make_evidence(kind, shape)], shape, numbers)
+    state = replace(make_state(shape), bone_scale=1.0 + 0.2 * noise(2, 24, seed=13))
+    flat = flatten_state(state, skeleton, shape)
+    equations = assemble(problem, flat)
+    hessian, gradient = twin(problem, flat)
+    assert equations.gradient.shape[-1] == 3 + 72 + NUM_BETAS + (23 if groups == "each bone" else 12)
     # float64 through a tree of depth 9 and sums of 35 points: a few hundred roundings
     assert_close(equations.hessian, hessian, 1e-12)
     assert_close(equations.gradient, gradient, 1e-12)

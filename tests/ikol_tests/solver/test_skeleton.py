@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import pytest
 import torch
 from rigs import chain_tree, random_rotmats, smpl_points, smpl_rest_joints, smpl_skeleton, smpl_tree
@@ -26,6 +28,23 @@ def test_posed_joints_as_points_are_the_posed_joints() -> None:
     betas = torch.tensor((0.5, -1.0, 2.0), dtype=torch.float64)
     state = SolveState(torch.ones(3, dtype=torch.float64), random_rotmats((24,), 0.5, seed=0), betas)
     assert torch.allclose(skeleton.posed_points(points, state)[:24], skeleton.pose(state).joints, atol=1e-14)
+
+
+def test_a_bone_scale_stretches_the_bone_and_carries_what_is_below_along() -> None:
+    skeleton, points = smpl_skeleton(3), smpl_points(3)
+    betas = torch.tensor((0.5, -1.0, 2.0), dtype=torch.float64)
+    state = SolveState(torch.ones(3, dtype=torch.float64), random_rotmats((24,), 0.5, seed=0), betas)
+    scale = torch.ones(24, dtype=torch.float64)
+    scale[[0, 18]] = torch.tensor((3.0, 1.5), dtype=torch.float64)  # the root has no bone; the left elbow has
+    stretched = replace(state, bone_scale=scale)
+    before, after = skeleton.pose(state).joints, skeleton.pose(stretched).joints
+    shift = 0.5 * (before[18] - before[16])
+    assert torch.allclose(after[[18, 20, 22]], before[[18, 20, 22]] + shift, atol=1e-14)
+    others = [joint for joint in range(24) if joint not in (18, 20, 22)]
+    assert torch.equal(after[others], before[others])
+    moved = skeleton.posed_points(points, stretched) - skeleton.posed_points(points, state)
+    knuckles = [points.index("left_index"), points.index("left_pinky")]
+    assert torch.allclose(moved[knuckles], shift.expand(2, 3), atol=1e-14)
 
 
 def test_tree_of_a_body_has_its_rest_joints() -> None:
