@@ -16,12 +16,14 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "ikol" / "solver" / "native"
 SOURCE = FOLDER / "tree_newton.cpp"
+SOURCES = (FOLDER / "lanes.h", SOURCE)
 COMMON = (
     *("-std=c++17", "-O3", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-fno-sanitize=all", "-g0"),
     # NaN keeps its meaning (bad input is found by it); square roots and divisions need no errno and no traps
     *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast", "-fno-stack-protector"),
     *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables"),
     *("-Wall", "-Wextra", "-Werror", "-Wno-psabi"),
+    "-Wno-bitwise-instead-of-logical",  # one source for masks that are vectors and masks that are bool
 )
 X86 = {"base": ("-mcpu=x86_64", 16), "avx2": ("-mcpu=x86_64_v3", 32), "avx512": ("-mcpu=x86_64_v4", 64)}
 ARM = {"base": (None, 16)}
@@ -36,8 +38,9 @@ PLATFORMS = {
 
 
 def source_hash() -> str:
-    """SHA-256 of the source with Unix line ends."""
-    return hashlib.sha256(SOURCE.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+    """SHA-256 of the sources, one after the other, with Unix line ends."""
+    content = b"".join(path.read_bytes() for path in SOURCES)
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
 
 
 def build(platform: str, out: Path) -> Path:

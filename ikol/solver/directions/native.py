@@ -24,6 +24,7 @@ from ikol.solver.directions.config import TOLERANCE, DirectionConfig, DirectionR
 
 FOLDER = Path(__file__).resolve().parents[1] / "native"
 THREAD_FRAMES = 1024  # at about 2 us a frame, two threads start to win over the 0.1 ms that handing over costs
+SOURCES = ("lanes.h", "tree_newton.cpp")
 VARIANTS = ("base", "avx2", "avx512")
 _INVALID_INPUT = 3  # return code of ikol_tree_run
 INVALID_VALUES = (
@@ -78,8 +79,9 @@ def library_path() -> Path:
 
 
 def source_hash() -> str:
-    """Return the SHA-256 of the kernel's source."""
-    return hashlib.sha256((FOLDER / "tree_newton.cpp").read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+    """Return the SHA-256 of the kernel's sources, as scripts/build_native.py makes it."""
+    content = b"".join((FOLDER / name).read_bytes() for name in SOURCES)
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
 
 
 @lru_cache(maxsize=1)

@@ -8,14 +8,14 @@
 // sweep down. The mathematics is in docs/solver.md, the same algorithm in PyTorch in ikol/solver/directions/.
 //
 // Compiled once per instruction set with IKOL_VARIANT = its name (scripts/build_native.py); the variant `base` also holds
-// the choice between them. Plain C interface, no C++ library, no global state. Needs Clang's vector builtins. One file,
-// although it is long: any build compiles it as one.
+// the choice between them. Plain C interface, no C++ library, no global state. Long, because
+// it is one class; its algebra is lanes.h.
 
 #include <initializer_list>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "lanes.h"
 
 #define IKOL_JOIN_(a, b) a##b
 #define IKOL_JOIN(a, b) IKOL_JOIN_(a, b)
@@ -41,127 +41,17 @@ namespace {
 
 enum Status { CONVERGED = 0, STALLED = 1, MAX_ITERATIONS = 2, INVALID = 4 };
 
-template <class T> struct Precision;
-template <> struct Precision<float> {
-    static constexpr float eps = 1.2e-7f, tiny = 1e-20f, rounder = 12582912.0f;  // 1.5 * 2^23 rounds to integers
-    static constexpr float hidden = 1e-4f;  // adjoint: pivots below this part of the lever are taken as unseen
-    static constexpr float half_pi[3] = {1.5703125f, 4.837512969970703125e-4f, 7.54978995489188216e-8f};
-};
-template <> struct Precision<double> {
-    static constexpr double eps = 2.3e-16, tiny = 1e-60, rounder = 6755399441055744.0;
-    static constexpr double hidden = 1e-9;
-    static constexpr double half_pi[3] = {1.57079632673412561417e+00, 6.07710050630396597660e-11,
-                                          2.02226624879595063154e-21};
-};
-constexpr int MODIFIED = 0, PSEUDO = 1;  // what happens to eigenvalues that are too small: raised, or left out
-
 template <class T, int W> struct Solver {
-    typedef T V __attribute__((vector_size(sizeof(T) * W)));
-    typedef decltype(V() < V()) M;
+    typedef typename Register<T, W>::V V;
+    typedef Mask<V> M;
     typedef Precision<T> P;
-    struct V3 { V x, y, z; };
-    struct S3 { V xx, xy, xz, yy, yz, zz; };
-    struct M3 { V3 r0, r1, r2; };  // rows
+    typedef Vec3<V> V3;
+    typedef Sym3<V> S3;
+    typedef Mat3<V> M3;
 
-    // ---- small algebra ----
-    static V all(T x) { return V{} + x; }
-    static V sqrt_(V a) { return __builtin_elementwise_sqrt(a); }
-    static V max_(V a, V b) { return a > b ? a : b; }
-    static V abs_(V a) { return __builtin_elementwise_abs(a); }
-    static bool any(M m) { return __builtin_reduce_or(m) != 0; }
+    static V all(T x) { return ::all<V>(x); }
     static V3 zero3() { return {V{}, V{}, V{}}; }
-    static M3 identity() { return {{all(1), V{}, V{}}, {V{}, all(1), V{}}, {V{}, V{}, all(1)}}; }
-    friend V3 operator+(V3 a, V3 b) { return {a.x + b.x, a.y + b.y, a.z + b.z}; }
-    friend V3 operator-(V3 a, V3 b) { return {a.x - b.x, a.y - b.y, a.z - b.z}; }
-    friend V3 operator*(V3 a, V s) { return {a.x * s, a.y * s, a.z * s}; }
-    static V dot(V3 a, V3 b) { return a.x * b.x + a.y * b.y + a.z * b.z; }
-    static V3 cross(V3 a, V3 b) { return {a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x}; }
-    static V3 pick(M m, V3 a, V3 b) { return {m ? a.x : b.x, m ? a.y : b.y, m ? a.z : b.z}; }
-    static M3 pick(M m, const M3& a, const M3& b) { return {pick(m, a.r0, b.r0), pick(m, a.r1, b.r1), pick(m, a.r2, b.r2)}; }
-    static V3 unit(V3 a) { return a * (all(1) / sqrt_(max_(dot(a, a), all(P::tiny)))); }
-    static V3 mul(const S3& s, V3 a) {
-        return {s.xx * a.x + s.xy * a.y + s.xz * a.z, s.xy * a.x + s.yy * a.y + s.yz * a.z,
-                s.xz * a.x + s.yz * a.y + s.zz * a.z};
-    }
-    static V3 mul(const M3& m, V3 a) { return {dot(m.r0, a), dot(m.r1, a), dot(m.r2, a)}; }
-    static V3 mul_t(const M3& m, V3 a) { return m.r0 * a.x + m.r1 * a.y + m.r2 * a.z; }
-    static M3 mul(const M3& a, const M3& b) { return {mul_t(b, a.r0), mul_t(b, a.r1), mul_t(b, a.r2)}; }
-    static M3 transpose(const M3& m) {
-        return {{m.r0.x, m.r1.x, m.r2.x}, {m.r0.y, m.r1.y, m.r2.y}, {m.r0.z, m.r1.z, m.r2.z}};
-    }
-    static void add(S3& a, const S3& b) {
-        a.xx += b.xx; a.xy += b.xy; a.xz += b.xz; a.yy += b.yy; a.yz += b.yz; a.zz += b.zz;
-    }
-    // Two unit normals of d and of each other, without branches (Duff et al., JCGT 6(1), 2017).
-    static void tangents(V3 d, V3& t1, V3& t2) {
-        V s = d.z >= V{} ? all(1) : all(-1), a = all(-1) / (s + d.z), b = d.x * d.y * a;
-        t1 = {all(1) + s * d.x * d.x * a, s * b, -s * d.x};
-        t2 = {b, s + d.y * d.y * a, -d.y};
-    }
-    // Eigenvalues of the symmetric A onto its diagonal, eigenvectors into the columns of Q.
-    template <int N> static void jacobi(V (&A)[N][N], V (&Q)[N][N], int sweeps) {
-        for (int i = 0; i < N; i++)
-            for (int j = 0; j < N; j++) Q[i][j] = all(i == j);
-        for (int sweep = 0; sweep < sweeps; sweep++)
-            for (int p = 0; p < N - 1; p++)
-                for (int q = p + 1; q < N; q++) {
-                    V d = (A[q][q] - A[p][p]) * T(0.5), o = A[p][q];
-                    V t = o / (abs_(d) + sqrt_(d * d + o * o) + T(P::tiny));
-                    t = d < V{} ? -t : t;
-                    V c = all(1) / sqrt_(t * t + T(1)), s = t * c;
-                    for (int k = 0; k < N; k++) {
-                        V a = A[k][p], b = A[k][q];
-                        A[k][p] = c * a - s * b; A[k][q] = s * a + c * b;
-                    }
-                    for (int k = 0; k < N; k++) {
-                        V a = A[p][k], b = A[q][k];
-                        A[p][k] = c * a - s * b; A[q][k] = s * a + c * b;
-                        V u = Q[k][p], v = Q[k][q];
-                        Q[k][p] = c * u - s * v; Q[k][q] = s * u + c * v;
-                    }
-                }
-    }
-    static V reciprocal(V value, V floor, int mode) {
-        return mode == PSEUDO ? (value > floor ? all(1) / value : V{}) : all(1) / max_(value, floor);
-    }
-    // Inverse of a symmetric 3x3 with eigenvalues below `floor` raised to it, or left out.
-    static S3 inverse(const S3& h, V floor, int mode) {
-        V p2 = h.xx * h.yy - h.xy * h.xy;
-        V i0 = h.yy * h.zz - h.yz * h.yz, i1 = h.xz * h.yz - h.xy * h.zz, i2 = h.xy * h.yz - h.xz * h.yy;
-        V det = h.xx * i0 + h.xy * i1 + h.xz * i2, id = all(1) / det;
-        S3 r = {i0 * id, i1 * id, i2 * id, (h.xx * h.zz - h.xz * h.xz) * id, (h.xy * h.xz - h.xx * h.yz) * id, p2 * id};
-        M good = (h.xx > floor) & (p2 > floor * h.xx) & (det > floor * p2);
-        if (mode == MODIFIED && !any(~good)) return r;
-        V A[3][3] = {{h.xx, h.xy, h.xz}, {h.xy, h.yy, h.yz}, {h.xz, h.yz, h.zz}}, Q[3][3];
-        jacobi<3>(A, Q, 4);
-        S3 e = {};
-        for (int k = 0; k < 3; k++) {
-            V l = reciprocal(A[k][k], floor, mode);
-            e.xx += l * Q[0][k] * Q[0][k]; e.xy += l * Q[0][k] * Q[1][k]; e.xz += l * Q[0][k] * Q[2][k];
-            e.yy += l * Q[1][k] * Q[1][k]; e.yz += l * Q[1][k] * Q[2][k]; e.zz += l * Q[2][k] * Q[2][k];
-        }
-        if (mode == PSEUDO) return e;
-        return {good ? r.xx : e.xx, good ? r.xy : e.xy, good ? r.xz : e.xz,
-                good ? r.yy : e.yy, good ? r.yz : e.yz, good ? r.zz : e.zz};
-    }
-    static void sincos(V angle, V& sine, V& cosine) {
-        V n = (angle * T(0.63661977236758134) + T(P::rounder)) - T(P::rounder);
-        V r = angle - n * T(P::half_pi[0]) - n * T(P::half_pi[1]) - n * T(P::half_pi[2]), q = r * r;
-        // Taylor series on [-pi/4, pi/4]: the first term left out is below 1e-18
-        V s = all(T(-1.0 / 1307674368000)), c = all(T(1.0 / 20922789888000));
-        const double fs[] = {1.0 / 6227020800, -1.0 / 39916800, 1.0 / 362880, -1.0 / 5040, 1.0 / 120, -1.0 / 6, 1};
-        const double fc[] = {-1.0 / 87178291200, 1.0 / 479001600, -1.0 / 3628800, 1.0 / 40320, -1.0 / 720, 1.0 / 24, -0.5, 1};
-        for (double f : fs) s = s * q + T(f);
-        for (double f : fc) c = c * q + T(f);
-        s *= r;
-        V half = (n * T(0.5) + T(P::rounder)) - T(P::rounder), odd = abs_(n - half * T(2));  // 1: swap sine and cosine
-        M swap = odd > all(T(0.5));
-        // quadrant n mod 4 through the parity of n/2 rounded down
-        V low = (n - odd) * T(0.5), turn = abs_(low - T(2) * ((low * T(0.5) + T(P::rounder)) - T(P::rounder)));
-        V sign = turn > all(T(0.5)) ? all(-1) : all(1);
-        sine = sign * (swap ? c : s);
-        cosine = sign * (swap ? -s : c);
-    }
+    static M3 identity() { return ::identity<V>(); }
 
     // ---- the problem of W frames ----
     const ikol_tree_call* call;
@@ -219,7 +109,6 @@ template <class T, int W> struct Solver {
         for (int j = 0; j < K; j++)
             if (begin[j + 1] - begin[j] == 1) only[j] = child[begin[j]];
     }
-    static T& lane(V& a, int l) { return ((T*)&a)[l]; }
     static void put(V3& a, int l, const T* from) { lane(a.x, l) = from[0]; lane(a.y, l) = from[1]; lane(a.z, l) = from[2]; }
 
     void load(int64_t first, bool again) {
@@ -238,7 +127,7 @@ template <class T, int W> struct Solver {
             put(origin, l, at);
             for (int k = 0; k < K; k++) {
                 T weight = weights ? weights[k] : T(1);
-                if (!(weight >= 0)) bad[l] = -1;
+                if (!(weight >= 0)) mark(bad, l);
                 lane(w[k], l) = weight;
                 bool used = weight != 0 || (k == 0 && call->hold_root);
                 const T place[3] = {used ? keypoints[3 * k] - at[0] : 0, used ? keypoints[3 * k + 1] - at[1] : 0,
@@ -270,7 +159,7 @@ template <class T, int W> struct Solver {
         }
         extent = sqrt_(extent) + longest;
         inverse_length = all(1) / max_(longest, all(P::tiny));
-        invalid = bad | ~(check == V{});
+        invalid = bad | none(check == V{});
         any_invalid |= any(invalid);
         if (any(invalid))
             for (int k = 0; k < K; k++) {
@@ -286,28 +175,6 @@ template <class T, int W> struct Solver {
     }
 
     // ---- analytic start ----
-    static M3 align(const V (&B)[3][3]) {  // the rotation that maximises trace(R' B): Horn, JOSA A 4(4), 1987
-        V A[4][4] = {{B[0][0] + B[1][1] + B[2][2], B[2][1] - B[1][2], B[0][2] - B[2][0], B[1][0] - B[0][1]},
-                     {V{}, B[0][0] - B[1][1] - B[2][2], B[1][0] + B[0][1], B[0][2] + B[2][0]},
-                     {V{}, V{}, B[1][1] - B[0][0] - B[2][2], B[2][1] + B[1][2]},
-                     {V{}, V{}, V{}, B[2][2] - B[0][0] - B[1][1]}}, Q[4][4];
-        for (int i = 0; i < 4; i++)
-            for (int j = 0; j < i; j++) A[i][j] = A[j][i];
-        jacobi<4>(A, Q, 4);
-        V best = A[0][0], q[4] = {Q[0][0], Q[1][0], Q[2][0], Q[3][0]};
-        for (int k = 1; k < 4; k++) {
-            M more = A[k][k] > best;
-            best = more ? A[k][k] : best;
-            for (int i = 0; i < 4; i++) q[i] = more ? Q[i][k] : q[i];
-        }
-        return from_quat(q[0], q[1], q[2], q[3]);
-    }
-    static M3 from_quat(V w, V x, V y, V z) {
-        V s = all(2) / (w * w + x * x + y * y + z * z);
-        return {{all(1) - s * (y * y + z * z), s * (x * y - w * z), s * (x * z + w * y)},
-                {s * (x * y + w * z), all(1) - s * (x * x + z * z), s * (y * z - w * x)},
-                {s * (x * z - w * y), s * (y * z + w * x), all(1) - s * (x * x + y * y)}};
-    }
     void start() {
         // where each node is aimed at: its keypoint, or the mean of what is known below it (reach: weight of a subtree)
         for (int k = 0; k < K; k++) g[k] = y[k] * w[k];
@@ -510,7 +377,7 @@ template <class T, int W> struct Solver {
         status = done ? all(INVALID) : all(MAX_ITERATIONS);
         count = V{};
         V weight = reach[0], grain = T(8) * T(P::eps) * extent;
-        for (int it = 0; it < call->max_iterations && any(~done); it++) {
+        for (int it = 0; it < call->max_iterations && any(none(done)); it++) {
             for (int k = 0; k < K; k++) g[k] = e[k];
             // least curvature, as part of a joint's lever: near the end none is raised that is not needed to be positive
             V floor = it < 4 ? all(0.25) : (last < all(T(0.1)) ? all(T(1e-3)) : all(T(0.05)));
@@ -519,12 +386,12 @@ template <class T, int W> struct Solver {
             V step = last * (damping + T(1));
             move();
             V cost = evaluate();
-            M worse = ~(cost <= best);
+            M worse = none(cost <= best);
             // Costs that differ by rounding only cannot judge a step any more; a Newton step is better than they are.
             // Three such steps, undamped, are the last.
             M even = worse & (step < all(T(1e-2))) & (cost <= best * (T(1) + T(8) * T(P::eps)) + weight * grain * grain);
             evens += even ? all(1) : V{};
-            worse = worse & ~even;
+            worse = worse & none(even);
             M small = (step < all(T(call->tolerance))) | (evens >= all(3)), stuck = worse & (damping > all(T(1e6)));
             count = done ? count : count + T(1);
             status = done ? status : (small ? all(CONVERGED) : (stuck ? all(STALLED) : status));
@@ -533,7 +400,7 @@ template <class T, int W> struct Solver {
             V raised = max_(damping * T(4), all(T(0.1)));
             raised = raised < all(T(4e6)) ? raised : all(T(4e6));
             last = worse ? all(1) : last;
-            damping = worse ? raised : ((damping > all(T(1e-3))) & ~even ? damping * T(0.25) : V{});
+            damping = worse ? raised : (((damping > all(T(1e-3))) & none(even)) ? damping * T(0.25) : V{});
             if (any(back)) {
                 take_back(back);
                 evaluate();
@@ -614,7 +481,7 @@ template <class T, int W> struct Solver {
             put(root, l, (const T*)call->root + 3 * f);
             put(root_ell, l, (const T*)call->grad_root + 3 * f);
             const T *from = (const T*)call->rotmat + f * num_joints * 9, *grad = (const T*)call->grad_rotmat + f * num_joints * 9;
-            if (call->status[f] != CONVERGED) invalid[l] = -1;
+            if (call->status[f] != CONVERGED) mark(invalid, l);
             for (int j = 0; j < K; j++)
                 if (joint[j] >= 0) {
                     T *R_to = (T*)&R[j], *A_to = (T*)&A[j];
