@@ -137,6 +137,7 @@ def minimise(
 
 
 def start_control(cost: Float[Tensor, "n"], config: SolveConfig) -> Control:
+    """Return the control before the first step; items whose cost is not finite have ended."""
     is_finite = torch.isfinite(cost)
     count = torch.zeros_like(cost, dtype=torch.long)
     ended = torch.where(is_finite, int(SolveStatus.MAX_ITERATIONS), int(SolveStatus.FAILED))
@@ -179,21 +180,32 @@ def _try_step(
 ) -> tuple[Evaluated, Float[Tensor, "n"]]:
     """Return where a damped step leads, and by how much the model says that the cost falls; ended items stay."""
     free_step = solve_one_sided_step(equations, here.rows, control.damping, unknowns)
-    joints = 3 * (1 + problem.skeleton.tree.num_joints)
-    turn = unknowns.spread(free_step)[:, 3:joints].unflatten(-1, (-1, 3)).square().sum(-1).amax(-1).sqrt()
-    shrink = (config.max_step / turn.clamp(min=config.max_step)) * control.is_active
+    shrink = shrinkage(problem, unknowns.spread(free_step), config) * control.is_active
     free_step = shrink[:, None] * free_step
-    step = unknowns.spread(free_step).to(here.state.transl.dtype)
-    lengths = joints + (here.state.betas.shape[-1] if config.solve_shape else 0)
-    state = SolveState(
-        transl=here.state.transl + step[:, :3],
-        local_rotmat=here.state.local_rotmat @ rotvec_to_rotmat(step[:, 3:joints].unflatten(-1, (-1, 3))),
-        betas=here.state.betas + step[:, joints:lengths] if config.solve_shape else here.state.betas,
-        bone_scale=here.state.bone_scale,
-    )
-    if state.bone_scale is not None:
-        state = replace(state, bone_scale=state.bone_scale + step[:, lengths:] @ problem.bone_groups.T)
+    state = moved(problem, here.state, unknowns.spread(free_step), with_shape=config.solve_shape)
     return evaluate(problem, state), one_sided_decrease(equations, here.rows, free_step, unknowns)
+
+
+def shrinkage(problem: Problem, step: Float[Tensor, "n all"], config: SolveConfig) -> Float[Tensor, "n"]:
+    """Return the part of a step that turns no joint by more than allowed."""
+    joints = 3 * (1 + problem.skeleton.tree.num_joints)
+    turn = step[:, 3:joints].unflatten(-1, (-1, 3)).square().sum(-1).amax(-1).sqrt()
+    return config.max_step / turn.clamp(min=config.max_step)
+
+
+def moved(problem: Problem, state: SolveState, step: Float[Tensor, "n all"], *, with_shape: bool) -> SolveState:
+    """Return the states after a step of all unknowns."""
+    step = step.to(state.transl.dtype)
+    joints = 3 * (1 + problem.skeleton.tree.num_joints)
+    lengths = joints + (state.betas.shape[-1] if with_shape else 0)
+    turned = state.local_rotmat @ rotvec_to_rotmat(step[:, 3:joints].unflatten(-1, (-1, 3)))
+    scale = state.bone_scale
+    return SolveState(
+        transl=state.transl + step[:, :3],
+        local_rotmat=turned,
+        betas=state.betas + step[:, joints:lengths] if with_shape else state.betas,
+        bone_scale=None if scale is None else scale + step[:, lengths:] @ problem.bone_groups.T,
+    )
 
 
 def steer(

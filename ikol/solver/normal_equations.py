@@ -86,7 +86,7 @@ def assemble(problem: Problem, posed: Posed, quadratics: list[Quadratic], *, wit
         with_shape: whether the betas are unknowns.
     """
     posed = posed.to(WIDE)
-    lengths = _length_motion(problem, posed, with_shape=with_shape)
+    lengths = motion_by_lengths(problem, posed, with_shape=with_shape)
     motion = _Motion(problem, motion_subspaces(posed), point_subspaces(posed), lengths)
     information, force = _on_points(posed, quadratics)
     held = information @ motion.movers
@@ -201,7 +201,9 @@ def _add_on_bones(
     gradient[:, first:] += item.force.flatten(1) @ groups
 
 
-def _length_motion(problem: Problem, posed: Posed, *, with_shape: bool) -> Float[Tensor, "n points 3 lengths"] | None:
+def motion_by_lengths(
+    problem: Problem, posed: Posed, *, with_shape: bool
+) -> Float[Tensor, "n points 3 lengths"] | None:
     """How the betas, if they are unknowns, and the bone groups move the points; None where there are neither."""
     offsets = length_offsets(problem, posed, with_shape=with_shape)
     if offsets.shape[-1] == 0:
