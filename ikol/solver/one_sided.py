@@ -70,14 +70,14 @@ def solve_one_sided_step(
     for _ in range(MAX_ROUNDS):
         # only items of the batch whose limits have changed are solved again
         full = unknowns.spread(step[items])
-        sides = torch.cat([_crossed(item, full) for item in sided], dim=1)
+        sides = torch.cat([crossed_sides(item, full) for item in sided], dim=1)
         is_changed = (sides != before).flatten(1).any(-1)
         if not bool(is_changed.any()):
             break
         if not bool(is_changed.all()):
             items, sides = items[is_changed], sides[is_changed]
             sided = [item.take(is_changed) for item in sided]
-        change = unknowns.pick(_change(sided, sides, unknowns.count))
+        change = unknowns.pick(change_of_sides(sided, sides, unknowns.count))
         hessian, gradient = equations.hessian[items] + change.hessian, equations.gradient[items] + change.gradient
         again = solve_damped_step(hessian, gradient, damping[items])
         # rows that leave may take the definiteness with them: the step before stands then
@@ -92,15 +92,19 @@ def one_sided_decrease(
 ) -> Float[Tensor, "n"]:
     """Return by how much the one-sided model falls along a step, damping not counted."""
     decrease = predicted_decrease(equations.hessian, equations.gradient, step)
-    full = unknowns.spread(step)
+    return decrease + change_of_decrease(rows, unknowns.spread(step))
+
+
+def change_of_decrease(rows: tuple[Rows, ...], full: Float[Tensor, "n all"]) -> Float[Tensor, "n"]:
+    """Return how much more the model falls along a step of all unknowns because ranges are one-sided."""
+    change = full.new_zeros(len(full))
     for item in (narrow.to(WIDE) for narrow in rows if narrow.range is not None):
         if item.range is not None:
             moved = _moved(item, full)
             two_sided = torch.where(item.residual != 0, item.residual + moved, 0.0)
             one_sided = (item.range.above + moved).clamp(min=0.0) + (item.range.below + moved).clamp(max=0.0)
-            change = item.range.weight * (two_sided.square() - one_sided.square())
-            decrease = decrease + 0.5 * change.sum((-1, -2))
-    return decrease
+            change = change + 0.5 * (item.range.weight * (two_sided.square() - one_sided.square())).sum((-1, -2))
+    return change
 
 
 def _moved(rows: Rows, full: Float[Tensor, "n all"]) -> Float[Tensor, "n groups rows"]:
@@ -111,15 +115,15 @@ def _moved(rows: Rows, full: Float[Tensor, "n all"]) -> Float[Tensor, "n groups 
     return (rows.jacobian @ turns[..., None]).squeeze(-1)
 
 
-def _crossed(rows: Rows, full: Float[Tensor, "n all"]) -> Float[Tensor, "n groups rows"]:
-    """Which end of its range each row would exceed: 1 the upper, -1 the lower, 0 none."""
+def crossed_sides(rows: Rows, full: Float[Tensor, "n all"]) -> Float[Tensor, "n groups rows"]:
+    """Return which end of its range each row would exceed: 1 the upper, -1 the lower, 0 none."""
     assert rows.range is not None
     moved = _moved(rows, full)
     return (rows.range.above + moved > 0).to(full.dtype) - (rows.range.below + moved < 0).to(full.dtype)
 
 
-def _change(sided: list[Rows], sides: Float[Tensor, "n groups rows"], count: int) -> NormalEquations:
-    """What the rows of other sides add to the normal equations of all unknowns."""
+def change_of_sides(sided: list[Rows], sides: Float[Tensor, "n groups rows"], count: int) -> NormalEquations:
+    """Return what the rows of other sides add to the normal equations of all unknowns."""
     size = len(sides)
     hessian = sides.new_zeros(size, count, count)
     gradient = sides.new_zeros(size, count)
