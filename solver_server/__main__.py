@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m solver_server`: options, the hand-over of keys on stdin and stdout, the log. See docs/protocol.md.
+"""`python -m solver_server`: options, the hand-over of keys on stdin and stdout or by files. See docs/protocol.md.
 
 Nothing here or below it in the control process imports torch: the line on stdout comes within half a second.
 """
@@ -11,17 +11,20 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import msgspec
 import zmq
 import zmq.utils.z85
 
+from solver_server import zap
+from solver_server.listen_file import KeyFile, ListenFile, make_key
+from solver_server.logs import start_log
 from solver_server.protocol import PROTOCOL_VERSION, MessageError, ProtocolError, check_version
-from solver_server.transport import Server, ServerOptions, watch_stdin
+from solver_server.transport import EndWanted, Server, ServerOptions, watch_stdin
 
 MAX_LINE = 65536  # bytes of the first line; anything longer is not ours
-MAX_LOG_BYTES = 5 * 2**20  # an older log beyond this is kept once, as .1
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 def main(argv: Sequence[str] | None = None, worker_command: Sequence[str] | None = None) -> int:
-    """Serve until stdin ends.
+    """Serve until stdin ends, or with `--listen-file` until a signal comes.
 
     Args:
         argv: Command line without the program's name.
@@ -61,25 +64,54 @@ def main(argv: Sequence[str] | None = None, worker_command: Sequence[str] | None
     """
     options = _parse(argv)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal reaches the whole process group
-    _start_log(options.log)
+    start_log("server", options.log)
     stdin, stdout = 0, os.dup(1)
     os.dup2(2, 1)  # nobody reads stdout after the first line: a print in a library would block for ever
+    command = [*(worker_command or _worker_command()), "--device", options.device, "--threads", str(options.threads)]
+    command += ["--memory", str(options.memory)]
     try:
-        client_key = read_invitation(stdin)
-        command = worker_command or _worker_command()
-        command = [*command, "--device", options.device, "--threads", str(options.threads)]
-        server = Server(ServerOptions(client_key, command, options.device, options.idle_timeout))
+        if options.make_key is not None:
+            _write_line(stdout, make_key(options.make_key).encode())
+            return 0
+        if options.listen_file is not None:
+            return _serve_shared(options, command, stdout)
+        owner_of = zap.only(read_invitation(stdin))
+        server = Server(ServerOptions(owner_of, command, options.device, options.idle_timeout))
     except ProtocolError as error:
         return _fail(stdout, error.code, str(error))
     except zmq.ZMQError as error:
         return _fail(stdout, "start_failed", f"no local port can be opened ({error}); is a firewall in the way?")
     watch_stdin(stdin, server.mailbox.post)
-    endpoint = server.endpoint
-    version = PROTOCOL_VERSION
-    _print(stdout, Announcement(endpoint.port, endpoint.server_key, os.getpid(), version, endpoint.session))
-    _log.info("serving on port %d, session %s", endpoint.port, endpoint.session)
+    _write_line(stdout, msgspec.json.encode(_announcement(server)))
     server.serve()
     return 0
+
+
+def _serve_shared(options: argparse.Namespace, command: Sequence[str], stdout: int) -> int:
+    """Serve the clients of a list of keys until SIGINT or SIGTERM."""
+    listen_file = ListenFile(options.listen_file)
+    keys = KeyFile(options.clients)
+    server = Server(ServerOptions(keys.owner_of, command, options.device, options.idle_timeout, is_shared=True))
+
+    def end(number: int, frame: FrameType | None) -> None:
+        server.mailbox.post(EndWanted())
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    announcement = _announcement(server)
+    listen_file.write(msgspec.to_builtins(announcement))
+    try:
+        _write_line(stdout, msgspec.json.encode(announcement))
+        server.serve()
+    finally:
+        listen_file.remove()
+    return 0
+
+
+def _announcement(server: Server) -> Announcement:
+    endpoint = server.endpoint
+    _log.info("serving on port %d, session %s", endpoint.port, endpoint.session)
+    return Announcement(endpoint.port, endpoint.server_key, os.getpid(), PROTOCOL_VERSION, endpoint.session)
 
 
 def read_invitation(descriptor: int) -> bytes:
@@ -108,23 +140,21 @@ def read_invitation(descriptor: int) -> bytes:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m solver_server", description="The solver process of IKOL.")
+    description = "The solver process of IKOL: serves whoever started it, or with --listen-file several clients."
+    parser = argparse.ArgumentParser(prog="python -m solver_server", description=description)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where torch computes")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (0: half of the cores)")
     parser.add_argument("--idle-timeout", type=float, default=0.0, metavar="SECONDS", help="end when unused (0: never)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="where the log goes (default: stderr)")
-    return parser.parse_args(argv)
-
-
-def _start_log(path: Path | None) -> None:
-    """Send our log, the worker's, and what native code prints to one place: descriptor 2."""
-    if path is not None:
-        if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
-            os.replace(path, path.with_name(path.name + ".1"))
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(descriptor, 2)
-        os.close(descriptor)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s server %(levelname)s %(message)s")
+    parser.add_argument("--memory", type=int, default=4096, metavar="MIB", help="memory for the work (0: no limit)")
+    shared = parser.add_argument_group("a server for several clients")
+    shared.add_argument("--listen-file", type=Path, metavar="FILE", help="where clients find port and key (mode 0600)")
+    shared.add_argument("--clients", type=Path, metavar="FILE", help="public keys that are let in, each with a name")
+    shared.add_argument("--make-key", type=Path, metavar="FILE", help="write a client's key, print its public half")
+    options = parser.parse_args(argv)
+    if (options.listen_file is None) != (options.clients is None):
+        parser.error("--listen-file and --clients belong together")
+    return options
 
 
 def _worker_command() -> list[str]:
@@ -134,16 +164,21 @@ def _worker_command() -> list[str]:
 
 def _fail(descriptor: int, code: str, message: str) -> int:
     _log.error("%s: %s", code, message)
-    _print(descriptor, Failure({"code": code, "message": message}))
+    _write_line(descriptor, msgspec.json.encode(Failure({"code": code, "message": message})))
     return 2
 
 
-def _print(descriptor: int, line: msgspec.Struct) -> None:
-    os.write(descriptor, msgspec.json.encode(line) + b"\n")
+def _write_line(descriptor: int, line: bytes) -> None:
+    os.write(descriptor, line + b"\n")
     os.close(descriptor)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Be the program; does not return."""
     status = main()
     logging.shutdown()
     os._exit(status)  # the thread that reads stdin may be stuck in the read, which must not keep us
+
+
+if __name__ == "__main__":
+    run()

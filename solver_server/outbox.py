@@ -13,6 +13,7 @@ import zmq
 
 MAX_MESSAGES = 1024
 MAX_BYTES = 256 * 2**20
+MAX_BYTES_OF_ALL = 512 * 2**20
 
 
 @dataclass
@@ -52,8 +53,9 @@ class Outbox:
         backlog.messages.append(frames)
         backlog.size += sum(map(len, frames))
         if len(backlog.messages) > MAX_MESSAGES or backlog.size > MAX_BYTES:
-            self._backlogs[client] = _Backlog(deque([self._overflow_message()]))
-            self._lost.append(client)
+            self._cut_off(client)
+        elif sum(other.size for other in self._backlogs.values()) > MAX_BYTES_OF_ALL:
+            self._cut_off(max(self._backlogs, key=lambda other: self._backlogs[other].size))
 
     def flush(self) -> None:
         """Send what can be sent of what was kept."""
@@ -67,6 +69,10 @@ class Outbox:
         """Give the clients that went away or do not read, since the last call."""
         lost, self._lost = self._lost, []
         return lost
+
+    def _cut_off(self, client: bytes) -> None:
+        self._backlogs[client] = _Backlog(deque([self._overflow_message()]))
+        self._lost.append(client)
 
     def _try(self, client: bytes, frames: Sequence[bytes]) -> bool:
         """Hand a message to the network layer; True also when the client is gone and nothing is to be kept."""

@@ -17,6 +17,7 @@ from ikol.pipeline import PosePipeline
 from ikol.pipeline import evidence as named
 from ikol.threads import shared_threads
 from solver_server.conversion import Reader, Writer, camera_of_lens, check_detect, extrinsics, intrinsics, placed_camera
+from solver_server.memory import is_out_of_memory
 from solver_server.protocol import (
     MAX_TEXT,
     Detect,
@@ -29,6 +30,7 @@ from solver_server.protocol import (
     SolveReply,
     SolveStatus,
 )
+from solver_server.self_test import check_solver
 
 BODY = "default"
 
@@ -98,7 +100,9 @@ class Service:
             return _error(request, "bad_image", str(error))
         except InputError as error:
             return _error(request, "bad_input", str(error))
-        except (MemoryError, torch.OutOfMemoryError):
+        except (MemoryError, OSError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             text = f"there is not enough memory on {self.device}; close other programs or use a smaller picture"
             return _error(request, "out_of_memory", text)
 
@@ -163,14 +167,14 @@ class Service:
 
 
 def make_service(device: str, threads: int) -> Service:
-    """Load networks and body.
+    """Load networks and body, whose hashes are checked, and solve once what is known.
 
     Args:
         device: auto (CUDA where torch sees a device, else the CPU), cpu or cuda.
         threads: How many threads torch may use on the CPU; 0 for half of the cores.
 
     Raises:
-        IkolError: The device or a file cannot be used.
+        IkolError: The device or a file cannot be used, or the solver gives a wrong answer.
     """
     torch.set_num_threads(threads or shared_threads())
     has_cuda = torch.cuda.is_available()
@@ -178,17 +182,9 @@ def make_service(device: str, threads: int) -> Service:
         raise InputError("torch sees no CUDA device; choose the CPU, or install a torch that is built for CUDA")
     is_cuda = has_cuda and device != "cpu"
     pipeline = PosePipeline("cuda" if is_cuda else "cpu")
-    _warm_up(pipeline)
+    check_solver(pipeline)
     name = f"cuda ({torch.cuda.get_device_name()})" if is_cuda else "cpu"
     return Service(pipeline, name, pipeline.body.tree.num_joints, pipeline.body.num_betas)
-
-
-def _warm_up(pipeline: Pipeline) -> None:
-    """Solve once: the first solve of a process takes half a second longer than the second, and this one is nobody's."""
-    names = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
-    points = torch.tensor([[0.1, 0, 0], [-0.1, 0, 0], [0.2, 0.5, 0], [-0.2, 0.5, 0]], dtype=torch.float64)
-    block = named.Keypoints3D(names, points, torch.full((4,), 0.05, dtype=torch.float64))
-    pipeline.solve([block], intrinsics=None, extrinsics=None, initial=None, solve_shape=True, progress=None)
 
 
 def _error(request: Detect | Solve, code: str, text: str) -> tuple[Error, FrameWriter]:

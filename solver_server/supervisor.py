@@ -21,6 +21,7 @@ from solver_server import pipe
 
 RESTART_LIMIT = 5  # restarts within the window; the numbers with which VS Code treats its language servers
 RESTART_WINDOW = 180.0  # seconds
+START_TIMEOUT = 180.0  # seconds until the worker is ready; torch on a cold disk with a virus scanner has taken a minute
 MAX_DEVICE_NAME = 100  # characters, below the limit of the protocol
 
 _NO_WINDOW: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # on Windows no console flashes up; elsewhere nothing
@@ -131,6 +132,7 @@ class Supervisor:
         self._generation = 0
         self._crash_times: deque[float] = deque(maxlen=RESTART_LIMIT + 1)
         self._is_kill_wanted = False
+        self._start_deadline = 0.0
         self.device = ""
         """Where the worker computes; empty until it is ready."""
         self.restarts = 0
@@ -150,6 +152,7 @@ class Supervisor:
         """Start a worker; it is ready later."""
         self.device = ""
         self._is_kill_wanted = False
+        self._start_deadline = self._clock() + START_TIMEOUT
         self._generation += 1
         try:
             self._worker = WorkerProcess(self._command, self._generation, self._post)
@@ -157,6 +160,22 @@ class Supervisor:
             _log.exception("the worker process cannot be started")
             self._worker = None
             self.problem = Problem("start_failed", f"the solver's Python cannot be started ({error}); install it again")
+
+    def tick(self) -> float | None:
+        """Give up a worker that does not get ready.
+
+        Returns:
+            Seconds until that is due, None when it is not.
+        """
+        if self._worker is None or self.is_ready or self.problem is not None:
+            return None
+        remaining = self._start_deadline - self._clock()
+        if remaining <= 0:
+            text = f"the solver was not ready within {START_TIMEOUT:.0f} s; its log may say why, start it again"
+            self.problem = Problem("start_failed", text)
+            self._worker.kill()
+            return None
+        return remaining
 
     def run(self, sequence: int, frames: Sequence[bytes]) -> None:
         """Give the ready worker a job."""

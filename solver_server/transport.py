@@ -15,15 +15,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 
 import zmq
 
 from solver_server.dispatcher import Dispatcher, ServerInfo
 from solver_server.outbox import Outbox
 from solver_server.protocol import MAX_FRAME_BYTES, Error, encode
+from solver_server.statistics import versions
 from solver_server.supervisor import Supervisor, WorkerReport
-from solver_server.zap import DOMAIN, KeyGate
+from solver_server.zap import DOMAIN, KeyGate, OwnerOf
 
 MAX_MESSAGES_PER_TURN = 64  # then the worker's reports and the clock get their turn
 RETRY_INTERVAL = 20  # milliseconds between attempts to reach a slow client
@@ -37,14 +37,16 @@ _log = logging.getLogger(__name__)
 class ServerOptions:
     """How to serve."""
 
-    client_key: bytes
-    """The only CURVE public key that is let in, 32 bytes."""
+    owner_of: OwnerOf
+    """Knows the CURVE public keys that are let in."""
     worker_command: Sequence[str]
     """Starts the worker process."""
     device: str = "auto"
     """The device that was asked for, as `hello_reply` says it until the worker is ready."""
     idle_timeout: float = 0.0
     """Seconds without a message and without work after which to end; 0 for never."""
+    is_shared: bool = False
+    """Whether no client may end the server."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +58,20 @@ class Endpoint:
     session: str
 
 
-class StdinClosed:
-    """Posted when the parent has closed our stdin: it wants us to end, or is gone."""
+class EndWanted:
+    """Posted when whoever started us wants us to end, or is gone: stdin is closed, or a signal came."""
 
 
 class Mailbox:
     """Brings what other threads post to the control loop, which polls `wake`, a socket, as every system can."""
 
     def __init__(self) -> None:
-        self._items: queue.SimpleQueue[WorkerReport | StdinClosed] = queue.SimpleQueue()
+        self._items: queue.SimpleQueue[WorkerReport | EndWanted] = queue.SimpleQueue()
         self.wake, self._bell = socket.socketpair()
         self.wake.setblocking(False)
         self._bell.setblocking(False)
 
-    def post(self, item: WorkerReport | StdinClosed) -> None:
+    def post(self, item: WorkerReport | EndWanted) -> None:
         """Add an item; from any thread."""
         self._items.put(item)
         try:
@@ -79,11 +81,11 @@ class Mailbox:
         except OSError:
             _log.debug("posted after the end")
 
-    def take(self) -> list[WorkerReport | StdinClosed]:
+    def take(self) -> list[WorkerReport | EndWanted]:
         """Take all items; in the control thread."""
         with contextlib.suppress(BlockingIOError):
             self.wake.recv(4096)
-        items: list[WorkerReport | StdinClosed] = []
+        items: list[WorkerReport | EndWanted] = []
         while True:
             try:
                 items.append(self._items.get_nowait())
@@ -107,16 +109,18 @@ class Server:
         self._options = options
         self.mailbox = Mailbox()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._gate = KeyGate(self._context, options.client_key)
+        self._gate = KeyGate(self._context, options.owner_of, lambda: self._dispatcher.count("refused_connections"))
         self._router, server_key = _make_router(self._context)
         port = self._router.bind_to_random_port("tcp://127.0.0.1")
         self.endpoint = Endpoint(port, server_key.decode(), session=secrets.token_hex(8))
         self._outbox = Outbox(self._router, _overload_message)
         self._supervisor = Supervisor(options.worker_command, self.mailbox.post)
-        info = ServerInfo(f"ikol {_version()}", self.endpoint.session, options.device)
+        known = versions()
+        name = f"ikol {known['ikol']}"
+        info = ServerInfo(name, self.endpoint.session, options.device, os.getpid(), known, options.is_shared)
         self._dispatcher = Dispatcher(self._supervisor, self._outbox.send, info)
         self._last_heard = time.monotonic()
-        self._is_orphan = False
+        self._is_end_wanted = False
 
     def serve(self) -> None:
         """Serve until a client shuts us down, stdin ends, or nobody has been heard for the idle time."""
@@ -139,9 +143,8 @@ class Server:
 
     def _take_mail(self) -> None:
         for item in self.mailbox.take():
-            if isinstance(item, StdinClosed):
-                _log.info("stdin is closed")
-                self._is_orphan = True
+            if isinstance(item, EndWanted):
+                self._is_end_wanted = True
             else:
                 self._dispatcher.on_worker(self._supervisor.receive(item), item.frames)
 
@@ -149,14 +152,15 @@ class Server:
         self._last_heard = time.monotonic()
         for _ in range(MAX_MESSAGES_PER_TURN):
             try:
-                client, *frames = self._router.recv_multipart(flags=zmq.NOBLOCK)
+                client, *frames = self._router.recv_multipart(flags=zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            self._dispatcher.on_request(client, frames)
+            owner = str(client.get("User-Id"))  # what the gate has said of the key; no client can choose it
+            self._dispatcher.on_request(client.bytes, [frame.bytes for frame in frames], owner)
 
     def _timeout(self) -> int | None:
         """Do what is due; give the milliseconds until something else will be."""
-        waits = [self._dispatcher.tick()]
+        waits = [self._dispatcher.tick(), self._supervisor.tick()]
         if not self._outbox.is_empty:
             waits.append(RETRY_INTERVAL / 1000)
         if self._options.idle_timeout > 0:
@@ -165,7 +169,7 @@ class Server:
         return int(min(due) * 1000) + 1 if due else None
 
     def _is_over(self) -> bool:
-        if self._dispatcher.is_shut_down or self._is_orphan:
+        if self._dispatcher.is_shut_down or self._is_end_wanted:
             return True
         if self._dispatcher.is_busy:
             self._last_heard = time.monotonic()
@@ -185,8 +189,8 @@ class Server:
         self.mailbox.close()
 
 
-def watch_stdin(descriptor: int, post: Callable[[StdinClosed], None]) -> None:
-    """Post `StdinClosed` when the descriptor ends, from a thread of its own; then see to it that the process ends."""
+def watch_stdin(descriptor: int, post: Callable[[EndWanted], None]) -> None:
+    """Post `EndWanted` when the descriptor ends, from a thread of its own; then see to it that the process ends."""
 
     def watch() -> None:
         try:
@@ -194,7 +198,8 @@ def watch_stdin(descriptor: int, post: Callable[[StdinClosed], None]) -> None:
                 pass
         except OSError:
             _log.warning("stdin cannot be read")
-        post(StdinClosed())
+        _log.info("stdin is closed")
+        post(EndWanted())
         end_soon()
 
     threading.Thread(target=watch, name="stdin", daemon=True).start()
@@ -228,10 +233,3 @@ def _make_router(context: zmq.Context[zmq.Socket[bytes]]) -> tuple[zmq.Socket[by
 def _overload_message() -> list[bytes]:
     text = "replies were not read and had to be dropped; say hello and ask again, with fewer requests at a time"
     return encode(Error(id=None, code="overloaded", message=text))
-
-
-def _version() -> str:
-    try:
-        return metadata.version("ikol")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"

@@ -20,6 +20,8 @@ from typing import BinaryIO, Protocol
 
 from ikol.errors import Cancelled, IkolError
 from solver_server import pipe
+from solver_server.logs import start_log
+from solver_server.memory import limit_memory
 from solver_server.protocol import (
     Detect,
     DetectReply,
@@ -116,7 +118,9 @@ class _Reporter:
             pipe.write(self._stream, pipe.Step(self._sequence, self._fraction, text))
 
 
-def answer(handler: Handler, parts: Sequence[bytes], progress: Progress) -> tuple[str | None, list[bytes]]:
+def answer(
+    handler: Handler, parts: Sequence[bytes], progress: Progress, sequence: int = 0
+) -> tuple[str | None, list[bytes]]:
     """Compute the frames of the reply to the frames of a request; whatever happens, there is a reply.
 
     Returns:
@@ -132,7 +136,8 @@ def answer(handler: Handler, parts: Sequence[bytes], progress: Progress) -> tupl
         return reply.code if isinstance(reply, Error) else None, encode(reply, reply_frames)
     except Exception:
         reference = uuid.uuid4().hex[:8]
-        _log.exception("internal error %s", reference)
+        fields = {"job": sequence, "request": request_id, "reference": reference}
+        _log.exception("internal error %s", reference, extra=fields)
         text = f"internal error {reference} in the solver; its log has the details"
         return "internal_error", encode(Error(id=request_id, code="internal_error", message=text))
 
@@ -150,10 +155,11 @@ def main(argv: Sequence[str] | None = None, make_handler: HandlerFactory | None 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--memory", type=int, default=0)
     options = parser.parse_args(argv)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal reaches the whole process group
     faulthandler.enable()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s worker %(levelname)s %(message)s")
+    start_log("worker")
     stdin, stdout = _take_pipes()
     orders = _Orders(stdin)
     orders.start()
@@ -164,10 +170,12 @@ def main(argv: Sequence[str] | None = None, make_handler: HandlerFactory | None 
             _log.exception("the worker cannot start")
             pipe.write(stdout, pipe.StartFailed(_start_failure(error)))
             return 3
+        if options.memory > 0 and not handler.device.startswith("cuda"):  # CUDA maps far more than it uses
+            limit_memory(options.memory * 2**20)
         pipe.write(stdout, pipe.Ready(handler.device))
         while True:
             sequence, parts = orders.next_job()
-            code, frames = answer(handler, parts, _Reporter(sequence, orders, stdout))
+            code, frames = answer(handler, parts, _Reporter(sequence, orders, stdout), sequence)
             pipe.write(stdout, pipe.Done(sequence, code), frames)
     except BrokenPipeError:
         return 0

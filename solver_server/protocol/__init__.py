@@ -35,6 +35,7 @@ from .messages import Hello as Hello
 from .messages import HelloReply as HelloReply
 from .messages import Keypoints2D as Keypoints2D
 from .messages import Keypoints3D as Keypoints3D
+from .messages import Latency as Latency
 from .messages import Person as Person
 from .messages import Ping as Ping
 from .messages import Pong as Pong

@@ -5,95 +5,14 @@ Longer than usual: one file for the module that it mirrors, one short test for e
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pytest
+from dispatcher_stage import ANN, BOB, Stage
 
 from solver_server import pipe, protocol
-from solver_server.dispatcher import CANCEL_TIMEOUT, MAX_CLIENTS, MAX_WAITING, Dispatcher, ServerInfo
-from solver_server.protocol import FrameWriter
+from solver_server.dispatcher import CANCEL_TIMEOUT, MAX_CLIENTS, STALL_TIMEOUT
 from solver_server.supervisor import Crashed, Problem
-
-ANN, BOB = b"ann", b"bob"
-
-
-class FakeWorker:
-    """Writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.device = "fake"
-        self.restarts = 0
-        self.problem: Problem | None = None
-        self.pid = 4242
-        self.is_ready = True
-        self.jobs: list[tuple[int, Any]] = []
-        self.aborted: list[int] = []
-        self.kills = 0
-
-    def run(self, sequence: int, frames: Sequence[bytes]) -> None:
-        self.jobs.append((sequence, protocol.decode_request(frames)[0]))
-
-    def abort(self, sequence: int) -> None:
-        self.aborted.append(sequence)
-
-    def kill(self) -> None:
-        self.kills += 1
-
-
-class Stage:
-    """A dispatcher with everything around it."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.worker = FakeWorker()
-        self.sent: list[tuple[bytes, Any]] = []
-        info = ServerInfo("ikol test", "cafe", "auto")
-        self.dispatcher = Dispatcher(self.worker, self._send, info, clock=lambda: self.now)
-        for client in (ANN, BOB):
-            self.ask(client, protocol.Hello(id=0, protocol=(1, 0), client="test"))
-        self.sent.clear()
-
-    def _send(self, client: bytes, frames: Sequence[bytes], is_droppable: bool = False) -> None:
-        reply, _ = protocol.decode_reply(frames)
-        assert is_droppable == isinstance(reply, protocol.Progress)
-        self.sent.append((client, reply))
-
-    def ask(self, client: bytes, request: protocol.Request, writer: FrameWriter | None = None) -> None:
-        self.dispatcher.on_request(client, protocol.encode(request, writer))
-
-    def detect(self, client: bytes, request_id: int, image: bytes = b"x") -> None:
-        writer = FrameWriter()
-        self.ask(client, protocol.Detect(id=request_id, image=writer.add_blob(image)), writer)
-
-    def solve(self, client: bytes, request_id: int) -> None:
-        self.ask(client, protocol.Solve(id=request_id, evidence=()))
-
-    def cancel(self, client: bytes, request_id: int, target: int) -> None:
-        self.ask(client, protocol.Cancel(id=request_id, target=target))
-
-    def finish(self, code: str | None = None) -> None:
-        """Let the worker finish what it was given last."""
-        sequence, request = self.worker.jobs[-1]
-        reply = protocol.ShutdownReply(id=request.id)  # any reply will do: it is passed on as it is
-        self.dispatcher.on_worker(pipe.Done(sequence, code), protocol.encode(reply))
-
-    def step(self, fraction: float) -> None:
-        self.dispatcher.on_worker(pipe.Step(self.worker.jobs[-1][0], fraction, "step"), ())
-
-    def take(self) -> list[tuple[bytes, int | None, str]]:
-        """Give client, id and kind (or error code) of what was sent since the last call."""
-        sent = [(client, reply.id, kind(reply)) for client, reply in self.sent]
-        self.sent.clear()
-        return sent
-
-    @property
-    def given(self) -> list[int]:
-        """The ids of the requests that the worker was given."""
-        return [request.id for _, request in self.worker.jobs]
-
-
-def kind(reply: Any) -> str:
-    return reply.code if isinstance(reply, protocol.Error) else reply.__struct_config__.tag
+from solver_server.waiting import MAX_WAITING
 
 
 @pytest.fixture
@@ -121,8 +40,8 @@ def test_hello_says_who_answers_and_may_be_repeated(stage: Stage) -> None:
     stage.worker.device = "cuda"
     stage.ask(ANN, protocol.Hello(id=2, protocol=(1, 0), client="test"))
     assert [reply for _, reply in stage.sent] == [
-        protocol.HelloReply(1, (1, 0), "ikol test", "cafe", "auto"),
-        protocol.HelloReply(2, (1, 0), "ikol test", "cafe", "cuda"),
+        protocol.HelloReply(1, protocol.PROTOCOL_VERSION, "ikol test", "cafe", "auto"),
+        protocol.HelloReply(2, protocol.PROTOCOL_VERSION, "ikol test", "cafe", "cuda"),
     ]
 
 
@@ -130,7 +49,7 @@ def test_other_major_version_is_refused_with_both_versions_and_stays_outside(sta
     stage.ask(b"eve", protocol.Hello(id=1, protocol=(2, 0), client="test"))
     ((_, reply),) = stage.sent
     assert (reply.id, reply.code) == (1, "unsupported_version")
-    assert "protocol 2.0 cannot talk to protocol 1.0" in reply.message
+    assert "protocol 2.0 cannot talk to protocol 1." in reply.message
     stage.sent.clear()
     stage.ask(b"eve", protocol.Ping(2))
     assert stage.take() == [(b"eve", 2, "hello_required")]
@@ -161,7 +80,33 @@ def test_stats_count_requests_results_and_errors(stage: Stage) -> None:
     stage.ask(ANN, protocol.Stats(3))
     reply = stage.sent[-1][1]
     counts = {"hello": 2, "solve": 2, "ok": 1, "error.bad_input": 1, "error.bad_frame": 1, "stats": 1}
-    assert reply == protocol.StatsReply(3, 2.5, counts, "fake", worker_pid=4242, worker_restarts=0)
+    assert (reply.id, reply.uptime_seconds, reply.counts, reply.device) == (3, 2.5, counts, "fake")
+    assert (reply.worker_pid, reply.worker_restarts, reply.clients, reply.queued) == (4242, 0, 2, 0)
+    assert reply.versions == {"python": "3"}
+
+
+def test_stats_have_the_latencies_from_arrival_to_start_and_to_the_result(stage: Stage) -> None:
+    stage.detect(ANN, 1)
+    stage.detect(ANN, 2)
+    stage.now += 1
+    stage.finish()
+    stage.now += 2
+    stage.finish()
+    stage.detect(ANN, 3)
+    stage.finish(code="bad_image")  # no result
+    stage.ask(ANN, protocol.Stats(4))
+    latencies = stage.sent[-1][1].latencies
+    assert latencies["detect"] == protocol.Latency(count=2, p50=3.0, p90=3.0, p99=3.0, max=3.0)
+    assert latencies["queue"] == protocol.Latency(count=3, p50=0.0, p90=1.0, p99=1.0, max=1.0)
+
+
+def test_stats_have_what_waits(stage: Stage) -> None:
+    for request_id in (1, 2, 3):
+        stage.detect(ANN, request_id, image=bytes(1000))
+    stage.ask(ANN, protocol.Stats(4))
+    reply = stage.sent[-1][1]
+    assert reply.queued == 2
+    assert 2000 < reply.queued_bytes < 2600  # the pictures and their headers
 
 
 @pytest.mark.parametrize(
@@ -334,7 +279,7 @@ def test_second_cancel_finds_nothing(stage: Stage) -> None:
 
 def test_worker_that_does_not_stop_is_killed_once_after_the_timeout(stage: Stage) -> None:
     stage.detect(ANN, 1)
-    assert stage.dispatcher.tick() is None
+    assert stage.dispatcher.tick() == STALL_TIMEOUT
     stage.cancel(ANN, 10, target=1)
     assert stage.dispatcher.tick() == CANCEL_TIMEOUT
     stage.now += CANCEL_TIMEOUT - 0.5

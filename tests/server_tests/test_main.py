@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hand-over on stdin and stdout, the options and the log."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import zmq
 from server_client import FAKE_SERVER, ROOT, ServerProcess
 
 from solver_server import __main__ as program
+from solver_server import logs
 from solver_server.protocol import MessageError, VersionError
 
 KEY = zmq.curve_keypair()[0].decode()
@@ -53,7 +55,7 @@ def test_line_that_is_no_invitation_is_refused_with_what_it_should_be(line: byte
 
 
 def test_parent_of_another_major_version_is_refused() -> None:
-    with pytest.raises(VersionError, match=r"protocol 2\.0 cannot talk to protocol 1\.0"):
+    with pytest.raises(VersionError, match=r"protocol 2\.0 cannot talk to protocol 1\."):
         read(f'{{"client_key": "{KEY}", "protocol": [2, 0]}}\n'.encode())
 
 
@@ -86,18 +88,23 @@ def test_log_goes_to_the_file_together_with_the_workers(tmp_path: Path) -> None:
         client = server.client()
         client.receive_for(client.detect("fault"))
     text = log.read_text()
-    assert "server INFO serving on port" in text
-    assert "worker ERROR internal error" in text
-    assert "a secret of the source code" in text
+    entries = [json.loads(line) for line in text.splitlines()]  # every line, of both processes
+    assert entries[0]["message"].startswith("serving on port")
+    (fault,) = [entry for entry in entries if entry["level"] == "ERROR"]
+    (end,) = [entry for entry in entries if entry["message"] == "request ended"]
+    assert (fault["process"], fault["request"], fault["job"]) == ("worker", end["request"], end["job"])
+    assert "a secret of the source code" in fault["exception"]
+    assert (end["process"], end["kind"], end["code"]) == ("server", "detect", "internal_error")
+    assert 0 <= end["queue_seconds"] <= end["seconds"]
     assert server.public_key.decode() not in text
 
 
 def test_long_log_is_put_aside_once(tmp_path: Path) -> None:
     log = tmp_path / "solver.log"
-    log.write_bytes(b"x" * (program.MAX_LOG_BYTES + 1))
+    log.write_bytes(b"x" * (logs.MAX_LOG_BYTES + 1))
     with ServerProcess(arguments=["--log", str(log)]):
         pass
-    assert log.with_name("solver.log.1").stat().st_size == program.MAX_LOG_BYTES + 1
+    assert log.with_name("solver.log.1").stat().st_size == logs.MAX_LOG_BYTES + 1
     assert 0 < log.stat().st_size < 10_000
 
 

@@ -28,12 +28,16 @@ def server() -> Iterator[ServerProcess]:
 def witness(server: ServerProcess) -> Iterator[Callable[[], int]]:
     """Give a function that counts everything that the server decoded but the witness did not send."""
     with server.client() as client:
-        known: list[dict[str, int]] = [dict(client.stats().counts)]
+
+        def decoded() -> dict[str, int]:
+            return {name: count for name, count in client.stats().counts.items() if name != "refused_connections"}
+
+        known = [decoded()]
 
         def strangers() -> int:
-            counts = client.stats().counts
+            counts = decoded()
             before = known[-1]
-            known.append(dict(counts))
+            known.append(counts)
             return sum(counts.values()) - sum(before.values()) - 1  # its own stats
 
         yield strangers
@@ -71,6 +75,12 @@ def keys(server: ServerProcess, kind: str) -> Callable[[Any], None]:
 def test_intruder_is_not_heard(server: ServerProcess, witness: Callable[[], int], kind: str) -> None:
     assert not knock(server, keys(server, kind))
     assert witness() == 0
+
+
+def test_refused_connections_are_counted(server: ServerProcess) -> None:
+    before = server.client().stats().counts.get("refused_connections", 0)
+    knock(server, keys(server, "another key"))
+    assert server.client().stats().counts["refused_connections"] > before
 
 
 def test_right_key_is_heard(server: ServerProcess, witness: Callable[[], int]) -> None:

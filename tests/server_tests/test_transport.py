@@ -17,7 +17,7 @@ import pytest
 from server_client import Client, ServerProcess
 
 from solver_server import protocol
-from solver_server.dispatcher import MAX_WAITING
+from solver_server.waiting import MAX_WAITING
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def wait_until(condition: Any, seconds: float) -> float:
 def test_server_says_where_it_listens_and_that_is_only_the_loopback_device(server: ServerProcess) -> None:
     answer = server.answer
     assert set(answer) == {"port", "server_key", "pid", "protocol", "session"}
-    assert (answer["pid"], answer["protocol"]) == (server.process.pid, [1, 0])
+    assert (answer["pid"], answer["protocol"]) == (server.process.pid, [*protocol.PROTOCOL_VERSION])
     listening = [
         connection.laddr
         for process in (psutil.Process(server.process.pid), worker_of(server))
@@ -75,7 +75,7 @@ def test_server_says_where_it_listens_and_that_is_only_the_loopback_device(serve
 
 def test_hello_names_server_session_and_device(shared_server: ServerProcess, client: Client) -> None:
     reply = client.hello_reply
-    assert (reply.protocol, reply.session) == ((1, 0), shared_server.answer["session"])
+    assert (reply.protocol, reply.session) == (protocol.PROTOCOL_VERSION, shared_server.answer["session"])
     assert (reply.server.startswith("ikol"), reply.device) == (True, "fake")
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What computes in the server's tests: no torch, and a request says how it wants to be treated.
 
-The command is the picture of `detect` or the body of `solve`: "work SECONDS", "hang SECONDS", "crash", "fault",
-"print", "bad_image", anything else is answered at once.
+The command is the picture of `detect` or the body of `solve`: "work SECONDS", "hang SECONDS", "spin SECONDS", "crash",
+"fault", "print", "bad_image", anything else is answered at once.
 """
 
+import ctypes
 import os
 import time
 from collections.abc import Callable
@@ -63,6 +64,8 @@ class FakeHandler:
                     time.sleep(0.005)
             case "hang":
                 time.sleep(float(argument))
+            case "spin":  # as native code that holds the interpreter's lock
+                ctypes.PyDLL(None).sleep(int(argument))
             case "crash":
                 os._exit(7)
             case "fault":

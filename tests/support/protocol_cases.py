@@ -108,7 +108,7 @@ def _solve_reply(frames: FrameWriter) -> protocol.SolveReply:
 def cases() -> dict[str, Case]:
     """Give one case for every message, by the name of its golden file."""
     makers: dict[str, Callable[[FrameWriter], Any]] = {
-        "hello": _plain(protocol.Hello(id=0, protocol=(1, 0), client="ikol-blender", build="0.1.0")),
+        "hello": _plain(protocol.Hello(id=0, protocol=(1, 1), client="ikol-blender", build="0.1.0")),
         "ping": _plain(protocol.Ping(id=1)),
         "detect": lambda frames: protocol.Detect(
             id=2,
@@ -118,6 +118,7 @@ def cases() -> dict[str, Case]:
             boxes=((1.0, 2.0, 30.5, 40.0),),
             rotation_deg=-90.0,
             focal_px=1500.0,
+            timeout_seconds=60.0,
         ),
         "solve": _solve,
         "solve_minimal": lambda frames: protocol.Solve(id=9, evidence=()),
@@ -125,7 +126,7 @@ def cases() -> dict[str, Case]:
         "stats": _plain(protocol.Stats(id=4)),
         "shutdown": _plain(protocol.Shutdown(id=2**63 - 1)),
         "hello_reply": _plain(
-            protocol.HelloReply(id=0, protocol=(1, 0), server="ikol 0.1.0", session="6f1e", device="cpu")
+            protocol.HelloReply(id=0, protocol=(1, 1), server="ikol 0.1.0", session="6f1e", device="cpu")
         ),
         "pong": _plain(protocol.Pong(id=1, ready=True, busy=False, queued=2, device="cpu", problem="")),
         "progress": _plain(protocol.Progress(id=2, fraction=0.5, text="landmarks of person 1 of 2")),
@@ -142,6 +143,13 @@ def cases() -> dict[str, Case]:
                 device="cpu",
                 worker_pid=4242,
                 worker_restarts=0,
+                clients=1,
+                queued=2,
+                queued_bytes=4096,
+                memory_bytes=52428800,
+                worker_memory_bytes=734003200,
+                latencies={"solve": protocol.Latency(count=3, p50=0.0625, p90=0.125, p99=0.25, max=0.25)},
+                versions={"python": "3.11.7"},
             )
         ),
         "shutdown_reply": _plain(protocol.ShutdownReply(id=2**63 - 1)),

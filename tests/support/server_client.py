@@ -130,10 +130,11 @@ class Client:
         self.socket.send_multipart(protocol.encode(message, frames))
         return message.id
 
-    def detect(self, command: str) -> int:
+    def detect(self, command: str, timeout: float | None = None) -> int:
         """Send a detect that carries a command for the fake handler; give its id."""
         writer = protocol.FrameWriter()
-        return self.send(protocol.Detect(id=self.next_id(), image=writer.add_blob(command.encode())), writer)
+        image = writer.add_blob(command.encode())
+        return self.send(protocol.Detect(id=self.next_id(), image=image, timeout_seconds=timeout), writer)
 
     def solve(self, command: str = "") -> int:
         """Send a solve that carries a command for the fake handler; give its id."""

@@ -21,6 +21,8 @@ Dimension = Annotated[int, Meta(ge=0, le=65536)]
 Name = Annotated[str, Meta(max_length=128)]
 Names = Annotated[tuple[Name, ...], Meta(max_length=MAX_NAMES)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+Seconds = Annotated[float, Meta(ge=0)]
+Timeout = Annotated[float, Meta(gt=0, le=3600)]
 Dtype = Literal["<f4", "<f8", "<i4", "<i8", "|u1"]
 FocalSource = Literal["exif", "default", "given"]
 SolveStatus = Literal["converged", "stalled", "max_iterations", "failed"]
@@ -120,6 +122,16 @@ class Person(Struct, frozen=True):
     confidence: dict[Name, float]
 
 
+class Latency(Struct, frozen=True):
+    """How long things took, in seconds: how many there were, and quantiles of the latest 1000 of them."""
+
+    count: int
+    p50: Seconds
+    p90: Seconds
+    p99: Seconds
+    max: Seconds
+
+
 class Hello(Struct, frozen=True, tag="hello"):
     """First message of a client; another major version is answered with `unsupported_version`."""
 
@@ -139,7 +151,8 @@ class Detect(Struct, frozen=True, tag="detect"):
     """Find persons on an encoded picture (JPEG, PNG or WebP) and return their evidence.
 
     `boxes` (x0, y0, x1, y1 in pixels of the upright picture) replace the detector. `rotation_deg` says by how much the
-    persons are turned clockwise from upright. `focal_px` overrides EXIF and the default.
+    persons are turned clockwise from upright. `focal_px` overrides EXIF and the default. `timeout_seconds` counts
+    from the arrival of the request; None leaves it to the server.
     """
 
     id: RequestId
@@ -149,13 +162,15 @@ class Detect(Struct, frozen=True, tag="detect"):
     boxes: Annotated[tuple[tuple[float, float, float, float], ...], Meta(max_length=16)] = ()
     rotation_deg: Annotated[float, Meta(ge=-360, le=360)] = 0.0
     focal_px: Annotated[float, Meta(gt=0)] | None = None
+    timeout_seconds: Timeout | None = None
 
 
 class Solve(Struct, frozen=True, tag="solve"):
     """Find the pose that fits the evidence best.
 
     Without `initial` the start comes from the evidence. A camera without extrinsics is placed by the server so that the
-    body stands on the floor at the origin. `solve_shape` lets the betas move (under their prior).
+    body stands on the floor at the origin. `solve_shape` lets the betas move (under their prior). `timeout_seconds` is
+    as that of `Detect`.
     """
 
     id: RequestId
@@ -164,6 +179,7 @@ class Solve(Struct, frozen=True, tag="solve"):
     initial: PoseSpec | None = None
     body: Name = "default"
     solve_shape: bool = True
+    timeout_seconds: Timeout | None = None
 
 
 class Cancel(Struct, frozen=True, tag="cancel"):
@@ -174,7 +190,7 @@ class Cancel(Struct, frozen=True, tag="cancel"):
 
 
 class Stats(Struct, frozen=True, tag="stats"):
-    """Ask for counters."""
+    """Ask for counters, latencies, memory and versions."""
 
     id: RequestId
 
@@ -265,7 +281,7 @@ class CancelReply(Struct, frozen=True, tag="cancel_reply"):
 
 
 class StatsReply(Struct, frozen=True, tag="stats_reply"):
-    """Counters since the start of the server process."""
+    """How the server is: counters since the start of the process, the queue, latencies, memory, versions."""
 
     id: RequestId
     uptime_seconds: float
@@ -273,6 +289,13 @@ class StatsReply(Struct, frozen=True, tag="stats_reply"):
     device: Name
     worker_pid: int
     worker_restarts: int
+    clients: int = 0
+    queued: int = 0
+    queued_bytes: int = 0
+    memory_bytes: int = 0
+    worker_memory_bytes: int = 0
+    latencies: dict[Name, Latency] = {}
+    versions: dict[Name, Name] = {}
 
 
 class ShutdownReply(Struct, frozen=True, tag="shutdown_reply"):

@@ -157,7 +157,8 @@ def test_other_major_is_refused_with_both_versions(theirs: tuple[int, int], fix:
     with pytest.raises(protocol.VersionError) as caught:
         protocol.check_version(theirs, request_id=7)
     assert caught.value.request_id == 7
-    assert f"protocol {theirs[0]}.{theirs[1]} cannot talk to protocol 1.0" in str(caught.value)
+    mine = ".".join(map(str, protocol.PROTOCOL_VERSION))
+    assert f"protocol {theirs[0]}.{theirs[1]} cannot talk to protocol {mine}" in str(caught.value)
     assert str(caught.value).endswith(fix)
 
 

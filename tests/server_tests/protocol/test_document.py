@@ -15,7 +15,7 @@ MESSAGES = {
     message.__struct_config__.tag: message for message in (*get_args(protocol.Request), *get_args(protocol.Reply))
 }
 EVIDENCE = {block.__struct_config__.tag: block for block in get_args(protocol.Evidence)}
-PARTS = {part.__name__: part for part in (protocol.CameraSpec, protocol.PoseSpec, protocol.Person)}
+PARTS = {part.__name__: part for part in (protocol.CameraSpec, protocol.PoseSpec, protocol.Person, protocol.Latency)}
 
 
 def sections() -> dict[str, str]:
@@ -36,6 +36,8 @@ def documented_fields(heading: str) -> list[tuple[str, str]]:
 
 def coded_fields(struct: Any) -> list[tuple[str, str]]:
     def default(field: msgspec.structs.FieldInfo) -> str:
+        if field.default_factory is not msgspec.NODEFAULT:
+            return repr(field.default_factory())
         if field.default is msgspec.NODEFAULT:
             return ""
         return f'"{field.default}"' if isinstance(field.default, str) else repr(field.default)
