@@ -41,6 +41,19 @@ class BlockResidual:
         return torch.linalg.vector_norm(self.residual, dim=-1)
 
 
+def find_residual(residuals: tuple[BlockResidual, ...], name: str) -> BlockResidual:
+    """Return the residual called `name`.
+
+    Raises:
+        InputError: there is none.
+    """
+    for block in residuals:
+        if block.name == name:
+            return block
+    known = ", ".join(block.name for block in residuals)
+    raise InputError(f"the solve had no evidence called {name!r}; it had {known}")
+
+
 @dataclass(frozen=True, eq=False)
 class SolveResult:
     """The state found, and for each item of the batch how well and how it ended."""
@@ -63,8 +76,4 @@ class SolveResult:
         Raises:
             InputError: there was no such block.
         """
-        for block in self.residuals:
-            if block.name == name:
-                return block
-        known = ", ".join(block.name for block in self.residuals)
-        raise InputError(f"the solve had no evidence called {name!r}; it had {known}")
+        return find_residual(self.residuals, name)

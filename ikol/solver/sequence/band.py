@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Linear equations whose frames touch only the next one or two. Imports: torch.
+
+Cholesky frame by frame: O(T n^3) for T frames of n unknowns, no fill-in beyond the band. Each frame's part of the
+factor comes from a few dense products, so that T small steps run at the speed of a matrix library.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """For each frame a row of blocks on and right of the diagonal of A, and right-hand sides: [A_tt, A_t,t+1 ..., b_t].
+
+    Blocks beyond the last frame are ignored.
+    """
+
+    panels: Float[Tensor, "frames columns all"]
+    reach: int
+    """How many blocks of A a row has: 1 where frames are independent, 3 with second differences."""
+
+    def __len__(self) -> int:
+        """How many frames there are."""
+        return len(self.panels)
+
+    @property
+    def sides(self) -> slice:
+        """Where the right-hand sides lie in a row."""
+        return slice(self.reach * self.panels.shape[1], self.panels.shape[2])
+
+    def blocks(self, first: int, stop: int) -> slice:
+        """Where blocks lie in a row."""
+        return slice(first * self.panels.shape[1], stop * self.panels.shape[1])
+
+    def coupled(self, frame: int) -> int:
+        """How many of the following frames a frame touches."""
+        return min(self.reach, len(self) - frame) - 1
+
+
+def solve_band(band: Band) -> Float[Tensor, "frames columns sides"] | None:
+    """Return the x with A x = b, None where A is not positive definite. Overwrites the band.
+
+    Source: Golub and Van Loan, Matrix Computations, 2013, sec. 4.3.5 (band Cholesky), by blocks.
+    """
+    panels = band.panels
+    own, others = band.blocks(0, 1), slice(panels.shape[1], panels.shape[2])
+    for frame in range(len(band)):
+        factor, info = torch.linalg.cholesky_ex(panels[frame, :, own])
+        if int(info) != 0:
+            return None
+        panels[frame, :, own] = factor
+        panels[frame, :, others] = torch.linalg.solve_triangular(factor, panels[frame, :, others], upper=False)
+        _eliminate(band, frame)
+    solution = panels[..., band.sides].clone()
+    for frame in reversed(range(len(band))):
+        coupled = band.coupled(frame)
+        known = solution[frame + 1 : frame + 1 + coupled].flatten(0, 1)
+        right = torch.addmm(solution[frame], panels[frame, :, band.blocks(1, 1 + coupled)], known, alpha=-1.0)
+        solution[frame] = torch.linalg.solve_triangular(panels[frame, :, own].mT, right, upper=True)
+    return solution
+
+
+def _eliminate(band: Band, frame: int) -> None:
+    """Take a frame's part off the frames that it touches."""
+    panels, coupled = band.panels, band.coupled(frame)
+    if coupled == 0:
+        return
+    to_blocks = panels[frame, :, band.blocks(1, 1 + coupled)]
+    between = to_blocks.mT @ to_blocks
+    on_sides = to_blocks.mT @ panels[frame, :, band.sides]
+    for ahead in range(coupled):
+        own = band.blocks(ahead, ahead + 1)
+        later = panels[frame + 1 + ahead]
+        later[:, band.blocks(0, coupled - ahead)] -= between[own, band.blocks(ahead, coupled)]
+        later[:, band.sides] -= on_sides[own]

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Levenberg-Marquardt over a whole sequence: one damping, one cost, one verdict a step.
+
+The control is that of ordinary solves, for a batch of one. The cost never rises over an accepted step (with graduated
+non-convexity: as long as the loss stays the same). Imports: torch, the ordinary iteration, the equations and the band.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ikol.solver.config import SolveConfig
+from ikol.solver.levenberg_marquardt import Control, Evaluated, moved, shrinkage, start_control, steer
+from ikol.solver.linear import LEAST_DIAGONAL, WIDE, NormalEquations
+from ikol.solver.one_sided import Unknowns, change_of_decrease, change_of_sides, crossed_sides
+from ikol.solver.result import SolveStatus
+from ikol.solver.robust import GemanMcClure, robust_cost
+from ikol.solver.sequence.band import Band, solve_band
+from ikol.solver.sequence.equations import SequenceEquations, sequence_equations
+from ikol.solver.sequence.problem import SequenceProblem
+from ikol.solver.state import SolveState
+
+# limits that a step would cross are worth another factorisation only where they cost this part of what it gains
+WORTH_A_ROUND = 0.1
+MAX_ROUNDS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceEnd:
+    """Where the iteration ended."""
+
+    end: Evaluated
+    status: SolveStatus
+    iterations: int
+    initial_cost: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A damped step of all unknowns, and by how much the model falls along it."""
+
+    full: Float[Tensor, "frames all"]
+    decrease: Float[Tensor, "1"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """Limits on which a step ends on another side than it began: what that adds to their frames' equations."""
+
+    frames: Tensor
+    change: NormalEquations
+
+
+def evaluate_sequence(problem: SequenceProblem, state: SolveState) -> Evaluated:
+    """Pose all frames and take their residuals, the floor's too."""
+    posed = problem.frames.pose(state)
+    return Evaluated(state, posed, (*problem.frames.rows(posed), *(floor.rows(posed) for floor in problem.floors)))
+
+
+def sequence_cost(problem: SequenceProblem, here: Evaluated, convexity: float = 1.0) -> Float[Tensor, "1"]:
+    """Return 1/2 sum rho(s^2) over frames and links."""
+    total = here.cost(convexity).to(WIDE).sum()
+    for link in problem.links:
+        squared = link.weight * link.residual(here.posed).square().sum(-1)
+        total = total + 0.5 * robust_cost(link.loss, squared, convexity).to(WIDE).sum()
+    return total[None].to(here.state.transl.dtype)
+
+
+def minimise_sequence(
+    problem: SequenceProblem,
+    initial: SolveState,
+    config: SolveConfig,
+    unknowns: Unknowns,
+    on_iteration: Callable[[int, Tensor], None],
+) -> SequenceEnd:
+    """Iterate until the sequence has ended.
+
+    Args:
+        problem: what to minimise.
+        initial: states of all frames.
+        config: see there.
+        unknowns: of one frame, which are free.
+        on_iteration: called with the iteration and the cost.
+    """
+    solver = _Solver(problem, config, unknowns)
+    here = evaluate_sequence(problem, initial)
+    losses = [*(rows.loss for rows in here.rows), *(link.loss for link in problem.links)]
+    convexity = config.gnc_start if any(isinstance(loss, GemanMcClure) for loss in losses) else 1.0
+    initial_cost, cost = sequence_cost(problem, here), sequence_cost(problem, here, convexity)
+    control = start_control(cost, config)
+    equations = None
+    for iteration in range(1, config.max_iterations + 1):
+        if equations is None:
+            equations = solver.equations(here, convexity)
+        if convexity == 1.0:
+            is_flat = solver.gradient_norm(equations) <= config.gradient_tolerance
+            control = control.ended(is_flat, SolveStatus.CONVERGED)
+        if not bool(control.is_active):
+            break
+        equations, step = solver.definite_step(here, equations, control.damping, convexity)
+        trial = evaluate_sequence(problem, moved(problem.frames, here.state, step.full, with_shape=config.solve_shape))
+        trial_cost = sequence_cost(problem, trial, convexity)
+        decrease = cost - trial_cost
+        is_accepted = (step.decrease > 0) & (decrease > 0)
+        control = steer(control, is_accepted, decrease, step.decrease, cost, config, is_final=convexity == 1.0)
+        if bool(is_accepted):
+            here, cost, equations = trial, trial_cost, None
+        on_iteration(iteration, cost)
+        if convexity > 1.0:
+            # a loss that changes is a new problem: what the damping has learnt from the old one holds it back
+            convexity = max(1.0, convexity / config.gnc_factor)
+            cost, equations = sequence_cost(problem, here, convexity), None
+            control = _refreshed(control, config)
+    if equations is None or convexity > 1.0:
+        equations = solver.equations(here, 1.0)
+    status, norm = SolveStatus(int(control.status)), float(solver.gradient_norm(equations))
+    return SequenceEnd(here, status, int(control.iterations), float(initial_cost), norm)
+
+
+def _refreshed(control: Control, config: SolveConfig) -> Control:
+    return replace(
+        control,
+        damping=control.damping.clamp(max=config.initial_damping),
+        growth=torch.full_like(control.growth, 2.0),
+    )
+
+
+class _Solver:
+    """Makes steps of one sequence."""
+
+    def __init__(self, problem: SequenceProblem, config: SolveConfig, unknowns: Unknowns) -> None:
+        self._problem = problem
+        self._config = config
+        self._unknowns = unknowns
+        tree = 3 * (1 + problem.frames.skeleton.tree.num_joints)
+        self._each = Unknowns(tree, unknowns.columns[unknowns.columns < tree])
+
+    def equations(self, here: Evaluated, convexity: float, *, with_bending: bool = True) -> SequenceEquations:
+        """Assemble the equations."""
+        return sequence_equations(
+            self._problem,
+            here,
+            self._each,
+            with_shape=self._config.solve_shape,
+            with_bending=with_bending,
+            convexity=convexity,
+        )
+
+    def gradient_norm(self, equations: SequenceEquations) -> Float[Tensor, "1"]:
+        """Return the largest |g_i| / sqrt(H_ii): in standard deviations, whatever the unknown's unit."""
+        each, shared = _diagonals(equations)
+        parts = (equations.gradient.abs() / each.sqrt(), equations.shared.gradient.abs() / shared.sqrt())
+        joined = torch.cat([part.flatten() for part in parts])
+        return joined.amax()[None] if len(joined) else joined.new_zeros(1)
+
+    def definite_step(
+        self, here: Evaluated, equations: SequenceEquations, damping: Float[Tensor, "1"], convexity: float
+    ) -> tuple[SequenceEquations, _Step]:
+        """Return the damped step; no step where even the equations without second-order part are not definite.
+
+        Each frame's second-order part is definite with its links; together they need not be.
+        """
+        step = self._one_sided_step(here, equations, damping)
+        if step is None:
+            equations = self.equations(here, convexity, with_bending=False)
+            step = self._one_sided_step(here, equations, damping)
+        if step is None:
+            nothing = equations.gradient.new_zeros(len(equations.gradient), self._unknowns.count)
+            step = _Step(nothing, damping.new_zeros(1))
+        return equations, step
+
+    def _one_sided_step(
+        self, here: Evaluated, equations: SequenceEquations, damping: Float[Tensor, "1"]
+    ) -> _Step | None:
+        """Return the step, solved again where it would cross limits and these matter."""
+        step = self._step(here, equations, damping, None)
+        sided = [rows.to(WIDE).spread(len(equations.gradient)) for rows in here.rows if rows.range is not None]
+        if step is None or not sided:
+            return step
+        before = torch.cat([rows.residual.sign() for rows in sided], dim=1)
+        for _ in range(MAX_ROUNDS - 1):
+            lost = change_of_decrease(here.rows, step.full).sum()
+            if -lost < WORTH_A_ROUND * (step.decrease - lost):
+                break
+            sides = torch.cat([crossed_sides(rows, step.full) for rows in sided], dim=1)
+            is_changed = (sides != before).flatten(1).any(-1)
+            taken = [rows.take(is_changed) for rows in sided]
+            change = change_of_sides(taken, sides[is_changed], self._unknowns.count)
+            again = self._step(here, equations, damping, _Sides(is_changed.nonzero().squeeze(-1), change))
+            # rows that leave may take the definiteness with them: the step before stands then
+            step = step if again is None else again
+        return step
+
+    def _step(
+        self, here: Evaluated, equations: SequenceEquations, damping: Float[Tensor, "1"], sides: _Sides | None
+    ) -> _Step | None:
+        """Solve (H + damping D) d = -g and shorten d so that no joint turns too far."""
+        each, shared = _diagonals(equations)
+        gradient, hessian_change = equations.gradient, None
+        band = equations.band
+        work = band.panels.new_empty(*band.panels.shape[:2], band.panels.shape[2] + 1)
+        work[..., :-1] = band.panels
+        work.diagonal(dim1=1, dim2=2).add_(damping * each)
+        if sides is not None:
+            hessian_change = self._each.pick_square(sides.change.hessian[:, : self._each.count, : self._each.count])
+            gradient = gradient.index_add(0, sides.frames, sides.change.gradient[:, self._each.columns])
+            work[sides.frames, :, band.blocks(0, 1)] += hessian_change
+        work[..., -1] = -gradient
+        found = solve_band(Band(work, band.reach))
+        if found is None:
+            return None
+        step, shared_step = found[..., -1], shared.new_zeros(0)
+        if len(shared):
+            border, through = band.panels[..., band.sides].flatten(0, 1), found[..., :-1].flatten(0, 1)
+            corner = equations.shared.hessian[0] + torch.diag(damping * shared) - border.mT @ through
+            factor, info = torch.linalg.cholesky_ex(corner)
+            if int(info) != 0:
+                return None
+            right = -equations.shared.gradient[0] - border.mT @ step.flatten()
+            shared_step = torch.cholesky_solve(right[:, None], factor).squeeze(-1)
+            step = step - found[..., :-1] @ shared_step
+        # (H + C + damping D) d = -g' tells what d^T H d is, C the change by limits
+        against = (gradient * step).sum() + (equations.shared.gradient[0] * shared_step).sum()
+        curved = -against - damping * ((each * step.square()).sum() + (shared * shared_step.square()).sum())
+        if sides is not None and hessian_change is not None:
+            some = step[sides.frames]
+            curved = curved - ((hessian_change @ some[..., None]).squeeze(-1) * some).sum()
+            against = against + ((equations.gradient - gradient) * step).sum()
+        joined = torch.cat((step, shared_step.expand(len(step), -1)), dim=-1)
+        full = self._unknowns.spread(joined)
+        shrink = shrinkage(self._problem.frames, full, self._config).amin()
+        full = shrink * full
+        if not bool(torch.isfinite(full).all()):
+            return None
+        decrease = -shrink * against - 0.5 * shrink.square() * curved
+        return _Step(full, decrease + change_of_decrease(here.rows, full).sum())
+
+
+def _diagonals(equations: SequenceEquations) -> tuple[Float[Tensor, "frames columns"], Float[Tensor, "shared"]]:
+    """Return D: the diagonal of H, raised for what the evidence hardly sees."""
+    each = equations.band.panels.diagonal(dim1=1, dim2=2)
+    shared = equations.shared.hessian[0].diagonal()
+    joined = torch.cat((each.flatten(), shared))
+    largest = float(joined.amax()) if len(joined) else 1.0
+    least = LEAST_DIAGONAL * (largest if largest > 0 else 1.0)
+    return each.clamp(min=least), shared.clamp(min=least)
