@@ -35,6 +35,7 @@ class ServerProcess:
     ) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._clients: list[Client] = []
+        self.is_shared = "--listen-file" in arguments
         self.public_key, self.secret_key = zmq.curve_keypair()
         paths = os.pathsep.join([str(ROOT), str(SUPPORT)])
         start = time.perf_counter()
@@ -50,14 +51,14 @@ class ServerProcess:
         assert self.process.stdin is not None
         if line is None:
             invitation = {"client_key": self.public_key.decode(), "protocol": [1, 0]}
-            line = json.dumps(invitation).encode() + b"\n"
+            line = b"" if self.is_shared else json.dumps(invitation).encode() + b"\n"
         self.process.stdin.write(line)
         self.process.stdin.flush()
         self.answer = self._read_answer()
         self.start_seconds = time.perf_counter() - start
 
     def client(self, **options: Any) -> "Client":
-        """Give a client that is let in, open until the server stops; `options` are those of its socket."""
+        """Give a client that is let in, open until the server stops; `options` are those of `Client`."""
         self._clients.append(Client(self, **options))
         return self._clients[-1]
 
@@ -69,8 +70,10 @@ class ServerProcess:
     def stop(self) -> None:
         """End the process and the context."""
         self.close_stdin()
+        if self.is_shared:
+            self.process.terminate()
         try:
-            self.process.wait(5)
+            self.process.wait(20)
         finally:
             self.process.kill()
             self.process.wait()
@@ -97,15 +100,21 @@ class ServerProcess:
 class Client:
     """A DEALER with ids of its own."""
 
-    def __init__(self, server: ServerProcess, is_greeted: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        server: ServerProcess,
+        is_greeted: bool = True,
+        keys: tuple[bytes, bytes] | None = None,
+        port: int | None = None,
+        **options: Any,
+    ) -> None:
         self.socket = server.context.socket(zmq.DEALER)
         self.socket.linger = 0
         self.socket.curve_serverkey = server.answer["server_key"].encode()
-        self.socket.curve_publickey = server.public_key
-        self.socket.curve_secretkey = server.secret_key
+        self.socket.curve_publickey, self.socket.curve_secretkey = keys or (server.public_key, server.secret_key)
         for name, value in options.items():
             setattr(self.socket, name, value)
-        self.socket.connect(f"tcp://127.0.0.1:{server.answer['port']}")
+        self.socket.connect(f"tcp://127.0.0.1:{port or server.answer['port']}")
         self.last_id = 0
         self.progress: list[protocol.Progress] = []
         self.hello_reply: Any = self.ask(self.hello()) if is_greeted else None
