@@ -64,8 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     parts = bench.add_subparsers(required=True, metavar="PART")
     solver = parts.add_parser("solver", help="keypoints to rotations, on every backend")
     solver.add_argument("--json", type=Path, help="write the report to this file")
-    solver.add_argument("--batch", type=int, nargs="+", default=[1, 256, 4096], help="frames at once")
-    solver.add_argument("--seconds", type=float, default=2.0, help="for each batch size and backend (default: 2)")
+    solver.add_argument("--case", nargs="+", default=["paper"], help="what to solve, or `all` (default: paper)")
+    solver.add_argument("--batch", type=_positive, nargs="+", default=[1, 256, 4096], help="frames at once")
+    solver.add_argument(
+        "--backend", choices=("native", "torch"), nargs="+", default=["native", "torch"], help="default: both"
+    )
+    solver.add_argument("--seconds", type=float, default=2.0, help="for each figure (default: 2)")
     solver.set_defaults(run=_bench_solver)
     return parser
 
@@ -167,17 +171,17 @@ def _evaluate_multiview(options: argparse.Namespace) -> None:
 
 
 def _bench_solver(options: argparse.Namespace) -> None:
-    from ikol.evaluation.bench_solver import bench_solver, report_json  # noqa: PLC0415
+    from ikol.evaluation.bench import CASES, bench_solver, report_json, report_line  # noqa: PLC0415
 
-    cases = bench_solver(options.batch, seconds=options.seconds)
+    names = list(CASES) if options.case == ["all"] else options.case
+    print(report_line(None))
+    cases = []
+    for name in names:
+        for case in bench_solver([name], options.batch, options.backend, seconds=options.seconds):
+            print(report_line(case), flush=True)
+            cases.append(case)
     if options.json is not None:
         options.json.write_text(report_json(cases) + "\n")
-    print(f"{'case':8}{'batch':>7}  {'backend':9}{'frames/s':>12}{'us/frame':>10}{'residual mm':>13}{'converged':>11}")
-    for case in cases:
-        print(
-            f"{case.case:8}{case.batch:7}  {case.backend:9}{case.frames_per_s:12,.0f}{case.us_per_frame:10.2f}"
-            f"{case.residual_mm:13.3f}{case.converged:11.2%}"
-        )
 
 
 if __name__ == "__main__":

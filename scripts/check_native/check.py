@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from ikol.evaluation.bench_solver import make_paper_problem
+from ikol.evaluation.bench import make_paper_problem
 from ikol.solver.directions import DirectionConfig, DirectionResult, native, solve_directions
 
 FRAMES = 37  # no multiple of a register: the last one is partly filled
