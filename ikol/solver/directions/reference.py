@@ -113,7 +113,7 @@ def solve(tables: Tables, arrays: Arrays, config: DirectionConfig) -> DirectionR
     eps, tolerance = torch.finfo(dtype).eps, TOLERANCE[dtype]
     lengths = torch.linalg.vector_norm(problem.offsets[:, 1:], dim=-1).amax(-1)
     extent = torch.linalg.vector_norm(problem.keypoints, dim=-1).amax(-1) + lengths
-    grain = problem.weights.sum(-1) * (8 * eps * extent) ** 2  # what rounding of the places does to the cost
+    weight, grain = problem.weights.sum(-1), eps * extent  # what rounding does to a place
     best = _cost(problem, state)
     damping, evens, last = torch.zeros_like(best), torch.zeros_like(best), torch.ones_like(best)
     done = torch.zeros_like(best, dtype=torch.bool)
@@ -132,7 +132,9 @@ def solve(tables: Tables, arrays: Arrays, config: DirectionConfig) -> DirectionR
         cost = _cost(problem, candidate)
         worse = ~(cost <= best)
         # costs that differ by rounding only cannot judge a step any more; a Newton step is better than they are
-        even = worse & (size < 1e-2) & (cost <= best * (1 + 8 * eps) + grain)
+        # what the rounding of the sum, and of the places in it (first and second order), does to the cost
+        slack = 8 * eps * best + (2 * weight * best).sqrt() * grain + weight * (8 * grain) ** 2
+        even = worse & (size < 1e-2) & (cost <= best + slack)
         evens += even
         worse = worse & ~even
         small = (size < tolerance) | (evens >= LAST_EVEN)

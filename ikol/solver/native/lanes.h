@@ -185,6 +185,11 @@ template <class X> Sym3<X> inverse(const Sym3<X>& h, X floor, int mode) {
 
 // ---- angles: within 4 units in the last place, see tests/ikol_tests/solver/native/test_lanes.py ----
 
+// Horner's scheme, highest power first. Not an array of coefficients: a GPU would read it from memory.
+template <class X, class... C> X horner(X x, X sum, C... rest) {
+    ((sum = sum * x + Scalar<X>(rest)), ...);
+    return sum;
+}
 // For |angle| below about 1e4: beyond, the reduction loses digits. The sine keeps its relative accuracy near 0 only.
 template <class X> void sincos(X angle, X& sine, X& cosine) {
     typedef Scalar<X> T;
@@ -192,12 +197,10 @@ template <class X> void sincos(X angle, X& sine, X& cosine) {
     X n = (angle * T(0.63661977236758134) + T(P::rounder)) - T(P::rounder);
     X r = angle - n * T(P::half_pi_1) - n * T(P::half_pi_2) - n * T(P::half_pi_3), q = r * r;
     // Taylor series on [-pi/4, pi/4]: the first term left out is below 1e-18
-    X s = all<X>(T(-1.0 / 1307674368000)), c = all<X>(T(1.0 / 20922789888000));
-    const double fs[] = {1.0 / 6227020800, -1.0 / 39916800, 1.0 / 362880, -1.0 / 5040, 1.0 / 120, -1.0 / 6, 1};
-    const double fc[] = {-1.0 / 87178291200, 1.0 / 479001600, -1.0 / 3628800, 1.0 / 40320, -1.0 / 720, 1.0 / 24, -0.5, 1};
-    for (double f : fs) s = s * q + T(f);
-    for (double f : fc) c = c * q + T(f);
-    s = s * r;
+    X s = r * horner(q, all<X>(T(-1.0 / 1307674368000)), 1.0 / 6227020800, -1.0 / 39916800, 1.0 / 362880, -1.0 / 5040,
+                     1.0 / 120, -1.0 / 6, 1.0);
+    X c = horner(q, all<X>(T(1.0 / 20922789888000)), -1.0 / 87178291200, 1.0 / 479001600, -1.0 / 3628800, 1.0 / 40320,
+                 -1.0 / 720, 1.0 / 24, -0.5, 1.0);
     X half = (n * T(0.5) + T(P::rounder)) - T(P::rounder), odd = abs_(n - half * T(2));  // 1: swap sine and cosine
     Mask<X> swap = odd > all<X>(T(0.5));
     // quadrant n mod 4 through the parity of n/2 rounded down
@@ -217,14 +220,12 @@ template <class X> X atan2_(X y, X x) {
     X over = select(wide, low - high, low), under = select(wide, low + high, high);
     X t = over / select(under > X{}, under, all<X>(1)), z = t * t;
     // (atan(t)/t - 1)/t^2, fitted at Chebyshev nodes: off by 1.3e-18 of atan(t), and the shorter one by 6e-10
-    const double exact[] = {-0.01780539720541944523, 0.03796525745386593624, -0.05035102456601551843, 0.0584687829733087252,
-                            -0.06662951813629190088, 0.07692045330902224952, -0.09090896809064027076, 0.1111111074491965824,
-                            -0.1428571427925024494, 0.1999999999994089146, -0.3333333333333312116};
-    const double coarse[] = {-0.06026305227658459099, 0.1056982880641444807, -0.1423953266964897458, 0.199981830410832056,
-                             -0.3333330689304851284};
-    X f = X{};
-    if (sizeof(T) == 8) for (double a : exact) f = f * z + T(a);
-    else for (double a : coarse) f = f * z + T(a);
+    X f = sizeof(T) == 8
+              ? horner(z, all<X>(T(-0.01780539720541944523)), 0.03796525745386593624, -0.05035102456601551843,
+                       0.0584687829733087252, -0.06662951813629190088, 0.07692045330902224952, -0.09090896809064027076,
+                       0.1111111074491965824, -0.1428571427925024494, 0.1999999999994089146, -0.3333333333333312116)
+              : horner(z, all<X>(T(-0.06026305227658459099)), 0.1056982880641444807, -0.1423953266964897458,
+                       0.199981830410832056, -0.3333330689304851284);
     k = select(wide, all<X>(1), k);
     k = select(steep, all<X>(2) - k, k); s = select(steep, -s, s);
     k = select(x < X{}, all<X>(4) - k, k); s = select(x < X{}, -s, s);

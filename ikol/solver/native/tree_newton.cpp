@@ -8,14 +8,16 @@
 // sweep down. The mathematics is in docs/solver.md, the same algorithm in PyTorch in ikol/solver/directions/.
 //
 // Compiled once per instruction set with IKOL_VARIANT = its name (scripts/build_native.py); the variant `base` also holds
-// the choice between them. Plain C interface, no C++ library, no global state. Long, because
+// the choice between them. With IKOL_DEVICE the same code is a GPU's kernel for one tree, one thread a frame
+// (ikol/solver/directions/cuda.py). Plain C interface, no C++ library, no global state. Long, because
 // it is one class; its algebra is lanes.h.
 
-#include <initializer_list>
+#include "lanes.h"
+
+#ifndef IKOL_DEVICE
 #include <stdlib.h>
 #include <string.h>
-
-#include "lanes.h"
+#endif
 
 #define IKOL_JOIN_(a, b) a##b
 #define IKOL_JOIN(a, b) IKOL_JOIN_(a, b)
@@ -41,6 +43,32 @@ namespace {
 
 enum Status { CONVERGED = 0, STALLED = 1, MAX_ITERATIONS = 2, INVALID = 4 };
 
+// What follows from the parents of K nodes, in pointers or arrays of `t`.
+// only[j]: the only child of j, or -1. multi[j]: number of j among the joints with several children, or -1.
+// frame[j]: that number for j or its nearest ancestor that has one, or -1. child[begin[j] .. begin[j+1]]: children.
+// joint[j]: number of j among the nodes with children, or -1.
+template <class Tables> constexpr void make_tables(Tables& t, int K) {
+    for (int j = 0; j <= K; j++) t.begin[j] = 0;
+    for (int k = 1; k < K; k++) t.begin[t.parent[k] + 1]++;
+    t.num_joints = t.num_multi = 0;
+    for (int j = 0; j < K; j++) {
+        int count = t.begin[j + 1];
+        t.joint[j] = count ? t.num_joints++ : -1;
+        t.multi[j] = count > 1 ? t.num_multi++ : -1;
+        t.frame[j] = t.multi[j] >= 0 ? t.multi[j] : (j ? t.frame[t.parent[j]] : -1);
+        t.only[j] = -1;
+        t.begin[j + 1] += t.begin[j];
+    }
+    for (int k = K - 1; k > 0; k--) {  // from the back: begin[j + 1] is moved down to begin[j] while it is filled
+        int j = t.parent[k];
+        t.child[--t.begin[j + 1]] = k;
+    }
+    for (int j = 0; j < K; j++) t.begin[j] = t.begin[j + 1];
+    t.begin[K] = K - 1;
+    for (int j = 0; j < K; j++)
+        if (t.begin[j + 1] - t.begin[j] == 1) t.only[j] = t.child[t.begin[j]];
+}
+
 template <class T, int W> struct Solver {
     typedef typename Register<T, W>::V V;
     typedef Mask<V> M;
@@ -49,17 +77,19 @@ template <class T, int W> struct Solver {
     typedef Sym3<V> S3;
     typedef Mat3<V> M3;
 
-    static V all(T x) { return ::all<V>(x); }
+    static V all(T x) { return V{} + x; }  // not ::all, which is something else to NVRTC
     static V3 zero3() { return {V{}, V{}, V{}}; }
     static M3 identity() { return ::identity<V>(); }
+
+    static constexpr size_t GRAIN = W > 1 ? 64 : sizeof(T);  // arrays begin at whole registers
 
     // ---- the problem of W frames ----
     const ikol_tree_call* call;
     int K, num_joints, num_multi;
-    int32_t *parent, *only, *multi, *frame, *begin, *child, *joint;  // tables, see make_tables
-    V3 *y, *o, *b, *d, *d_old, *r, *p, *e, *F, *g, *v, *t1, *t2, *x1, *x2, *dbar, *bone_bar, *N;
+    const int32_t *parent, *only, *multi, *frame, *begin, *child, *joint;  // see make_tables
+    V3 *y, *o, *b, *d, *d_old, *r, *p, *e, *F, *g, *v, *x, *dbar, *bone_bar, *N;
     S3* C;
-    V *w, *L, *h1, *h2, *twist, *twist_bar, *reach;
+    V *w, *L, *twist, *twist_bar, *reach;
     M3 *G, *G_old, *X, *R, *A;
     V3 *xh, *ell;
     V3 root, root_old, root_ell, root_v, origin;
@@ -67,47 +97,22 @@ template <class T, int W> struct Solver {
     M invalid;
     bool any_invalid;
 
-    template <class U> static U* take(uintptr_t& at, size_t count) {
-        U* result = (U*)at;
-        at += (count * sizeof(U) + 63) / 64 * 64;
-        return result;
+    template <class... U> static void take(unsigned char*& at, size_t count, U*&... each) {
+        ((each = (U*)at, at += (count * sizeof(U) + GRAIN - 1) / GRAIN * GRAIN), ...);
     }
-    void lay_out(uintptr_t& at) {
+    // Numbers that `lay_out` hands out: few, because the speed hangs on what fits into the caches. What is not alive at
+    // the same time shares its place: the sums F over subtrees replace the forces e, directions and rotations before a
+    // step (d_old, G_old) the step, and without a derivative the displacements v the places p.
+    static constexpr size_t room(size_t n, size_t m, bool backward) { return n * (backward ? 68 : 55) + m * 24; }
+    void lay_out(unsigned char*& at, bool backward) {
         size_t n = K, m = num_multi ? num_multi : 1;
-        for (V3** each : {&y, &o, &b, &d, &d_old, &r, &p, &e, &F, &g, &v, &t1, &t2, &x1, &x2, &dbar, &bone_bar, &N})
-            *each = take<V3>(at, n);
-        for (V** each : {&w, &L, &h1, &h2, &twist, &twist_bar, &reach}) *each = take<V>(at, n);
-        C = take<S3>(at, n);
-        for (M3** each : {&R, &A}) *each = take<M3>(at, n);
-        for (M3** each : {&G, &G_old, &X}) *each = take<M3>(at, m);
-        for (V3** each : {&xh, &ell}) *each = take<V3>(at, m);
-        for (int32_t** each : {&only, &multi, &frame, &joint}) *each = take<int32_t>(at, n);
-        begin = take<int32_t>(at, n + 1);
-        child = take<int32_t>(at, n);
-    }
-    // only[j]: the only child of j, or -1. multi[j]: number of j among the joints with several children, or -1.
-    // frame[j]: that number for j or its nearest ancestor that has one, or -1. child[begin[j] .. begin[j+1]]: children.
-    // joint[j]: number of j among the nodes with children, or -1.
-    void make_tables() {
-        for (int j = 0; j <= K; j++) begin[j] = 0;
-        for (int k = 1; k < K; k++) begin[parent[k] + 1]++;
-        num_joints = num_multi = 0;
-        for (int j = 0; j < K; j++) {
-            int count = begin[j + 1];
-            joint[j] = count ? num_joints++ : -1;
-            multi[j] = count > 1 ? num_multi++ : -1;
-            frame[j] = multi[j] >= 0 ? multi[j] : (j ? frame[parent[j]] : -1);
-            only[j] = -1;
-            begin[j + 1] += begin[j];
-        }
-        for (int k = K - 1; k > 0; k--) {  // from the back: begin[j + 1] is moved down to begin[j] while it is filled
-            int j = parent[k];
-            child[--begin[j + 1]] = k;
-        }
-        for (int j = 0; j < K; j++) begin[j] = begin[j + 1];
-        begin[K] = K - 1;
-        for (int j = 0; j < K; j++)
-            if (begin[j + 1] - begin[j] == 1) only[j] = child[begin[j]];
+        take(at, n, d, x, y, w, L, reach, p, e, g, C, r, o, b, twist, R, A);
+        take(at, m, G, X, xh, ell);
+        F = e;
+        d_old = x;
+        G_old = X;
+        if (backward) take(at, n, v, dbar, bone_bar, N, twist_bar);
+        else v = p;
     }
     static void put(V3& a, int l, const T* from) { lane(a.x, l) = from[0]; lane(a.y, l) = from[1]; lane(a.z, l) = from[2]; }
 
@@ -175,6 +180,7 @@ template <class T, int W> struct Solver {
     }
 
     // ---- analytic start ----
+    V& share(int k) { return C[k].xx; }  // weight of an aim; the step's quadratics do not exist yet
     void start() {
         // where each node is aimed at: its keypoint, or the mean of what is known below it (reach: weight of a subtree)
         for (int k = 0; k < K; k++) g[k] = y[k] * w[k];
@@ -182,7 +188,7 @@ template <class T, int W> struct Solver {
         for (int k = 0; k < K; k++) {
             M seen = w[k] > V{};
             e[k] = pick(seen, y[k], g[k] * (all(1) / max_(reach[k], all(P::tiny))));
-            h1[k] = seen ? w[k] : T(1e-3) * reach[k];  // an aim far down a limb says little of its first bone
+            share(k) = seen ? w[k] : T(1e-3) * reach[k];  // an aim far down a limb says little of its first bone
         }
         p[0] = pick(w[0] > V{}, y[0], e[0]);
         if (call->hold_root) p[0] = y[0];
@@ -191,26 +197,26 @@ template <class T, int W> struct Solver {
             M3 above = f >= 0 ? G[f] : identity();
             if (m >= 0) {
                 bool centred = j == 0 && !call->hold_root;
-                V total = centred ? h1[0] * (w[0] > V{} ? all(1) : V{}) : V{};
+                V total = centred ? share(0) * (w[0] > V{} ? all(1) : V{}) : V{};
                 V3 mean_y = y[0] * total, mean_o = zero3();
                 for (int i = begin[j]; centred && i < begin[j + 1]; i++) {
                     int k = child[i];
-                    total += h1[k]; mean_y = mean_y + e[k] * h1[k]; mean_o = mean_o + o[k] * h1[k];
+                    total += share(k); mean_y = mean_y + e[k] * share(k); mean_o = mean_o + o[k] * share(k);
                 }
-                V share = all(1) / max_(total, all(P::tiny));
-                mean_y = mean_y * share; mean_o = mean_o * share;
+                V part = all(1) / max_(total, all(P::tiny));
+                mean_y = mean_y * part; mean_o = mean_o * part;
                 V3 from = centred ? mean_y : p[j];
                 V B[3][3] = {}, size = {};
                 for (int i = begin[j]; i < begin[j + 1]; i++) {
                     int k = child[i];
-                    V3 t = e[k] - from, s = (o[k] - mean_o) * h1[k];
+                    V3 t = e[k] - from, s = (o[k] - mean_o) * share(k);
                     B[0][0] += t.x * s.x; B[0][1] += t.x * s.y; B[0][2] += t.x * s.z;
                     B[1][0] += t.y * s.x; B[1][1] += t.y * s.y; B[1][2] += t.y * s.z;
                     B[2][0] += t.z * s.x; B[2][1] += t.z * s.y; B[2][2] += t.z * s.z;
-                    size += h1[k] * dot(o[k], o[k]);
+                    size += share(k) * dot(o[k], o[k]);
                 }
                 if (centred) {
-                    V3 t = (y[0] - mean_y) * (w[0] > V{} ? h1[0] : V{}), s = zero3() - mean_o;
+                    V3 t = (y[0] - mean_y) * (w[0] > V{} ? share(0) : V{}), s = zero3() - mean_o;
                     B[0][0] += t.x * s.x; B[0][1] += t.x * s.y; B[0][2] += t.x * s.z;
                     B[1][0] += t.y * s.x; B[1][1] += t.y * s.y; B[1][2] += t.y * s.z;
                     B[2][0] += t.z * s.x; B[2][1] += t.z * s.y; B[2][2] += t.z * s.z;
@@ -245,8 +251,8 @@ template <class T, int W> struct Solver {
         V cost = dot(p[0] - y[0], e[0]);
         for (int k = 1; k < K; k++) {
             int j = parent[k], m = multi[j];
-            r[k] = m >= 0 ? mul(G[m], o[k]) : d[k] * L[k];
-            p[k] = p[j] + r[k];
+            if (m >= 0) r[k] = mul(G[m], o[k]);
+            p[k] = p[j] + (m >= 0 ? r[k] : d[k] * L[k]);
             V3 miss = p[k] - y[k];
             e[k] = miss * w[k];
             cost += dot(miss, e[k]);
@@ -256,14 +262,15 @@ template <class T, int W> struct Solver {
     // Eliminate all joints, leaves first. Right side: the forces `g` (prepared by the caller) on the nodes; `dbar` on bone
     // directions, `ell` on rotations and `root_ell` where `mode` is PSEUDO.
     void eliminate(V damping, bool newton, V floor, int mode) {
-        for (int k = 0; k < K; k++) { F[k] = e[k]; C[k] = {w[k], V{}, V{}, w[k], V{}, w[k]}; }
+        for (int k = 0; k < K; k++) C[k] = {w[k], V{}, V{}, w[k], V{}, w[k]};
         for (int k = K - 1; k > 0; k--) F[parent[k]] = F[parent[k]] + F[k];
         for (int j = K - 1; j >= 0; j--) {
             int m = multi[j], c = only[j];
             if (c >= 0) {
-                const S3& q = C[c];
-                tangents(d[c], t1[c], t2[c]);
-                V3 s1 = t1[c] * L[c], s2 = t2[c] * L[c], u1 = mul(q, s1), u2 = mul(q, s2);
+                const S3 q = C[c];
+                V3 t1, t2;
+                tangents(d[c], t1, t2);
+                V3 s1 = t1 * L[c], s2 = t2 * L[c], u1 = mul(q, s1), u2 = mul(q, s2);
                 V a = dot(s1, u1), bb = dot(s1, u2), dd = dot(s2, u2), mean = (a + dd) * T(0.5), half = (a - dd) * T(0.5);
                 V lever = max_(abs_(mean), T(0.01) * reach[c] * L[c] * L[c]);
                 V limit = lever * floor + T(P::tiny), radius = sqrt_(half * half + bb * bb);
@@ -274,13 +281,15 @@ template <class T, int W> struct Solver {
                 V ia = im + is * half, ib = is * bb, id = im - is * half;
                 V3 z1 = u1 * ia + u2 * ib, z2 = u1 * ib + u2 * id;
                 V f1 = dot(s1, g[c]), f2 = dot(s2, g[c]);
-                if (mode == PSEUDO) { f1 += dot(t1[c], dbar[c]); f2 += dot(t2[c], dbar[c]); }
+                if (mode == PSEUDO) { f1 += dot(t1, dbar[c]); f2 += dot(t2, dbar[c]); }
                 V y1 = ia * f1 + ib * f2, y2 = ib * f1 + id * f2;
-                x1[c] = z1; x2[c] = z2; h1[c] = y1; h2[c] = y2;
                 add(C[j], {q.xx - (u1.x * z1.x + u2.x * z2.x), q.xy - (u1.x * z1.y + u2.x * z2.y),
                            q.xz - (u1.x * z1.z + u2.x * z2.z), q.yy - (u1.y * z1.y + u2.y * z2.y),
                            q.yz - (u1.y * z1.z + u2.y * z2.z), q.zz - (u1.z * z1.z + u2.z * z2.z)});
                 g[j] = g[j] + g[c] - (u1 * y1 + u2 * y2);
+                // for `substitute`: the step along t1 is minus (y1 + z1'v), along t2 the same
+                C[c] = {z1.x, z1.y, z1.z, z2.x, z2.y, z2.z};
+                g[c] = {y1, y2, V{}};
             } else if (m >= 0) {
                 // displacement of child c: v + a x r_c
                 S3 H = {}, Q = {};
@@ -329,16 +338,19 @@ template <class T, int W> struct Solver {
             root_v = mul(inverse(H, lever * floor + T(P::tiny), mode), f) * all(-1);
         }
     }
-    // Substitute, root first: displacements into v, the changes of direction into x1, the rotations into xh.
+    // Substitute, root first: displacements into v, the changes of direction into x, the rotations into xh.
     V substitute() {
         v[0] = root_v;
         V largest = sqrt_(dot(root_v, root_v)) * inverse_length;
         for (int j = 0; j < K; j++) {
             int m = multi[j], c = only[j];
             if (c >= 0) {
-                V a1 = -(h1[c] + dot(x1[c], v[j])), a2 = -(h2[c] + dot(x2[c], v[j]));
-                x1[c] = t1[c] * a1 + t2[c] * a2;
-                v[c] = v[j] + x1[c] * L[c];
+                V3 t1, t2;
+                tangents(d[c], t1, t2);
+                const S3 z = C[c];
+                V a1 = -(g[c].x + dot(V3{z.xx, z.xy, z.xz}, v[j])), a2 = -(g[c].y + dot(V3{z.yy, z.yz, z.zz}, v[j]));
+                x[c] = t1 * a1 + t2 * a2;
+                v[c] = v[j] + x[c] * L[c];
                 largest = max_(largest, max_(abs_(a1), abs_(a2)));
             } else if (m >= 0) {
                 V3 a = (xh[m] + mul(X[m], v[j])) * all(-1);
@@ -354,10 +366,14 @@ template <class T, int W> struct Solver {
         root = root + root_v;
         for (int j = 0; j < K; j++) {
             int m = multi[j], c = only[j];
-            if (c >= 0) { d_old[c] = d[c]; d[c] = unit(d[c] + x1[c]); }
+            if (c >= 0) {
+                V3 moved = unit(d[c] + x[c]);
+                d_old[c] = d[c];
+                d[c] = moved;
+            }
             else if (m >= 0) {
-                G_old[m] = G[m];
                 V3 a = xh[m] * all(T(0.5));
+                G_old[m] = G[m];
                 G[m] = mul(from_quat(all(1), a.x, a.y, a.z), G[m]);  // Cayley's map: no trigonometry
             }
         }
@@ -376,7 +392,7 @@ template <class T, int W> struct Solver {
         M done = invalid;
         status = done ? all(INVALID) : all(MAX_ITERATIONS);
         count = V{};
-        V weight = reach[0], grain = T(8) * T(P::eps) * extent;
+        V weight = reach[0], grain = T(P::eps) * extent;  // what rounding does to a place
         for (int it = 0; it < call->max_iterations && any(none(done)); it++) {
             for (int k = 0; k < K; k++) g[k] = e[k];
             // least curvature, as part of a joint's lever: near the end none is raised that is not needed to be positive
@@ -389,7 +405,9 @@ template <class T, int W> struct Solver {
             M worse = none(cost <= best);
             // Costs that differ by rounding only cannot judge a step any more; a Newton step is better than they are.
             // Three such steps, undamped, are the last.
-            M even = worse & (step < all(T(1e-2))) & (cost <= best * (T(1) + T(8) * T(P::eps)) + weight * grain * grain);
+            // what the rounding of the sum, and of the places in it (first and second order), does to the cost
+            V slack = best * (T(8) * T(P::eps)) + sqrt_(T(2) * weight * best) * grain + T(64) * weight * grain * grain;
+            M even = worse & (step < all(T(1e-2))) & (cost <= best + slack);
             evens += even ? all(1) : V{};
             worse = worse & none(even);
             M small = (step < all(T(call->tolerance))) | (evens >= all(3)), stuck = worse & (damping > all(T(1e6)));
@@ -463,9 +481,9 @@ template <class T, int W> struct Solver {
             call->iterations[f] = (int32_t)lane(count, l);
         }
     }
-    void solve() {
-        for (int64_t first = 0; first < call->frames; first += W) {
-            load(first, first > 0);
+    void solve(int64_t begin, int64_t step) {  // the frames begin, begin + step, ...
+        for (int64_t first = begin; first < call->frames; first += step) {
+            load(first, first > begin);
             start();
             V cost, status, count;
             minimise(cost, status, count);
@@ -522,15 +540,15 @@ template <class T, int W> struct Solver {
             bone_bar[c] = cross(mul_t(above, d[c]) * k - mul_t(A[j], N[j]), b[c]);
         }
     }
-    void differentiate() {
-        for (int64_t first = 0; first < call->frames; first += W) {
-            load(first, first > 0);
+    void differentiate(int64_t begin, int64_t step) {
+        for (int64_t first = begin; first < call->frames; first += step) {
+            load(first, first > begin);
             load_solution(first);
             reverse_rebuild();
             evaluate();
             for (int k = 0; k < K; k++) g[k] = zero3();
             eliminate(V{}, true, all(P::hidden), PSEUDO);
-            substitute();  // v, x1, xh are now minus H^-1 times the gradient of the loss
+            substitute();  // v, x, xh are now minus H^-1 times the gradient of the loss
             for (int k = 0; k < K; k++) g[k] = v[k] * w[k];
             for (int k = K - 1; k > 0; k--) g[parent[k]] = g[parent[k]] + g[k];
             store_gradients(first);
@@ -546,7 +564,7 @@ template <class T, int W> struct Solver {
                 int j = parent[k], m = multi[j];
                 if (m >= 0) on_offset = mul_t(G[m], g[k] + cross(F[k], xh[m]));
                 else {
-                    V along = dot(g[k], d[k]) + dot(x1[k], F[k]);
+                    V along = dot(g[k], d[k]) + dot(x[k], F[k]);
                     on_offset = b[k] * along + bone_bar[k] * (all(1) / max_(L[k], all(P::tiny)));
                     on_offset = pick(L[k] * L[k] > all(P::tiny), on_offset, zero3());
                 }
@@ -568,22 +586,68 @@ template <class T, int W> struct Solver {
     }
 };
 
+#ifdef IKOL_DEVICE
+
+// One tree per compilation: its tables are constants. What a frame needs lies in the thread's local memory, which the
+// hardware interleaves: the threads of a warp read the same array's same element from neighbouring addresses.
+struct Tables {
+    int32_t parent[IKOL_NODES] = {IKOL_PARENTS}, only[IKOL_NODES] = {}, multi[IKOL_NODES] = {}, frame[IKOL_NODES] = {};
+    int32_t begin[IKOL_NODES + 1] = {}, child[IKOL_NODES] = {}, joint[IKOL_NODES] = {};
+    int num_joints = 0, num_multi = 0;
+    constexpr Tables() { make_tables(*this, IKOL_NODES); }
+};
+__constant__ constexpr Tables TREE;
+
+}  // namespace
+
+// `any_invalid` is set to 1 where run() of the other builds returns 3.
+extern "C" __global__ void __launch_bounds__(IKOL_BLOCK) ikol_tree(const __grid_constant__ ikol_tree_call call, int32_t* any_invalid) {
+    typedef Solver<IKOL_SCALAR_TYPE, 1> S;
+    constexpr bool backward = IKOL_BACKWARD;
+    alignas(16) unsigned char memory[S::room(IKOL_NODES, TREE.num_multi ? TREE.num_multi : 1, backward) * sizeof(IKOL_SCALAR_TYPE)];
+    S solver;
+    solver.call = &call;
+    solver.K = IKOL_NODES;
+    solver.num_joints = TREE.num_joints;
+    solver.num_multi = TREE.num_multi;
+    solver.parent = TREE.parent; solver.only = TREE.only; solver.multi = TREE.multi; solver.frame = TREE.frame;
+    solver.begin = TREE.begin; solver.child = TREE.child; solver.joint = TREE.joint;
+    solver.any_invalid = false;
+    unsigned char* at = memory;
+    solver.lay_out(at, backward);
+    const int64_t thread = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, threads = (int64_t)gridDim.x * blockDim.x;
+    if (backward) solver.differentiate(thread, threads);
+    else solver.solve(thread, threads);
+    if (solver.any_invalid) *any_invalid = 1;
+}
+
+#else
+
 template <class T, int W> int run(const ikol_tree_call* call, bool backward) {
     typedef Solver<T, W> S;
+    struct { const int32_t* parent; int32_t *only, *multi, *frame, *begin, *child, *joint; int num_joints, num_multi; } t;
+    const int K = call->nodes;
+    t.parent = call->parents;
     S solver;
     memset((void*)&solver, 0, sizeof(solver));
     solver.call = call;
-    solver.K = call->nodes;
-    solver.num_multi = call->nodes / 2 + 1;  // each has two children at least
-    uintptr_t end = 0;
-    solver.lay_out(end);
-    void* memory = calloc(1, end + 64);
+    solver.K = K;
+    solver.num_multi = K / 2 + 1;  // each has two children at least
+    unsigned char* end = nullptr;
+    solver.lay_out(end, backward);
+    S::take(end, K, t.only, t.multi, t.frame, t.child, t.joint);
+    S::take(end, K + 1, t.begin);
+    void* memory = calloc(1, (size_t)end + 64);
     if (!memory) return 2;
-    uintptr_t at = ((uintptr_t)memory + 63) / 64 * 64;
-    solver.lay_out(at);
-    solver.parent = (int32_t*)call->parents;
-    solver.make_tables();
-    backward ? solver.differentiate() : solver.solve();
+    unsigned char* at = (unsigned char*)(((uintptr_t)memory + 63) / 64 * 64);
+    solver.lay_out(at, backward);
+    S::take(at, K, t.only, t.multi, t.frame, t.child, t.joint);
+    S::take(at, K + 1, t.begin);
+    make_tables(t, K);
+    solver.parent = t.parent; solver.only = t.only; solver.multi = t.multi; solver.frame = t.frame;
+    solver.begin = t.begin; solver.child = t.child; solver.joint = t.joint;
+    solver.num_joints = t.num_joints; solver.num_multi = t.num_multi;
+    backward ? solver.differentiate(0, W) : solver.solve(0, W);
     free(memory);
     return solver.any_invalid ? 3 : 0;
 }
@@ -603,6 +667,8 @@ extern "C" int IKOL_JOIN(ikol_tree_, IKOL_VARIANT)(const ikol_tree_call* call, i
         return call->frames < 2 ? run<double, 1>(call, backward) : run<double, IKOL_LANES_BYTES / 8>(call, backward);
     return call->frames < 2 ? run<float, 1>(call, backward) : run<float, IKOL_LANES_BYTES / 4>(call, backward);
 }
+
+#endif  // IKOL_DEVICE
 
 #ifdef IKOL_ENTRY  // one variant of each library holds the entry points
 
