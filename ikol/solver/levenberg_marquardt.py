@@ -105,7 +105,7 @@ def minimise(
         if equations is None:
             equations = _free_equations(problem, here, config, unknowns, convexity)
         if convexity == 1.0:
-            is_flat = _gradient_norm(equations) <= config.gradient_tolerance
+            is_flat = gradient_size(equations) <= config.gradient_tolerance
             control = control.ended(is_flat, SolveStatus.CONVERGED)
         if not bool(control.is_active.any()):
             break
@@ -132,7 +132,7 @@ def minimise(
             equations = None
     if equations is None or convexity > 1.0:
         equations = _free_equations(problem, here, config, unknowns, 1.0)
-    gradient_norm = _gradient_norm(equations).to(initial_cost.dtype)
+    gradient_norm = gradient_size(equations).to(initial_cost.dtype)
     return Minimised(here, control.status, control.iterations, initial_cost, gradient_norm)
 
 
@@ -163,7 +163,7 @@ def _free_equations(
     return newton_where_definite(free, unknowns.pick_square(full.bending))
 
 
-def _gradient_norm(equations: NormalEquations) -> Float[Tensor, "n"]:
+def gradient_size(equations: NormalEquations) -> Float[Tensor, "n"]:
     """Largest |g_i| / sqrt(H_ii): in standard deviations, whatever the unknown's unit."""
     if equations.gradient.shape[-1] == 0:
         return equations.gradient.new_zeros(len(equations.gradient))

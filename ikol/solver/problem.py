@@ -200,10 +200,11 @@ class _Builder:
         if weights is None:
             weights = self._like.new_full((count,), 1.0 / count)
         self._check_like(block.name, "reference_weights", weights)
-        if weights.shape != (count,) or not abs(float(weights.sum()) - 1.0) < 1e-4:
+        total = float(weights.detach().sum())
+        if weights.shape != (count,) or not abs(total - 1.0) < 1e-4:
             raise InputError(
                 f"{block.name}: reference_weights must be {count} numbers with sum 1, got shape "
-                f"{tuple(weights.shape)} with sum {float(weights.sum()):.4g}"
+                f"{tuple(weights.shape)} with sum {total:.4g}"
             )
         return res.Reference(self._add_points(block.name, block.reference), weights)
 
@@ -260,7 +261,9 @@ class _Builder:
         deviation = self._flat(name, "sigma", per_axis, shape)
         if bool((torch.isnan(deviation) | (deviation <= 0)).any()):
             raise InputError(f"{name}: sigma must be positive, inf where a row is missing; got NaN, zero or less")
-        weight = deviation.square().reciprocal()
+        is_missing = torch.isinf(deviation)
+        # inf would have no derivative: where rows are missing the weight is a constant
+        weight = torch.where(is_missing, 0.0, torch.where(is_missing, 1.0, deviation).square().reciprocal())
         is_missing = weight == 0
         flat = torch.where(is_missing, 0.0, flat)
         _check_finite(f"{name}: target", flat)

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from ikol.errors import InputError
 from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat
+from ikol.solver.backward import attach, unroll, wants_gradient
 from ikol.solver.config import Progress, SolveConfig
 from ikol.solver.evidence import Evidence
 from ikol.solver.levenberg_marquardt import evaluate, minimise
 from ikol.solver.one_sided import Unknowns
 from ikol.solver.problem import Problem, batch_shape_of, build_problem, flatten_state
 from ikol.solver.residuals import Rows
-from ikol.solver.result import BlockResidual, SolveResult
+from ikol.solver.result import BlockResidual, SolveResult, SolveStatus
 from ikol.solver.robust import robust_weight
 from ikol.solver.skeleton import Skeleton
 from ikol.solver.state import SolveState
@@ -51,7 +52,8 @@ def solve(
     Raises:
         InputError: shapes, types or values that cannot be used.
 
-    Gradient: none; the result is detached.
+    Gradient: to whatever tensors of the skeleton, the evidence and the start require it; see `SolveConfig.backward`.
+    Items that did not converge get none.
     """
     config = SolveConfig() if config is None else config
     batch = batch_shape_of(start, evidence)
@@ -60,23 +62,30 @@ def solve(
         if on_iteration is not None:
             on_iteration(Progress(iteration, config.max_iterations, cost.reshape(batch), num_active))
 
-    with torch.no_grad():
-        problem = build_problem(skeleton, evidence, batch, config.bone_groups)
-        initial = flatten_state(start, skeleton, batch)
-        if initial.bone_scale is None and problem.bone_groups.shape[-1]:
-            initial = replace(initial, bone_scale=torch.ones_like(initial.local_rotmat[..., 0, 0]))
-        free = free_axes(skeleton, config)
-        found = minimise(problem, initial, config, find_unknowns(problem, config, free), report)
+    problem = build_problem(skeleton, evidence, batch, config.bone_groups)
+    initial = flatten_state(start, skeleton, batch)
+    if initial.bone_scale is None and problem.bone_groups.shape[-1]:
+        initial = replace(initial, bone_scale=torch.ones_like(initial.local_rotmat[..., 0, 0]))
+    free = free_axes(skeleton, config)
+    unknowns = find_unknowns(problem, config, free)
+    if config.backward == "unrolled":
+        found = unroll(problem, initial, config, unknowns)
         end = evaluate(problem, orthonormal(found.end.state, free.any(-1)))
-        return SolveResult(
-            state=_unflattened(end.state, batch),
-            status=found.status.reshape(batch),
-            iterations=found.iterations.reshape(batch),
-            cost=end.cost().reshape(batch),
-            initial_cost=found.initial_cost.reshape(batch),
-            gradient_norm=found.gradient_norm.reshape(batch),
-            residuals=tuple(block_residual(rows, batch) for rows in end.rows if rows.is_reported),
-        )
+    else:
+        with torch.no_grad():
+            found = minimise(problem, initial, config, unknowns, report)
+            end = evaluate(problem, orthonormal(found.end.state, free.any(-1)))
+        if wants_gradient(problem, initial):
+            end = attach(problem, initial, end, found.status == SolveStatus.CONVERGED, unknowns, config)
+    return SolveResult(
+        state=_unflattened(end.state, batch),
+        status=found.status.reshape(batch),
+        iterations=found.iterations.reshape(batch),
+        cost=end.cost().reshape(batch),
+        initial_cost=found.initial_cost.reshape(batch),
+        gradient_norm=found.gradient_norm.reshape(batch),
+        residuals=tuple(block_residual(rows, batch) for rows in end.rows if rows.is_reported),
+    )
 
 
 def free_axes(skeleton: Skeleton, config: SolveConfig) -> Bool[Tensor, "joints 3"]:

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gradients of a solve: of the optimum, of one step, or through all steps."""
+
+from ikol.solver.backward.attach import attach as attach
+from ikol.solver.backward.tensors import wants_gradient as wants_gradient
+from ikol.solver.backward.unroll import unroll as unroll
