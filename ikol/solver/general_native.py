@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The general solve's compiled kernel: terms become flat arrays, the library is called on threads.
+
+Here: packing and the call. Not here: checks of what users give (`problem`), the mathematics (native/general_*.h).
+No copies of arrays that are contiguous. Imports: torch, ctypes, the problem, its terms, the results.
+"""
+
+import ctypes
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ikol.errors import InputError
+from ikol.solver import residuals as res
+from ikol.solver.config import SolveConfig
+from ikol.solver.native_library import library_path, run_parts
+from ikol.solver.problem import Problem
+from ikol.solver.result import BlockResidual, SolveResult
+from ikol.solver.robust import Huber, RobustLoss
+from ikol.solver.state import SolveState
+
+SOURCES = (
+    *("lanes.h", "general_rows.h", "general_problem.h", "general_pose.h", "general_factor.h"),
+    *("entry.h", "tree_general.cpp"),
+)
+THREAD_FRAMES = 16  # at about 20 us a frame, two threads win over the 0.1 ms that handing over costs
+_LOGGER = logging.getLogger(__name__)
+# enum ikol_general_kind
+_POINTS_3D, _RELATIVE, _POINTS_2D, _ORIENTATION, _ANCHOR, _TWIST, _LIMITS, _SHAPE, _BONES = range(9)
+_ROWS = (3, 3, 2, 3, 3, 1, 3, 1, 1)
+
+
+class _Block(ctypes.Structure):
+    """`struct ikol_general_block`, field by field."""
+
+    _fields_ = (  # pyright: ignore[reportIncompatibleUnannotatedOverride] - ctypes takes any sequence
+        *((name, ctypes.c_int32) for name in ("kind", "loss", "count", "reference_count")),
+        ("loss_width", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in ("index", "reference_index")),
+        *((name, ctypes.c_void_p) for name in ("target", "weight", "frame", "constants")),
+        *((f"{name}_stride", ctypes.c_int64) for name in ("target", "weight", "frame")),
+        *((name, ctypes.c_void_p) for name in ("residual", "robust")),
+    )
+
+
+class _Call(ctypes.Structure):
+    """`struct ikol_general_call`, field by field."""
+
+    _fields_ = (  # pyright: ignore[reportIncompatibleUnannotatedOverride] - ctypes takes any sequence
+        *((name, ctypes.c_int32) for name in ("joints", "points", "betas", "blocks")),
+        *((name, ctypes.c_int32) for name in ("is_double", "solve_shape", "free_transl", "max_iterations")),
+        *((name, ctypes.c_int64) for name in ("first", "frames")),
+        *((name, ctypes.c_void_p) for name in ("parents", "point_joints", "bone_groups", "free_axes")),
+        *((name, ctypes.c_void_p) for name in ("joints_template", "joints_shapedirs")),
+        *((name, ctypes.c_void_p) for name in ("points_rest", "points_shapedirs", "block")),
+        *((name, ctypes.c_void_p) for name in ("transl", "rotmat", "shape", "bone_scale")),
+        *((f"{name}_stride", ctypes.c_int64) for name in ("transl", "rotmat", "shape", "bone_scale")),
+        *((name, ctypes.c_double) for name in ("max_step", "initial_damping", "cost_tolerance", "gradient_tolerance")),
+        *((name, ctypes.c_double) for name in ("gnc_start", "gnc_factor")),
+        *((name, ctypes.c_void_p) for name in ("out_transl", "out_rotmat", "out_shape", "out_bone_scale")),
+        *((name, ctypes.c_void_p) for name in ("cost", "initial_cost", "gradient_norm", "status", "iterations")),
+    )
+
+
+@dataclass(frozen=True)
+class Library:
+    """The loaded kernel."""
+
+    run: Callable[[int, int], int]
+    """(address of the call, variant) -> 0, or what went wrong."""
+    variant: int
+    """The best of `VARIANTS` that this processor runs."""
+
+
+@lru_cache(maxsize=1)
+def find_library() -> Library | None:
+    """Return the kernel, or None with one line in the log when it cannot be used."""
+    try:
+        return load_library(library_path("general"))
+    except (OSError, AttributeError) as error:
+        _LOGGER.warning("the compiled solver is not used, PyTorch takes its place: %s", error)
+        return None
+
+
+def load_library(path: Path) -> Library:
+    """Load a library.
+
+    Raises:
+        OSError: it is missing or not for this machine, or means other structures.
+        AttributeError: it is another library.
+    """
+    handle = ctypes.CDLL(str(path))
+    run = handle.ikol_general_run
+    run.argtypes = (ctypes.c_void_p, ctypes.c_int)
+    run.restype = ctypes.c_int
+    if handle.ikol_general_sizes() != ctypes.sizeof(_Call) << 16 | ctypes.sizeof(_Block):
+        raise OSError(f"{path.name} was built from other sources")
+    return Library(run, int(handle.ikol_best_variant()))
+
+
+@dataclass(eq=False)
+class _PackedBlock:
+    """One term's place in the C array, and what a result of it looks like."""
+
+    name: str
+    kind: int
+    loss: RobustLoss | None
+    count: int
+    rows: int
+    is_grouped: bool
+    """False for the betas, whose rows are one group."""
+
+
+class PackedProblem:
+    """A problem as the kernel takes it. Holds all tensors that the addresses point to."""
+
+    def __init__(self, problem: Problem, config: SolveConfig, free: Bool[Tensor, "joints 3"]) -> None:
+        self.problem = problem
+        self.config = config
+        self.like = problem.skeleton.joints_template
+        self._kept: dict[str, Tensor | np.ndarray] = {}
+        skeleton, tree = problem.skeleton, problem.skeleton.tree
+        call = self.call = _Call()
+        call.joints, call.betas, call.blocks = tree.num_joints, skeleton.num_betas, len(problem.terms)
+        call.is_double = self.like.dtype == torch.float64
+        call.solve_shape, call.free_transl = config.solve_shape, config.free_transl
+        call.max_iterations = config.max_iterations
+        for name in ("max_step", "initial_damping", "cost_tolerance", "gradient_tolerance", "gnc_start", "gnc_factor"):
+            setattr(call, name, getattr(config, name))
+        call.parents = self._whole("parents", tree.parents)
+        call.free_axes = self._keep("free_axes", free.to(torch.uint8))
+        call.joints_template = self._keep("joints_template", skeleton.joints_template)
+        call.joints_shapedirs = self._keep("joints_shapedirs", skeleton.joints_shapedirs)
+        groups = problem.bone_groups
+        self.has_groups = groups.shape[-1] > 0
+        if self.has_groups:
+            number = torch.where(groups.sum(-1) > 0, groups.argmax(-1), -1)
+            call.bone_groups = self._whole("bone_groups", number.tolist())
+        self._point = self._points()
+        self.blocks = (_Block * len(problem.terms))()
+        call.block = ctypes.addressof(self.blocks)
+        self.packed = [self._pack(self.blocks[number], term) for number, term in enumerate(problem.terms)]
+
+    def _keep(self, name: str, tensor: Tensor) -> int:
+        tensor = tensor.detach().contiguous()
+        self._kept[name] = tensor
+        return tensor.data_ptr()
+
+    def _whole(self, name: str, numbers: Sequence[int]) -> int:
+        array = np.asarray(numbers, dtype=np.int32)
+        self._kept[name] = array
+        return array.ctypes.data
+
+    def _points(self) -> np.ndarray:
+        """Put every different point into the table once; return where each of the problem's is."""
+        problem = self.problem
+        joints = problem.point_joints.detach()
+        rest, shapedirs = problem.point_rest.detach(), problem.point_shapedirs.detach()
+        keys = torch.cat((joints[:, None].to(rest), rest, shapedirs.flatten(1)), dim=1).contiguous().numpy()
+        raw = keys.view(np.dtype((np.void, keys.dtype.itemsize * keys.shape[1]))).ravel()
+        _, first, place = np.unique(raw, return_index=True, return_inverse=True)
+        self.call.points = len(first)
+        self.call.point_joints = self._whole("point_joints", joints.numpy()[first])
+        self.call.points_rest = self._keep("points_rest", rest[first])
+        self.call.points_shapedirs = self._keep("points_shapedirs", shapedirs[first])
+        return place.astype(np.int32)
+
+    def _pack(self, block: _Block, term: res.Term) -> _PackedBlock:
+        """Fill in the C structure of one term."""
+        number, loss = len(self._kept), getattr(term, "loss", None)
+
+        def place(first: int, count: int) -> int:
+            return self._whole(f"{number} points {first}", self._point[first : first + count])
+
+        match term:
+            case res.PointTerm() | res.PixelTerm() | res.RelativePointTerm():
+                block.count = term.target.shape[-2]
+                block.index = place(term.first, block.count)
+                self.set_rows(block, f"{number}", term.target, term.weight)
+                block.kind = _POINTS_3D
+                if isinstance(term, res.PixelTerm):
+                    block.kind = _POINTS_2D
+                    camera = term.camera
+                    parts = (camera.focal, camera.center, camera.R_camera_world.flatten(-2), camera.t_camera_world)
+                    frames = max(len(part) for part in parts)
+                    self._frame(block, number, torch.cat([part.expand(frames, -1) for part in parts], dim=-1))
+                elif isinstance(term, res.RelativePointTerm):
+                    block.kind = _RELATIVE
+                    self._frame(block, number, term.axes.flatten(1))
+                    block.reference_count = len(term.reference.weights)
+                    block.reference_index = place(term.reference.first, block.reference_count)
+                    block.constants = self._keep(f"{number} constants", term.reference.weights)
+            case res.OrientationTerm() | res.AnchorTerm():
+                block.kind = _ORIENTATION if isinstance(term, res.OrientationTerm) else _ANCHOR
+                block.count = len(term.joint_index)
+                block.index = self._whole(f"{number} joints", term.joint_index.tolist())
+                self.set_rows(block, f"{number}", term.reference, term.weight)
+            case res.TwistTerm():
+                block.kind, block.count = _TWIST, len(term.joint_index)
+                block.index = self._whole(f"{number} joints", term.joint_index.tolist())
+                self.set_rows(block, f"{number}", term.angle, term.weight)
+                block.constants = self._keep(f"{number} constants", term.axis)
+            case res.LimitTerm():
+                limits = term.limits
+                block.kind, block.count = _LIMITS, len(limits.joint_index)
+                block.index = self._whole(f"{number} joints", limits.joint_index.tolist())
+                self.set_rows(block, f"{number}", None, term.weight)
+                is_hinge = limits.is_hinge.to(limits.axes)[:, None]
+                parts = (limits.axes.flatten(1), limits.swing_range, limits.twist_range, is_hinge)
+                block.constants = self._keep(f"{number} constants", torch.cat(parts, dim=-1))
+            case res.ShapeTerm() | res.BoneTerm():
+                block.kind = _SHAPE if isinstance(term, res.ShapeTerm) else _BONES
+                block.count = term.mean[0].numel()
+                self.set_rows(block, f"{number}", term.mean, term.weight)
+        if loss is not None:
+            block.loss = 1 if isinstance(loss, Huber) else 2
+            block.loss_width = loss.k
+        is_shape = block.kind == _SHAPE
+        return _PackedBlock(term.name, block.kind, loss, block.count, _ROWS[block.kind], not is_shape)
+
+    def set_rows(self, block: _Block, name: str, target: Tensor | None, weight: Tensor) -> None:
+        """Point to the targets and weights of a block: one row a frame, or one for all."""
+        if target is not None:
+            block.target = self._keep(f"{name} target", target)
+            block.target_stride = target[0].numel() if len(target) > 1 else 0
+        block.weight = self._keep(f"{name} weight", weight)
+        block.weight_stride = weight[0].numel() if len(weight) > 1 else 0
+
+    def _frame(self, block: _Block, number: int, frame: Tensor) -> None:
+        block.frame = self._keep(f"{number} frame", frame)
+        block.frame_stride = frame.shape[-1] if len(frame) > 1 else 0
+
+    def run(self, library: Library, initial: SolveState, batch: tuple[int, ...]) -> SolveResult:
+        """Solve from a flat batch of states, each with one row or as many as frames.
+
+        Raises:
+            MemoryError: there is not enough.
+        """
+        frames, call, new = len(initial.transl), self.call, self.like.new_empty
+        joints, betas = call.joints, call.betas
+        state: dict[str, Tensor] = {"transl": new(*batch, 3), "local_rotmat": new(*batch, joints, 3, 3)}
+        state["betas"] = new(*batch, betas)
+        scale = initial.bone_scale
+        if scale is None and self.has_groups:
+            scale = self.like.new_ones(1, joints)
+        if scale is not None:
+            state["bone_scale"] = new(*batch, joints)
+        starts = (initial.transl, initial.local_rotmat, initial.betas, scale)
+        held: list[Tensor] = []
+        for name, start in zip(("transl", "rotmat", "shape", "bone_scale"), starts, strict=True):
+            if start is None:
+                continue
+            # a view that repeats one row is passed as that row
+            is_shared = len(start) == 1 or start.stride(0) == 0
+            row = (start[:1] if is_shared else start).contiguous()
+            held.append(row)
+            setattr(call, name, row.data_ptr())
+            setattr(call, f"{name}_stride", 0 if is_shared else row[0].numel())
+        outputs = (state["transl"], state["local_rotmat"], state["betas"], state.get("bone_scale"))
+        for name, output in zip(("transl", "rotmat", "shape", "bone_scale"), outputs, strict=True):
+            setattr(call, f"out_{name}", None if output is None else output.data_ptr())
+        cost, initial_cost, gradient_norm = new(batch), new(batch), new(batch)
+        call.cost, call.initial_cost = cost.data_ptr(), initial_cost.data_ptr()
+        call.gradient_norm = gradient_norm.data_ptr()
+        ends = torch.empty((2, *batch), dtype=torch.int32)
+        status, iterations = ends.unbind()
+        call.status, call.iterations = status.data_ptr(), iterations.data_ptr()
+        residuals: list[BlockResidual] = []
+        for block, packed in zip(self.blocks, self.packed, strict=True):
+            groups, rows = (packed.count, packed.rows) if packed.is_grouped else (1, packed.count)
+            residual, robust = new(*batch, groups, rows), new(*batch, packed.count)
+            block.residual, block.robust = residual.data_ptr(), robust.data_ptr()
+            if not packed.is_grouped:
+                robust = robust.amax(-1, keepdim=True)
+            residuals.append(BlockResidual(name=packed.name, residual=residual, robust_weight=robust))
+        _run(library, call, frames)
+        return SolveResult(
+            state=SolveState(**state),
+            status=status.long(),
+            iterations=iterations.long(),
+            cost=cost,
+            initial_cost=initial_cost,
+            gradient_norm=gradient_norm,
+            residuals=tuple(residuals),
+        )
+
+
+def _run(library: Library, call: _Call, frames: int) -> None:
+    def run(first: int, count: int) -> int:
+        part = _Call.from_buffer_copy(call)
+        part.first, part.frames = first, count
+        return library.run(ctypes.addressof(part), library.variant)
+
+    if frames == 0:
+        return
+    code = run_parts(run, frames, THREAD_FRAMES, torch.get_num_threads())
+    if code == 1:
+        raise InputError("the compiled solver was given a problem that makes no sense; please report this")
+    if code:
+        raise MemoryError(f"the compiled solver failed with code {code}")

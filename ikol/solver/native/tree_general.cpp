@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The general solve (any mix of evidence, ikol/solver/evidence.py) by Levenberg and Marquardt's method, linear in the
+// joints, W frames side by side. The reference is PyTorch: ikol/solver/levenberg_marquardt.py and its neighbours; both end
+// in the same optimum, not on the same path.
+//
+//   general_rows.h     residuals and derivatives of one row group                     any number X
+//   general_problem.h  the call, tables of the tree, loading                          lanes V
+//   general_pose.h     Frame<X>: a state, its cost and its forces; Information<V>     X and V
+//   general_factor.h   Factor<V>: gradient, elimination, substitution                 lanes V
+//
+// A lane that has ended is given the next frame at once; what a lane does depends on no other lane.
+// Compiled once per instruction set like tree_newton.cpp. Plain C interface, no C++ library, no global state.
+
+#include "general_factor.h"
+
+#define IKOL_JOIN_(a, b) a##b
+#define IKOL_JOIN(a, b) IKOL_JOIN_(a, b)
+
+namespace {
+
+enum Status { CONVERGED = 0, STALLED = 1, MAX_ITERATIONS = 2, FAILED = 3 };  // ikol.solver.result.SolveStatus
+constexpr double MIN_DAMPING = 1e-6, MAX_DAMPING = 1e10;                     // as in the reference
+constexpr int MAX_ROUNDS = 5;
+
+template <int W> struct Solver {
+    typedef typename Register<double, W>::V V;
+    typedef Mask<V> M;
+
+    const ikol_general_call* call;
+    Problem<V> problem;
+    Frame<V> frame;
+    Information<V> info;
+    Factor<V> factor;
+    Tree<V> tree;
+    // what is taken back when a step fails
+    Vec3<V> old_transl;
+    Quat<V>* old_quat;
+    V *old_betas, *old_scale;
+    // of each lane
+    int64_t at[W];       // its frame, or -1
+    bool is_stale[W];    // its forces are not those of its state: it sits one round out
+    bool is_fresh[W];    // its first cost is not known yet
+    int ended[W];        // its status, or -1
+    V cost, initial_cost, damping, growth, convexity, count, norm, last;
+    int64_t next;
+    bool has_gnc, has_new_shape, shared_is_bad;
+
+    void begin(const ikol_general_call* the_call, Block<V>* blocks) {
+        call = the_call;
+        problem.call = call;
+        problem.J = call->joints; problem.P = call->points; problem.B = call->betas;
+        problem.parent = call->parents; problem.point_joint = call->point_joints;
+        problem.block = blocks;
+        next = call->first;
+        tree = {&problem, &frame, &info, &factor};
+    }
+    void lay_out(Arena& arena) {
+        problem.lay_out(arena);
+        frame.lay_out(arena, problem.J, problem.P, problem.B);
+        arena.take(old_quat, problem.J); arena.take(old_betas, problem.B); arena.take(old_scale, problem.J);
+    }
+    void lay_out_border(Arena& arena) {  // once the number of columns is known
+        info.lay_out(arena, problem);
+        factor.lay_out(arena, problem);
+    }
+
+    // ---- frames in and out of lanes ----
+    bool load_state(int64_t f, int l) {
+        bool good = true;
+        const ikol_general_call& c = *call;
+        good &= put(problem, c.transl, f * c.transl_stride, frame.transl.x, l, l + 1);
+        good &= put(problem, c.transl, f * c.transl_stride + 1, frame.transl.y, l, l + 1);
+        good &= put(problem, c.transl, f * c.transl_stride + 2, frame.transl.z, l, l + 1);
+        for (int j = 0; j < problem.J; j++) {
+            double m[9], q[4];
+            for (int k = 0; k < 9; k++) {
+                m[k] = problem.read(c.rotmat, f * c.rotmat_stride + 9 * j + k);
+                lane(((V*)&problem.held_rotmat[j])[k], l) = m[k];
+            }
+            quaternion_of(m, q);
+            double length = sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
+            for (int k = 0; k < 4; k++) {
+                lane(((V*)&frame.quat[j])[k], l) = q[k] / length;
+                good &= q[k] - q[k] == 0 && length > 0;
+            }
+            lane(frame.scale[j], l) = 1;
+            if (c.bone_scale) good &= put(problem, c.bone_scale, f * c.bone_scale_stride + j, frame.scale[j], l, l + 1);
+        }
+        for (int k = 0; k < problem.B; k++) good &= put(problem, c.shape, f * c.shape_stride + k, frame.betas[k], l, l + 1);
+        return good;
+    }
+    // The next frame that can be solved, into a lane.
+    void refill(int l) {
+        at[l] = -1;
+        while (next < call->first + call->frames) {
+            int64_t f = next++;
+            bool good = load_state(f, l) && !shared_is_bad;
+            for (int i = 0; i < call->blocks; i++)
+                if (!problem.block[i].is_shared) good &= load_block(problem, problem.block[i], f, l, l + 1);
+            if (!good) {
+                store_failure(f);
+                continue;
+            }
+            at[l] = f;
+            is_stale[l] = is_fresh[l] = has_new_shape = true;
+            ended[l] = -1;
+            lane(convexity, l) = 1;
+            lane(count, l) = 0; lane(norm, l) = 0; lane(last, l) = 1;
+            return;
+        }
+    }
+    void copy_start(const void* from, int64_t stride, void* to, int64_t f, int64_t size) {
+        for (int64_t k = 0; to && k < size; k++) problem.write(to, f * size + k, from ? problem.read(from, f * stride + k) : 1);
+    }
+    void store_start(int64_t f) {
+        const ikol_general_call& c = *call;
+        copy_start(c.transl, c.transl_stride, c.out_transl, f, 3);
+        copy_start(c.rotmat, c.rotmat_stride, c.out_rotmat, f, 9 * int64_t(problem.J));
+        if (problem.B) copy_start(c.shape, c.shape_stride, c.out_shape, f, problem.B);
+        copy_start(c.bone_scale, c.bone_scale_stride, c.out_bone_scale, f, problem.J);
+    }
+    void store_failure(int64_t f) {
+        double none_ = __builtin_nan("");
+        store_start(f);
+        problem.write(call->cost, f, none_);
+        problem.write(call->initial_cost, f, none_);
+        problem.write(call->gradient_norm, f, none_);
+        call->status[f] = FAILED;
+        call->iterations[f] = 0;
+        for (int i = 0; i < call->blocks; i++) {
+            const ikol_general_block& s = call->block[i];
+            int64_t size = int64_t(s.count) * ROWS_OF[s.kind];
+            for (int64_t k = 0; s.residual && k < size; k++) problem.write(s.residual, f * size + k, none_);
+            for (int64_t k = 0; s.robust && k < s.count; k++) problem.write(s.robust, f * s.count + k, 0);
+        }
+    }
+    void store_residuals(int64_t f, int l) {
+        for (int i = 0; i < call->blocks; i++) {
+            const Block<V>& b = problem.block[i];
+            const ikol_general_block& s = *b.source;
+            int rows = ROWS_OF[s.kind];
+            for (int r = 0; r < s.count; r++) {
+                bool is_used = false;
+                for (int k = 0; k < rows; k++) {
+                    int64_t at_row = int64_t(r) * rows + k;
+                    double value = lane(b.residual[at_row], l);
+                    // a limit counts where it is exceeded
+                    bool used = s.kind == IKOL_LIMITS ? value != 0 : lane(b.weight[at_row], l) > 0;
+                    is_used |= used;
+                    if (s.residual) problem.write(s.residual, f * s.count * rows + at_row, used ? value : 0);
+                }
+                if (s.robust) problem.write(s.robust, f * s.count + r, is_used ? lane(b.robust[r], l) : 0);
+            }
+        }
+    }
+    void store(int l) {
+        int64_t f = at[l];
+        const ikol_general_call& c = *call;
+        problem.write(c.initial_cost, f, lane(initial_cost, l));
+        problem.write(c.cost, f, lane(cost, l));
+        problem.write(c.gradient_norm, f, lane(norm, l));
+        c.status[f] = ended[l];
+        c.iterations[f] = (int32_t)lane(count, l);
+        store_residuals(f, l);
+        store_start(f);  // what is not free keeps its bits
+        if (ended[l] == FAILED) return;
+        if (c.free_transl)
+            for (int a = 0; a < 3; a++) problem.write(c.out_transl, 3 * f + a, lane(((V*)&frame.transl)[a], l));
+        for (int j = 0; j < problem.J; j++) {
+            const int* is_free = problem.is_free + 3 * j;
+            for (int k = 0; k < 9 && (is_free[0] | is_free[1] | is_free[2]); k++)
+                problem.write(c.out_rotmat, (f * problem.J + j) * 9 + k, lane(((V*)&frame.local[j])[k], l));
+            if (c.out_bone_scale && (problem.elastic[j] || problem.group_column[j] >= 0))
+                problem.write(c.out_bone_scale, f * problem.J + j, lane(frame.scale[j], l));
+        }
+        for (int k = 0; k < problem.num_betas; k++) problem.write(c.out_shape, f * problem.B + k, lane(frame.betas[k], l));
+    }
+
+    // ---- one step ----
+    // The limits that count: information and force of each joint for the sides now kept in the blocks.
+    void take_sides(Sym3<V>* own, Vec3<V>* force) {
+        for (int j = 0; j < problem.J; j++) {
+            own[j] = {};
+            force[j] = zero3<V>();
+        }
+        for (int i = 0; i < call->blocks; i++) {
+            const Block<V>& b = problem.block[i];
+            for (int r = 0; b.source->kind == IKOL_LIMITS && r < b.source->count; r++) {
+                int j = b.source->index[r];
+                const V* kept = b.limits + 18 * r;
+                for (int k = 0; k < 3; k++) {
+                    V side = kept[6 + k], zero = V{};
+                    if (!any(side != zero)) continue;
+                    V w = select(side != zero, b.weight[3 * r + k], zero);
+                    V e = select(side > zero, kept[k], select(side < zero, kept[3 + k], zero));
+                    Vec3<V> line = {kept[9 + 3 * k], kept[10 + 3 * k], kept[11 + 3 * k]};
+                    add_outer(own[j], line * w, line);
+                    force[j] = force[j] + line * (w * e);
+                }
+            }
+        }
+    }
+    V moved(const V* kept, int k, Vec3<V> d) {
+        return kept[9 + 3 * k] * d.x + kept[10 + 3 * k] * d.y + kept[11 + 3 * k] * d.z;
+    }
+    // Which limits the step would exceed; says whether that differs from what it was solved with.
+    bool take_crossed() {
+        M changed = {};
+        V zero = V{}, one = all<V>(1);
+        for (int i = 0; i < call->blocks; i++) {
+            const Block<V>& b = problem.block[i];
+            for (int r = 0; b.source->kind == IKOL_LIMITS && r < b.source->count; r++) {
+                V* kept = b.limits + 18 * r;
+                for (int k = 0; k < 3; k++) {
+                    V by = moved(kept, k, factor.step[b.source->index[r]]);
+                    V side = select(kept[k] + by > zero, one, select(kept[3 + k] + by < zero, -one, zero));
+                    changed |= side != kept[6 + k];
+                    kept[6 + k] = side;
+                }
+            }
+        }
+        return any(changed);
+    }
+    void find_step() {
+        V least = select(last < all<V>(0.1), all<V>(LEAST_DEFINITE), all<V>(0.05));
+        for (int round = 0;; round++) {
+            take_sides(factor.side_own, factor.side_force);
+            eliminate(tree, damping, least, W);
+            substitute(tree);
+            // most steps meet the same limits after the second round as after the first
+            if (round == MAX_ROUNDS || !take_crossed()) return;
+        }
+    }
+    // How far to go, and by how much the model with one-sided limits falls on the way.
+    V shorten(V& predicted) {
+        V longest = V{}, slope = V{}, damped = V{}, floor = factor.largest * LEAST_DIAGONAL;
+        auto take = [&](V step, V gradient, V diagonal) {
+            slope += step * gradient;
+            damped += step * step * max_(diagonal, floor);
+        };
+        for (int j = 0; j < problem.J; j++) {
+            Vec3<V> d = factor.step[j], g = factor.gradient[j] - frame.limited[j];
+            const int* is_free = problem.is_free + 3 * j;
+            longest = max_(longest, dot(d, d));
+            if (is_free[0]) take(d.x, g.x, factor.diagonal[j].x);
+            if (is_free[1]) take(d.y, g.y, factor.diagonal[j].y);
+            if (is_free[2]) take(d.z, g.z, factor.diagonal[j].z);
+            if (problem.elastic[j]) take(factor.stretch_step[j], factor.stretch_gradient[j], factor.stretch_diagonal[j]);
+        }
+        for (int c = call->free_transl ? 0 : 3; c < 3 + problem.num_lengths; c++)
+            take(factor.border_step[c], factor.border_gradient[c], factor.border_diagonal[c]);
+        longest = sqrt_(longest);
+        last = longest;
+        V most = all<V>(call->max_step), part = most / max_(longest, most), zero = V{};
+        // step' (H + limits + damping D) step = -slope - limits' force, for the limits the step was solved with
+        V curved = -slope - damping * damped, won = V{};
+        for (int i = 0; i < call->blocks; i++) {
+            const Block<V>& b = problem.block[i];
+            for (int r = 0; b.source->kind == IKOL_LIMITS && r < b.source->count; r++) {
+                const V* kept = b.limits + 18 * r;
+                for (int k = 0; k < 3; k++) {
+                    V by = moved(kept, k, factor.step[b.source->index[r]]), w = b.weight[3 * r + k], side = kept[6 + k];
+                    V e = select(side > zero, kept[k], select(side < zero, kept[3 + k], zero));
+                    curved -= select(side != zero, w * by * (e + by), zero);
+                    V before = max_(kept[k], zero) - max_(-kept[3 + k], zero);
+                    V after = max_(kept[k] + part * by, zero) - max_(-(kept[3 + k] + part * by), zero);
+                    won += w * (before * before - after * after);
+                }
+            }
+        }
+        predicted = won * 0.5 - part * slope - part * part * curved * 0.5;
+        return part;
+    }
+    void move(V part) {
+        old_transl = frame.transl;
+        memcpy((void*)old_quat, (const void*)frame.quat, problem.J * sizeof(Quat<V>));
+        memcpy((void*)old_betas, (const void*)frame.betas, problem.B * sizeof(V));
+        memcpy((void*)old_scale, (const void*)frame.scale, problem.J * sizeof(V));
+        if (call->free_transl)
+            frame.transl = frame.transl + Vec3<V>{factor.border_step[0], factor.border_step[1], factor.border_step[2]} * part;
+        for (int k = 0; k < problem.num_betas; k++) frame.betas[k] += factor.border_step[3 + k] * part;
+        for (int j = 0; j < problem.J; j++) {
+            const int* is_free = problem.is_free + 3 * j;
+            if (problem.elastic[j]) frame.scale[j] += factor.stretch_step[j] * part;
+            int group = problem.group_column[j];
+            if (group >= 0) frame.scale[j] += factor.border_step[3 + group] * part;
+            if (!(is_free[0] | is_free[1] | is_free[2])) continue;
+            Vec3<V> h = factor.step[j] * (part * 0.5);
+            V s, c, square = dot(h, h), angle = sqrt_(square);
+            sincos(angle, s, c);
+            V ratio = select(square > all<V>(1e-16), s / select(square > V{}, angle, all<V>(1)), all<V>(1));
+            Quat<V> q = frame.quat[j] * Quat<V>{c, h.x * ratio, h.y * ratio, h.z * ratio};
+            V length = all<V>(1) / sqrt_(q.w * q.w + q.x * q.x + q.y * q.y + q.z * q.z);
+            frame.quat[j] = {q.w * length, q.x * length, q.y * length, q.z * length};
+        }
+    }
+    void take_back(M which) {
+        frame.transl = pick(which, old_transl, frame.transl);
+        for (int j = 0; j < problem.J; j++) {
+            V *to = (V*)&frame.quat[j], *from = (V*)&old_quat[j];
+            for (int k = 0; k < 4; k++) to[k] = select(which, from[k], to[k]);
+            frame.scale[j] = select(which, old_scale[j], frame.scale[j]);
+        }
+        for (int k = 0; k < problem.num_betas; k++) frame.betas[k] = select(which, old_betas[k], frame.betas[k]);
+    }
+    M lanes_where(const bool (&flags)[W]) {
+        M result = {};
+        for (int l = 0; l < W; l++)
+            if (flags[l]) mark(result, l);
+        return result;
+    }
+
+    // ---- the iteration ----
+    // Accept or not, and change the damping (Nielsen, Damping parameter in Marquardt's method, 1999).
+    void steer(M is_stale_now, V predicted, V before_gnc) {
+        V zero = V{}, one = all<V>(1), decrease = cost - frame.cost;
+        M active = none(is_stale_now), accepted = active & (predicted > zero) & (decrease > zero);
+        V gain = decrease / select(predicted > zero, predicted, one);
+        gain = select(gain > zero, select(gain < one, gain, one), zero);
+        V shape = gain * 2.0 - 1.0, shrink = max_(one - shape * shape * shape, all<V>(1.0 / 3));
+        M gentle = damping < one, final_ = before_gnc <= one;
+        V next_damping = max_(select(accepted, damping * shrink, damping * growth), all<V>(MIN_DAMPING));
+        growth = select(active, select(accepted, all<V>(2), growth * 2.0), growth);
+        damping = select(active, next_damping, damping);
+        count = select(active, count + 1.0, count);
+        last = select(accepted, last, one);
+        M arrived = accepted & gentle & (decrease <= cost * call->cost_tolerance);
+        // the cost is a sum of some hundred terms: changes below 16 eps cannot be told from rounding
+        arrived = arrived | (active & none(accepted) & (predicted > zero) & gentle & (predicted <= cost * (16 * 2.2e-16)));
+        arrived = arrived & final_;
+        M stalled = active & none(accepted) & (damping > all<V>(MAX_DAMPING));
+        M failed = active & none(accepted), softened = active & none(final_);
+        cost = select(accepted, frame.next_cost, cost);
+        // a loss that changes is a new problem: what the damping has learnt from the old one holds it back
+        V most = all<V>(call->initial_damping);
+        damping = select(softened, select(damping < most, damping, most), damping);
+        growth = select(softened, all<V>(2), growth);
+        take_back(failed);
+        for (int l = 0; l < W; l++) {
+            if (at[l] < 0) continue;
+            if (is_stale[l]) { settle(l); continue; }
+            is_stale[l] = failed[l];
+            if (arrived[l]) ended[l] = CONVERGED;
+            else if (stalled[l]) ended[l] = STALLED;
+        }
+    }
+    // The forces of a lane are those of its state now.
+    void settle(int l) {
+        is_stale[l] = false;
+        lane(cost, l) = lane(frame.next_cost, l);
+        if (!is_fresh[l]) return;
+        is_fresh[l] = false;
+        lane(initial_cost, l) = lane(frame.cost, l);
+        lane(damping, l) = call->initial_damping;
+        lane(growth, l) = 2;
+        if (!(lane(cost, l) - lane(cost, l) == 0)) ended[l] = FAILED;
+    }
+    bool any_lane(bool is_working) {
+        for (int l = 0; l < W; l++)
+            if (at[l] >= 0 && (!is_working || !is_stale[l])) return true;
+        return false;
+    }
+    // Store the lanes that have ended, give them new frames.
+    void turn_over() {
+        V flat = gradient_norm(tree);
+        for (int l = 0; l < W; l++) {
+            if (at[l] < 0 || is_stale[l]) continue;
+            lane(norm, l) = lane(flat, l);
+            bool is_final = lane(convexity, l) == 1;
+            if (ended[l] < 0 && lane(count, l) >= call->max_iterations) {
+                // the loss itself is what is reported
+                ended[l] = MAX_ITERATIONS;
+            }
+            if (ended[l] < 0 && is_final && lane(flat, l) <= call->gradient_tolerance) ended[l] = CONVERGED;
+            if (ended[l] < 0) continue;
+            if (!is_final) {  // once more, with the loss itself
+                lane(convexity, l) = 1;
+                is_stale[l] = true;
+                continue;
+            }
+            store(l);
+            refill(l);
+        }
+    }
+    void iterate() {
+        for (int i = 0; i < call->blocks; i++) {
+            Block<V>& b = problem.block[i];
+            has_gnc |= b.source->loss == GEMAN_MCCLURE;
+            shared_is_bad |= !load_constants(problem, b, W);
+            if (b.is_shared) shared_is_bad |= !load_block(problem, b, 0, 0, W);
+        }
+        for (int l = 0; l < W; l++) refill(l);
+        bool shape_is_free = problem.num_betas > 0;
+        while (any_lane(false)) {
+            V predicted = V{}, before_gnc = convexity, next_convexity = convexity;
+            if (any_lane(true)) {
+                compose(tree);
+                turn_over();
+                if (!any_lane(false)) return;
+                before_gnc = next_convexity = convexity;
+            }
+            bool stale_now[W], is_working = any_lane(true);
+            for (int l = 0; l < W; l++) {
+                stale_now[l] = at[l] < 0 || is_stale[l];
+                double c = lane(convexity, l);
+                // a fresh lane's first cost is that of the loss itself
+                if (at[l] >= 0 && is_fresh[l]) lane(next_convexity, l) = has_gnc && call->max_iterations ? call->gnc_start : 1;
+                else if (!stale_now[l] && c > 1) lane(next_convexity, l) = c / call->gnc_factor > 1 ? c / call->gnc_factor : 1;
+            }
+            M sits_out = lanes_where(stale_now);
+            if (is_working) {
+                find_step();
+                V part = shorten(predicted);
+                move(part);
+                take_back(sits_out);
+            }
+            if (shape_is_free || has_new_shape) take_shape(problem, frame);
+            has_new_shape = false;
+            place(problem, frame);
+            evaluate(problem, frame, &info, before_gnc, next_convexity);
+            convexity = next_convexity;
+            steer(sits_out, predicted, before_gnc);
+        }
+    }
+};
+
+template <class U> U* allocate(size_t count) {  // on the boundary of a register; `release` it
+    if (count > (size_t(1) << 30) / sizeof(U)) return nullptr;  // a gigabyte: nothing meant seriously takes more
+    char* memory = (char*)calloc(1, count * sizeof(U) + 128);
+    if (!memory) return nullptr;
+    char* result = (char*)(((uintptr_t)memory + 128) / 64 * 64);
+    ((void**)result)[-1] = memory;
+    return (U*)result;
+}
+inline void release(void* result) {
+    if (result) free(((void**)result)[-1]);
+}
+
+template <int W> int run(const ikol_general_call* call) {
+    typedef Solver<W> S;
+    S* solver = allocate<S>(1);
+    Block<typename S::V>* blocks = allocate<Block<typename S::V>>(call->blocks + 1);
+    char *memory = nullptr, *border = nullptr;
+    bool is_done = false;
+    if (solver && blocks) {
+        solver->begin(call, blocks);
+        Arena size = {0};
+        solver->lay_out(size);
+        memory = allocate<char>(size.at);
+        if (memory) {
+            Arena arena = {(uintptr_t)memory};
+            solver->lay_out(arena);
+            make_tables(solver->problem);
+            size = {0};
+            solver->lay_out_border(size);
+            border = allocate<char>(size.at);
+        }
+        if (border) {
+            Arena arena = {(uintptr_t)border};
+            solver->lay_out_border(arena);
+            solver->iterate();
+            is_done = true;
+        }
+    }
+    release(border);
+    release(memory);
+    release(blocks);
+    release(solver);
+    return is_done ? 0 : 2;
+}
+
+}  // namespace
+
+#ifndef IKOL_LANES_BYTES
+#define IKOL_LANES_BYTES 16
+#endif
+
+// Returns 0; 1 for a call that makes no sense, 2 when there is no memory.
+extern "C" int IKOL_JOIN(ikol_general_, IKOL_VARIANT)(const ikol_general_call* call) {
+    if (!is_valid(*call)) return 1;
+    // a single frame is faster without lanes that repeat it
+    return call->frames < 2 ? run<1>(call) : run<IKOL_LANES_BYTES / 8>(call);
+}
+
+#ifdef IKOL_ENTRY  // one variant of each library holds the entry points
+#include "entry.h"
+
+#if defined(__x86_64__)
+extern "C" int ikol_general_avx2(const ikol_general_call*);
+#ifndef IKOL_NO_AVX512
+extern "C" int ikol_general_avx512(const ikol_general_call*);
+#endif
+#endif
+
+IKOL_EXPORT int ikol_general_run(const ikol_general_call* call, int variant) {
+#if defined(__x86_64__)
+#ifndef IKOL_NO_AVX512
+    if (variant == 2) return ikol_general_avx512(call);
+#endif
+    if (variant >= 1) return ikol_general_avx2(call);
+#endif
+    (void)variant;
+    return ikol_general_base(call);
+}
+// So that whoever fills in the structures can tell whether he means the same.
+IKOL_EXPORT int ikol_general_sizes() { return int(sizeof(ikol_general_call)) << 16 | int(sizeof(ikol_general_block)); }
+
+#endif

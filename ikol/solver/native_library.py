@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled kernels' libraries: where they are, loading them, and threads that call them.
+
+Imports: ctypes, the standard library.
+"""
+
+import ctypes
+import hashlib
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent / "native"
+VARIANTS = ("base", "avx2", "avx512")
+
+
+def library_path(kernel: str) -> Path:
+    """Return where the library of a kernel is for this platform, or would be; `kernel`: "tree" or "general"."""
+    machine = {"amd64": "x86_64", "arm64": "arm64" if sys.platform == "darwin" else "aarch64"}
+    name = platform.machine().lower()
+    system = {"linux": "linux", "darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
+    file_name = {"macos": f"libikol_{kernel}.dylib", "windows": f"ikol_{kernel}.dll"}.get(
+        system, f"libikol_{kernel}.so"
+    )
+    return FOLDER / "lib" / f"{system}-{machine.get(name, name)}" / file_name
+
+
+def source_hash(sources: Sequence[str]) -> str:
+    """Return the SHA-256 of sources, one after the other, with Unix line ends."""
+    content = b"".join((FOLDER / source).read_bytes() for source in sources)
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
+
+
+def library_source_hash(path: Path) -> str:
+    """Return the SHA-256 of the sources that a library for this machine was made from."""
+    function = ctypes.CDLL(str(path)).ikol_source_hash
+    function.restype = ctypes.c_char_p
+    return bytes(function()).decode()
+
+
+def run_parts(run: Callable[[int, int], int], frames: int, least: int, threads: int) -> int:
+    """Call run(first, count) for all frames, in parts on several threads where that pays; return the worst code.
+
+    Args:
+        run: lets go of the interpreter's lock, as ctypes does.
+        frames: how many there are.
+        least: frames for which a thread of its own pays.
+        threads: at most.
+    """
+    threads = min(threads, frames // least)
+    if threads < 2:
+        return run(0, frames)
+    share = -(-frames // threads)
+    parts = [(first, min(share, frames - first)) for first in range(0, frames, share)]
+    return max(_pool(threads).map(lambda part: run(*part), parts))
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="ikol-native")
