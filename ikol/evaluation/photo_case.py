@@ -55,8 +55,10 @@ class SolveCase:
     truth: SolveState
 
 
-def photo_case(frames: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> SolveCase:
-    """Return photographs of random poses of the default body, betas held.
+def photo_case(
+    frames: int, *, seed: int = 0, dtype: torch.dtype = torch.float32, truth: SolveState | None = None
+) -> SolveCase:
+    """Return photographs of poses of the default body, random ones unless `truth` (float64) is given, betas held.
 
     33 landmarks on the picture (Geman-McClure), the same relative to the hips and along the limbs in space (Huber), the
     relaxed stance as anchor, limits, four twists. The start comes from the landmarks in space, as in the pipeline.
@@ -65,7 +67,7 @@ def photo_case(frames: int, *, seed: int = 0, dtype: torch.dtype = torch.float32
     skeleton = Skeleton.from_body(body)
     limits = default_limits(body.tree, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
-    truth = _random_state(skeleton, limits, frames, generator)
+    truth = _random_state(skeleton, limits, frames, generator) if truth is None else truth
     camera = camera_from_fov(1280, 960, 50.0, dtype=torch.float64)
     camera = camera.with_extrinsics(camera.R_camera_world, camera.t_camera_world.new_tensor((0.0, 0.9, 3.5)))
     landmarks = body.points.select(tuple(name for name in body.points.names if name not in body.tree.names))

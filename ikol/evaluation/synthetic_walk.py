@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A walk made from formulas: motion with known contacts for tests and timing, without a data set.
 
-The pelvis follows a winding path at even speed, each foot stands still for 60 % of a stride and then swings to its next
+The pelvis goes round in a circle at even speed, each foot stands still for 60 % of a stride and then swings to its next
 place; the legs follow by two-bone inverse kinematics in closed form. Arms and trunk swing along.
 Imports: torch, ikol.geometry, the skeleton.
 """
@@ -22,6 +22,7 @@ SPEED = 1.0  # metres a second: an easy pace
 STRIDE = 1.1  # seconds, two steps
 STANCE = 0.6  # part of a stride for which a foot stands
 LIFT = 0.12  # metres, of the ankle in the middle of its swing
+TURNING = 0.9  # radians a second: round in a circle, so that a walk of any length stays before a camera
 ARMS_DOWN = math.radians(70.0)  # from the T-pose
 STRETCHED = 0.96  # part of the leg's length that its longest reach takes: knees never lock
 _SUBSTEPS = 10  # of the path, a frame
@@ -48,7 +49,7 @@ class _Feet:
 
 
 def synthetic_walk(skeleton: Skeleton, soles: AttachedPoints, num_frames: int, frames_per_second: float = 30.0) -> Walk:
-    """Return a walk along a winding path.
+    """Return a walk round in a circle about the world's vertical axis.
 
     Args:
         skeleton: with SMPL's joint names, in the T-pose at rest, Y up, facing +Z, left = +X.
@@ -108,11 +109,12 @@ def _path(seconds: Float[Tensor, "frames"], frames_per_second: float) -> tuple[T
     heading = _heading(times)
     course = (SPEED * step * torch.stack((heading.sin(), heading.cos()), dim=-1)).cumsum(0)
     picked = (seconds / step).round().long() + before
-    return course[picked] - course[before], _heading(seconds)
+    middle = SPEED / TURNING * seconds.new_tensor((1.0, 0.0))
+    return course[picked] - course[before] - middle, _heading(seconds)
 
 
 def _heading(seconds: Tensor) -> Tensor:
-    return 0.9 * torch.sin(0.35 * seconds)
+    return seconds * TURNING
 
 
 def _feet(seconds: Float[Tensor, "frames"], frames_per_second: float, sole: Float[Tensor, "2"], apart: float) -> _Feet:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ikol.solver.jacobian import motion_subspaces, point_subspaces
 from ikol.solver.levenberg_marquardt import Evaluated
-from ikol.solver.linear import WIDE, NormalEquations, newton_where_definite
+from ikol.solver.linear import WIDE, NormalEquations
 from ikol.solver.normal_equations import add_on_joints, motion_by_lengths, normal_equations
 from ikol.solver.one_sided import Unknowns
 from ikol.solver.problem import Problem
@@ -80,7 +80,7 @@ def sequence_equations(
         here: where it is.
         each: which of a frame's translation and rotations are free.
         with_shape: whether the betas are unknowns.
-        with_bending: whether frames take the second-order part, where theirs is definite.
+        with_bending: whether to take the Hessian's second-order part, with which it need not be definite.
         convexity: of the robust losses.
     """
     posed = here.posed.to(WIDE)
@@ -88,7 +88,11 @@ def sequence_equations(
         frames=problem.frames,
         posed=posed,
         pulls=[_pull(link, posed, convexity) for link in problem.links if isinstance(link, PointLink)],
-        turns=[_turn(link, posed, convexity) for link in problem.links if isinstance(link, RotationLink)],
+        turns=[
+            _turn(link, posed, convexity, with_bending=with_bending)
+            for link in problem.links
+            if isinstance(link, RotationLink)
+        ],
         lengths=motion_by_lengths(problem.frames, posed, with_shape=with_shape),
     )
     num_shared = 0 if parts.lengths is None else parts.lengths.shape[-1]
@@ -105,7 +109,7 @@ def sequence_equations(
         full, bent = parts.within(rows, span, with_shape=with_shape, convexity=convexity)
         own = each.pick(NormalEquations(full.hessian[:, tree, tree], full.gradient[:, tree]))
         if with_bending:
-            own = newton_where_definite(own, each.pick_square(bent[:, tree, tree]))
+            own = NormalEquations(own.hessian + each.pick_square(bent[:, tree, tree]), own.gradient)
         band.panels[span, :, band.blocks(0, 1)] = own.hessian
         gradient[span] = own.gradient
         band.panels[span, :, band.sides] = full.hessian[:, each.columns, shared]
@@ -210,9 +214,10 @@ def _pull(link: PointLink, posed: Posed, convexity: float) -> _Pull:
     return _Pull(link.span, tuple(sums(ahead) for ahead in range(stencil.shape[1])), force)
 
 
-def _turn(link: RotationLink, posed: Posed, convexity: float) -> _Turn:
+def _turn(link: RotationLink, posed: Posed, convexity: float, *, with_bending: bool) -> _Turn:
     residual, weight = _weighted(link, posed, convexity)
-    jacobians = replace(link, stencil=link.stencil.to(WIDE)).jacobians(posed)
+    link = replace(link, stencil=link.stencil.to(WIDE))
+    jacobians = link.jacobians(posed)
     weighted = [weight[..., None, None] * jacobian for jacobian in jacobians]
     count = len(posed.local_rotmat)
 
@@ -220,7 +225,10 @@ def _turn(link: RotationLink, posed: Posed, convexity: float) -> _Turn:
         return _scattered(count, len(jacobians) - ahead, lambda k: weighted[k].mT @ jacobians[k + ahead])
 
     force = _scattered(count, len(jacobians), lambda k: (weighted[k].mT @ residual[..., None]).squeeze(-1))
-    return _Turn(tuple(sums(ahead) for ahead in range(len(jacobians))), force)
+    own, following, after_next = (sums(ahead) for ahead in range(len(jacobians)))
+    if with_bending:
+        following[: count - 1] += link.bending(posed, weight[..., None] * residual)
+    return _Turn((own, following, after_next), force)
 
 
 def _weighted(link: Link, posed: Posed, convexity: float) -> tuple[Tensor, Tensor]:

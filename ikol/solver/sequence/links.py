@@ -8,10 +8,11 @@ Imports: torch, ikol.geometry, the ordinary residuals, the robust losses.
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ikol.geometry.rotations import right_jacobian_inverse, rotmat_to_rotvec
+from ikol.geometry.rotations import right_jacobian_inverse, rotmat_to_rotvec, skew
 from ikol.solver.residuals import OnPoints, Posed, Rows
 from ikol.solver.robust import RobustLoss
 
@@ -64,6 +65,23 @@ class RotationLink:
         before, after = self.stencil[:, 0, None, None, None], self.stencil[:, 2, None, None, None]
         earlier, later = before * inverse[:-1], after * inverse[1:]
         return earlier.transpose(-1, -2), -earlier - later.transpose(-1, -2), later
+
+    def bending(self, posed: Posed, force: Float[Tensor, "rows joints 3"]) -> Float[Tensor, "pairs joints 3 3"]:
+        """Return the second-order part between each frame and the next: turns in space do not add up like numbers.
+
+        Log(Exp(-d) A Exp(e)) = Log(A) + J_r^-1 (e - A^T d - 1/2 (A^T d) x e), but for products with the small Log(A).
+
+        Args:
+            posed: the frames.
+            force: derivative of the cost with respect to each row's residual.
+        """
+        turn = _turns(posed)
+        on_turn = torch.zeros_like(turn)
+        on_turn[1:] += self.stencil[:, 2, None, None] * force
+        on_turn[:-1] -= self.stencil[:, 0, None, None] * force
+        on_turn = (right_jacobian_inverse(turn).mT @ on_turn[..., None]).squeeze(-1)
+        rotmat = posed.local_rotmat
+        return 0.5 * rotmat[:-1].mT @ rotmat[1:] @ skew(on_turn)
 
 
 Link = PointLink | RotationLink

@@ -5,6 +5,7 @@ The control is that of ordinary solves, for a batch of one. The cost never rises
 non-convexity: as long as the loss stays the same). Imports: torch, the ordinary iteration, the equations and the band.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,8 @@ from ikol.solver.state import SolveState
 # limits that a step would cross are worth another factorisation only where they cost this part of what it gains
 WORTH_A_ROUND = 0.1
 MAX_ROUNDS = 2
+POOR_GAIN = 0.75  # part of the promised decrease below which the second-order part is tried
+RETRY = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,23 +95,32 @@ def minimise_sequence(
     convexity = config.gnc_start if any(isinstance(loss, GemanMcClure) for loss in losses) else 1.0
     initial_cost, cost = sequence_cost(problem, here), sequence_cost(problem, here, convexity)
     control = start_control(cost, config)
-    equations = None
+    curvature, equations = _Curvature(), None
     for iteration in range(1, config.max_iterations + 1):
         if equations is None:
-            equations = solver.equations(here, convexity)
+            equations = solver.equations(here, convexity, with_bending=curvature.is_full)
         if convexity == 1.0:
             is_flat = solver.gradient_norm(equations) <= config.gradient_tolerance
             control = control.ended(is_flat, SolveStatus.CONVERGED)
         if not bool(control.is_active):
             break
-        equations, step = solver.definite_step(here, equations, control.damping, convexity)
+        step = solver.step(here, equations, control.damping)
+        if step is None and curvature.is_full:
+            curvature = curvature.failed()
+            equations = solver.equations(here, convexity, with_bending=False)
+            step = solver.step(here, equations, control.damping)
+        if step is None:
+            step = solver.no_step()
         trial = evaluate_sequence(problem, moved(problem.frames, here.state, step.full, with_shape=config.solve_shape))
         trial_cost = sequence_cost(problem, trial, convexity)
         decrease = cost - trial_cost
         is_accepted = (step.decrease > 0) & (decrease > 0)
         control = steer(control, is_accepted, decrease, step.decrease, cost, config, is_final=convexity == 1.0)
+        was_full, curvature = curvature.is_full, curvature.after(float(decrease), float(step.decrease))
         if bool(is_accepted):
-            here, cost, equations = trial, trial_cost, None
+            here, cost = trial, trial_cost
+        if bool(is_accepted) or curvature.is_full != was_full:
+            equations = None
         on_iteration(iteration, cost)
         if convexity > 1.0:
             # a loss that changes is a new problem: what the damping has learnt from the old one holds it back
@@ -116,9 +128,33 @@ def minimise_sequence(
             cost, equations = sequence_cost(problem, here, convexity), None
             control = _refreshed(control, config)
     if equations is None or convexity > 1.0:
-        equations = solver.equations(here, 1.0)
+        equations = solver.equations(here, 1.0, with_bending=False)
     status, norm = SolveStatus(int(control.status)), float(solver.gradient_norm(equations))
     return SequenceEnd(here, status, int(control.iterations), float(initial_cost), norm)
+
+
+@dataclass(frozen=True)
+class _Curvature:
+    """Whether steps take the Hessian's second-order part.
+
+    Far from the end it is not definite over a whole sequence, and Gauss-Newton is as fast. Where noise is large and
+    priors are weak, Gauss-Newton's last steps fall short of what its model says; then the second-order part is tried.
+    """
+
+    is_full: bool = False
+    retry_below: float = math.inf
+    """How little a step must promise before it is tried again."""
+    promised: float = math.inf
+    """By the last step."""
+
+    def failed(self) -> "_Curvature":
+        """Return what to do after it was not definite."""
+        return _Curvature(retry_below=self.promised / RETRY)
+
+    def after(self, decrease: float, promised: float) -> "_Curvature":
+        """Return what to do after a step."""
+        is_poor = decrease < POOR_GAIN * promised
+        return _Curvature(self.is_full or (is_poor and promised < self.retry_below), self.retry_below, promised)
 
 
 def _refreshed(control: Control, config: SolveConfig) -> Control:
@@ -139,7 +175,7 @@ class _Solver:
         tree = 3 * (1 + problem.frames.skeleton.tree.num_joints)
         self._each = Unknowns(tree, unknowns.columns[unknowns.columns < tree])
 
-    def equations(self, here: Evaluated, convexity: float, *, with_bending: bool = True) -> SequenceEquations:
+    def equations(self, here: Evaluated, convexity: float, *, with_bending: bool) -> SequenceEquations:
         """Assemble the equations."""
         return sequence_equations(
             self._problem,
@@ -157,26 +193,14 @@ class _Solver:
         joined = torch.cat([part.flatten() for part in parts])
         return joined.amax()[None] if len(joined) else joined.new_zeros(1)
 
-    def definite_step(
-        self, here: Evaluated, equations: SequenceEquations, damping: Float[Tensor, "1"], convexity: float
-    ) -> tuple[SequenceEquations, _Step]:
-        """Return the damped step; no step where even the equations without second-order part are not definite.
+    def no_step(self) -> _Step:
+        """Return a step that is rejected: what is not definite gets more damping."""
+        like = self._problem.frames.carries
+        num_frames = self._problem.frames.batch_shape[0]
+        return _Step(like.new_zeros(num_frames, self._unknowns.count), like.new_zeros(1))
 
-        Each frame's second-order part is definite with its links; together they need not be.
-        """
-        step = self._one_sided_step(here, equations, damping)
-        if step is None:
-            equations = self.equations(here, convexity, with_bending=False)
-            step = self._one_sided_step(here, equations, damping)
-        if step is None:
-            nothing = equations.gradient.new_zeros(len(equations.gradient), self._unknowns.count)
-            step = _Step(nothing, damping.new_zeros(1))
-        return equations, step
-
-    def _one_sided_step(
-        self, here: Evaluated, equations: SequenceEquations, damping: Float[Tensor, "1"]
-    ) -> _Step | None:
-        """Return the step, solved again where it would cross limits and these matter."""
+    def step(self, here: Evaluated, equations: SequenceEquations, damping: Float[Tensor, "1"]) -> _Step | None:
+        """Return the damped step, solved again where it would cross limits and these matter; None if not definite."""
         step = self._step(here, equations, damping, None)
         sided = [rows.to(WIDE).spread(len(equations.gradient)) for rows in here.rows if rows.range is not None]
         if step is None or not sided:
