@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import zmq
 
 MAX_MESSAGES = 1024
-MAX_BYTES = 256 * 2**20
-MAX_BYTES_OF_ALL = 512 * 2**20
+MAX_BYTES = 64 * 2**20  # three hundred replies with sixteen persons each
+MAX_BYTES_OF_ALL = 256 * 2**20
 
 
 @dataclass

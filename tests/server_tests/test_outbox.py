@@ -93,3 +93,17 @@ def test_client_that_never_reads_gets_one_error_for_all(
     router.room[b"a"] = 9
     outbox.flush()
     assert router.sent == [(b"a", b"overloaded")]
+
+
+def test_all_clients_together_are_limited_and_the_one_with_most_is_cut_off(
+    router: FakeRouter, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES_OF_ALL", 100)
+    outbox.send(b"a", [bytes(60)])
+    outbox.send(b"b", [bytes(30)])
+    assert outbox.take_lost() == []
+    outbox.send(b"c", [bytes(20)])
+    assert outbox.take_lost() == [b"a"]
+    router.room = defaultdict(lambda: 9)
+    outbox.flush()
+    assert sorted(router.sent) == [(b"a", b"overloaded"), (b"b", bytes(30)), (b"c", bytes(20))]

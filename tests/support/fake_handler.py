@@ -2,7 +2,7 @@
 """What computes in the server's tests: no torch, and a request says how it wants to be treated.
 
 The command is the picture of `detect` or the body of `solve`: "work SECONDS", "hang SECONDS", "spin SECONDS", "crash",
-"fault", "print", "bad_image", anything else is answered at once.
+"fault", "print", "bad_image", "big MIB" (solve only), anything else is answered at once.
 """
 
 import ctypes
@@ -42,7 +42,7 @@ class FakeHandler:
             id=request.id,
             pose=protocol_cases.pose(writer),
             camera=None,
-            joints=writer.add_array(protocol_cases.floats(2, 3)),
+            joints=writer.add_array(_joints(text)),
             point_names=(),
             point_positions=writer.add_array(protocol_cases.floats(1, 3)),
             point_pixels=writer.add_array(protocol_cases.floats(1, 2)),
@@ -75,6 +75,14 @@ class FakeHandler:
                 print("and to sys.stdout", flush=True)
             case _:
                 progress(0.0, "start")
+
+
+def _joints(text: str) -> memoryview:
+    """Give an array that is as large as "big MIB" wants it, else a small one."""
+    command, _, size = text.partition(" ")
+    if command != "big":
+        return protocol_cases.floats(2, 3)
+    return memoryview(bytes(int(size) * 2**20)).cast("B", shape=[int(size) * 16, 65536])
 
 
 def make_handler(device: str, threads: int) -> FakeHandler:

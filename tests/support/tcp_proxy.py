@@ -45,6 +45,13 @@ class TcpProxy:
                 one.shutdown(socket.SHUT_RD)  # wakes the thread that reads
             one.close()
 
+    def inject(self, data: bytes) -> None:
+        """Send bytes to the server in the name of the clients."""
+        with self._lock:
+            servers = [one for one in self._sockets if one.getpeername()[1] == self._target]
+        for server in servers:
+            server.sendall(data)
+
     def _accept(self) -> None:
         while True:
             try:

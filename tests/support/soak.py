@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mixed traffic for as long as is wanted, and what it did to the server: for the tests and for scripts/soak.
+
+30 % of it is bad, 6 % are clients that go away in the middle of a request, 6 % run into their deadline, 6 % are
+cancelled, the rest are pictures of 300 KB and solves. With the fake worker a request costs what the server costs.
+"""
+
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import protocol_cases
+import psutil
+from server_client import Client, ServerProcess
+
+from solver_server import protocol
+
+PICTURE = "x" * 300_000
+WARM_UP_SHARE = 0.3
+MIB = 2**20
+
+
+@dataclass
+class Sample:
+    """How large the server was at some time."""
+
+    seconds: float
+    memory_mib: float
+    worker_mib: float
+    descriptors: int
+
+
+@dataclass
+class Report:
+    """What a soak has seen."""
+
+    requests: Counter[str] = field(default_factory=Counter[str])
+    lost: int = 0
+    restarts: int = 0
+    samples: list[Sample] = field(default_factory=list[Sample])
+
+    @property
+    def late(self) -> list[Sample]:
+        """The samples after the warm-up."""
+        end = self.samples[-1].seconds
+        return [sample for sample in self.samples if sample.seconds > WARM_UP_SHARE * end]
+
+    def growth_mib(self, value: Callable[[Sample], float]) -> float:
+        """Give what the last quarter has more than the first one, after the warm-up, by their medians."""
+        values = [value(sample) for sample in self.late]
+        quarter = max(1, len(values) // 4)
+        return statistics.median(values[-quarter:]) - statistics.median(values[:quarter])
+
+    def slope_mib_per_minute(self, value: Callable[[Sample], float]) -> float:
+        """Give the slope of the line through the samples after the warm-up."""
+        late = self.late
+        slope = statistics.linear_regression([sample.seconds for sample in late], [value(sample) for sample in late])
+        return 60 * slope.slope
+
+    def problems(self, max_slope: float, max_growth: float) -> list[str]:
+        """Give what is wrong, in sentences.
+
+        Args:
+            max_slope: MiB a minute; tells only in a soak of many minutes.
+            max_growth: MiB, which a short soak may show without any leak.
+        """
+        wrong = [f"{self.lost} replies are missing"] if self.lost else []
+        memories: dict[str, Callable[[Sample], float]] = {
+            "server": lambda sample: sample.memory_mib,
+            "worker": lambda sample: sample.worker_mib,
+        }
+        for name, value in memories.items():
+            slope, growth = self.slope_mib_per_minute(value), self.growth_mib(value)
+            if slope > max_slope and growth > max_growth:
+                wrong.append(f"the {name} grows by {slope:.2f} MiB a minute, {growth:.1f} MiB in all")
+        descriptors = [sample.descriptors for sample in self.late]
+        quarter = max(1, len(descriptors) // 4)
+        if max(descriptors[-quarter:]) > max(descriptors[:quarter]) + 4:
+            wrong.append(f"descriptors rise from {max(descriptors[:quarter])} to {max(descriptors[-quarter:])}")
+        return wrong
+
+    def summary(self) -> str:
+        """Give the numbers in a few lines."""
+        first, last = self.late[0], self.late[-1]
+        minutes = self.samples[-1].seconds / 60
+        return "\n".join([
+            f"{minutes:.1f} minutes, {self.requests.total()} requests {dict(self.requests)}, {self.lost} lost, "
+            f"{self.restarts} restarts of the worker",
+            f"server {first.memory_mib:.1f} -> {last.memory_mib:.1f} MiB, "
+            f"{self.slope_mib_per_minute(lambda sample: sample.memory_mib):+.3f} MiB a minute",
+            f"worker {first.worker_mib:.1f} -> {last.worker_mib:.1f} MiB, "
+            f"{self.slope_mib_per_minute(lambda sample: sample.worker_mib):+.3f} MiB a minute",
+            f"descriptors {first.descriptors} -> {last.descriptors}",
+        ])  # fmt: skip
+
+
+def soak(seconds: float, seed: int = 0, **environment: str) -> Report:
+    """Run mixed traffic against a server with the fake worker.
+
+    Args:
+        seconds: How long.
+        seed: Of the traffic.
+        environment: Variables for the server; FAKE_LEAK makes it leak.
+    """
+    rng = random.Random(seed)
+    report = Report()
+    originals = [protocol_cases.encoded(name) for name in ("detect", "solve", "ping", "hello", "cancel", "stats")]
+    with ServerProcess(**environment) as server:
+        client = server.client()
+        client.wait_until_ready()
+        process = psutil.Process(server.process.pid)
+        start = time.monotonic()
+        while (now := time.monotonic() - start) < seconds:
+            for _ in range(20):
+                kind = _pick(rng)
+                report.requests[kind] += 1
+                report.lost += not _play(kind, server, client, originals, rng)
+            stats = client.stats()
+            report.samples.append(
+                Sample(now, process.memory_info().rss / MIB, stats.worker_memory_bytes / MIB, process.num_fds())
+            )
+        report.restarts = client.stats().worker_restarts
+    return report
+
+
+def _pick(rng: random.Random) -> str:
+    shares = {"bad": 30, "gone": 6, "timeout": 6, "cancel": 6, "picture": 26, "solve": 26}
+    return rng.choices([*shares], [*shares.values()])[0]
+
+
+def _play(
+    kind: str, server: ServerProcess, client: Client, originals: Sequence[list[bytes]], rng: random.Random
+) -> bool:
+    """Do one thing; tell whether every reply came that was due."""
+    match kind:
+        case "bad":
+            parts = [rng.randbytes(50)] if rng.random() < 0.5 else protocol_cases.damaged(rng, rng.choice(originals))
+            client.socket.send_multipart(parts)
+            return client.receive() is not None
+        case "gone":
+            with Client(server) as visitor:
+                visitor.detect("work 5" if rng.random() < 0.5 else PICTURE)
+            return _wait_until_idle(client)
+        case "timeout":
+            return _code(client.receive_for(client.detect("work 5", timeout=0.02))) == "timeout"
+        case "cancel":
+            request = client.detect("work 5")
+            client.send(protocol.Cancel(client.next_id(), target=request))
+            error, reply = client.receive(), client.receive()
+            return _code(error) == "cancelled" and isinstance(reply, protocol.CancelReply)
+        case "picture":
+            return isinstance(client.receive_for(client.detect(PICTURE)), protocol.DetectReply)
+        case _:
+            return isinstance(client.receive_for(client.solve()), protocol.SolveReply)
+
+
+def _code(reply: object) -> str:
+    return reply.code if isinstance(reply, protocol.Error) else ""
+
+
+def _wait_until_idle(client: Client) -> bool:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        pong = client.ping()
+        if pong.ready and not pong.busy and not pong.queued:
+            return True
+        time.sleep(0.005)
+    return False
