@@ -50,6 +50,27 @@ class Inverse:
         return part
 
 
+@dataclass(frozen=True, eq=False)
+class PinnedInverse:
+    """The inverse under conditions C d = 0: that of [[H, C^T], [C, 0]], by its Schur complement."""
+
+    inverse: Inverse
+    conditions: Float[Tensor, "n conditions free"]
+    """C; rows of zeros are no condition."""
+
+    def solve(
+        self, right: Float[Tensor, "n free columns"]
+    ) -> tuple[Float[Tensor, "n free columns"], Float[Tensor, "n conditions columns"]]:
+        """Return d and m with H d + C^T m = right and C d = 0."""
+        alone = self.inverse.solve(right)
+        if self.conditions.shape[1] == 0:
+            return alone, self.conditions @ alone
+        answer = self.inverse.solve(self.conditions.transpose(-1, -2))
+        # pins may repeat each other: then their forces are not unique, and the smallest are taken
+        forces = torch.linalg.pinv(self.conditions @ answer, hermitian=True, rtol=1e-10) @ (self.conditions @ alone)
+        return alone - answer @ forces, forces
+
+
 def invert(hessian: Float[Tensor, "n free free"], gauss_newton: Float[Tensor, "n free free"]) -> Inverse:
     """Return the pseudo-inverse of symmetric matrices, scaled by the diagonals of others that are never negative.
 
@@ -64,7 +85,24 @@ def invert(hessian: Float[Tensor, "n free free"], gauss_newton: Float[Tensor, "n
     is_singular = ~((info == 0) & (least_pivot > SAFE_PIVOT))
     eye = torch.eye(scaled.shape[-1], dtype=scaled.dtype, device=scaled.device)
     factor = torch.where(is_singular[:, None, None], eye, factor)
-    values, vectors = torch.linalg.eigh(scaled[is_singular])
+    values, vectors = _seen(
+        scaled[is_singular], (scale[..., :, None] * gauss_newton * scale[..., None, :])[is_singular]
+    )
     is_seen = values > LEAST_EIGENVALUE
     inverse = torch.where(is_seen, 1.0 / torch.where(is_seen, values, 1.0), 0.0)
     return Inverse(scale, factor, is_singular, inverse, vectors)
+
+
+def _seen(
+    scaled: Float[Tensor, "n free free"], gauss_newton: Float[Tensor, "n free free"]
+) -> tuple[Float[Tensor, "n free"], Float[Tensor, "n free free"]]:
+    """Return eigenvalues and eigenvectors, after taking out what no row sees.
+
+    A turn that changes no residual is exactly that for Gauss-Newton's matrix. In the exact one it couples with the rest
+    by what is left of the gradient, which would make it look as if it were seen.
+    """
+    values, vectors = torch.linalg.eigh(gauss_newton)
+    vectors = vectors * (values > LEAST_EIGENVALUE)[..., None, :]
+    projector = vectors @ vectors.transpose(-1, -2)
+    found = torch.linalg.eigh(projector @ scaled @ projector)
+    return found.eigenvalues, found.eigenvectors

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How sure a solved pose is, and what moves if a keypoint does.
+
+Both come from the second derivative H of the cost at the optimum. The evidence's standard deviations make the cost a
+negative log-likelihood, so H^-1 is the covariance of the unknowns (Laplace's approximation); a joint's place moves by
+J H^-1 K per metre of a target, K the derivative of the cost's gradient by the target.
+Imports: torch, ikol.body, ikol.errors, the solve.
+
+Source: Triggs et al., Bundle adjustment, a modern synthesis, 2000, sec. 9 (covariance of an optimum).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ikol.body.points import AttachedPoints
+from ikol.errors import InputError
+from ikol.solver.backward.columns import point_columns
+from ikol.solver.backward.hessian import exact_hessian
+from ikol.solver.backward.inverse import Inverse, invert
+from ikol.solver.backward.tensors import detached, widened
+from ikol.solver.config import SolveConfig
+from ikol.solver.evidence import Evidence, Points3D
+from ikol.solver.linear import newton_where_definite
+from ikol.solver.normal_equations import normal_equations
+from ikol.solver.one_sided import Unknowns
+from ikol.solver.problem import Problem, build_problem, flatten_state
+from ikol.solver.residuals import PixelTerm, PointTerm, Posed, RelativePointTerm
+from ikol.solver.result import SolveResult, SolveStatus
+from ikol.solver.robust import robust_cost
+from ikol.solver.skeleton import Skeleton
+from ikol.solver.solve import find_unknowns, free_axes
+
+HIDDEN_SHARE = 1e-5  # of a motion along what nothing sees: rounding leaves 1e-8, a real share is a few percent or more
+JOINTS = "the joints"  # name of a block that users cannot mean
+
+
+@dataclass(frozen=True, eq=False)
+class Marginals:
+    """Covariances of each joint by itself, all others left free.
+
+    What the evidence leaves open has an infinite variance. It is not part of the covariances; the masks say where there
+    is any, and there a covariance is a lower bound.
+    """
+
+    position: Float[Tensor, "*batch joints 3 3"]
+    """Of the joint's place in the world, square metres."""
+    rotation: Float[Tensor, "*batch joints 3 3"]
+    """Of a right perturbation of the joint's own rotation, R_j Exp(d); square radians."""
+    is_position_seen: Bool[Tensor, "*batch joints"]
+    """Whether the evidence determines the place in all directions; False for items that have not converged."""
+    is_rotation_seen: Bool[Tensor, "*batch joints"]
+    """The same of the rotation."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Optimum:
+    """A solved problem, with the joints as its last points."""
+
+    problem: Problem
+    posed: Posed
+    unknowns: Unknowns
+    with_shape: bool
+    inverse: Inverse
+
+    def columns(self, span: slice) -> Float[Tensor, "n span 3 free"]:
+        """Return how points move with the free unknowns."""
+        return point_columns(self.problem, self.posed, span, with_shape=self.with_shape)[..., self.unknowns.columns]
+
+    @property
+    def joints(self) -> slice:
+        """Where the joints are in the table of points."""
+        count = len(self.problem.point_joints)
+        return slice(count - len(self.problem.parents), count)
+
+
+def covariance(
+    skeleton: Skeleton, evidence: Sequence[Evidence], result: SolveResult, config: SolveConfig | None = None
+) -> Marginals:
+    """Return how sure each joint's place and rotation are.
+
+    Args:
+        skeleton: what was solved.
+        evidence: the same; its standard deviations are taken at their word.
+        result: of that solve.
+        config: the same; what it holds is known exactly.
+
+    Raises:
+        InputError: as of `solve`.
+    """
+    optimum = _optimum(skeleton, evidence, result, config)
+    count = skeleton.tree.num_joints
+    size = len(optimum.posed.points)
+    places = optimum.columns(optimum.joints)
+    everything = torch.zeros(size, optimum.unknowns.count, 3 * count, dtype=places.dtype, device=places.device)
+    everything[:, 3 : 3 + 3 * count] = torch.eye(3 * count, dtype=places.dtype, device=places.device)
+    turns = everything[:, optimum.unknowns.columns].transpose(-1, -2).unflatten(1, (count, 3))
+    is_converged = (result.status == SolveStatus.CONVERGED).reshape(-1, 1)
+
+    def marginal(rows: Float[Tensor, "n joints 3 free"]) -> tuple[Tensor, Tensor]:
+        columns = rows.flatten(1, 2).transpose(-1, -2)
+        spread = optimum.inverse.solve(columns).unflatten(-1, (count, 3)).permute(0, 2, 1, 3)
+        is_seen = (optimum.inverse.unseen(columns) < HIDDEN_SHARE).unflatten(-1, (count, 3)).all(-1)
+        batch = result.status.shape
+        found = (rows @ spread).to(result.cost.dtype)
+        return found.reshape(*batch, count, 3, 3), (is_seen & is_converged).reshape(*batch, count)
+
+    position, is_position_seen = marginal(places)
+    rotation, is_rotation_seen = marginal(turns)
+    return Marginals(position, rotation, is_position_seen, is_rotation_seen)
+
+
+def sensitivity(
+    skeleton: Skeleton,
+    evidence: Sequence[Evidence],
+    result: SolveResult,
+    name: str,
+    config: SolveConfig | None = None,
+) -> Float[Tensor, "*batch joints 3 points axes"]:
+    """Return how the place of each joint changes with each target of a block of points: what moves if I drag this.
+
+    Metres per metre, or per pixel. Zero for missing targets and for items that have not converged; a motion that the
+    evidence leaves open is not counted.
+
+    Args:
+        skeleton: what was solved.
+        evidence: the same.
+        result: of that solve.
+        name: of a block of `Points3D`, `RelativePoints3D` or `Points2D`.
+        config: of the solve.
+
+    Raises:
+        InputError: there is no such block; otherwise as of `solve`.
+    """
+    optimum = _optimum(skeleton, evidence, result, config)
+    term = next((term for term in optimum.problem.terms if term.name == name), None)
+    if not isinstance(term, PointTerm | RelativePointTerm | PixelTerm):
+        raise InputError(f"sensitivity needs a block of points, got {name!r}; give the name of one")
+    size, count = len(optimum.posed.points), skeleton.tree.num_joints
+    pull = _pull(term, optimum.posed)
+    seen = optimum.columns(slice(term.first, term.first + pull.shape[1]))
+    if isinstance(term, RelativePointTerm):
+        seen = seen - torch.einsum("q,nqif->nif", term.reference.weights, optimum.columns(term.reference.span))[:, None]
+    # the force on each point by its own target
+    columns = (seen.transpose(-1, -2) @ pull).permute(0, 2, 1, 3).flatten(2)
+    answer = optimum.inverse.solve(columns)
+    moved = -optimum.columns(optimum.joints).flatten(1, 2) @ answer
+    is_converged = (result.status == SolveStatus.CONVERGED).reshape(-1, 1, 1)
+    moved = torch.where(is_converged, moved, 0.0).to(result.cost.dtype)
+    assert len(moved) == size
+    return moved.reshape(*result.status.shape, count, 3, *pull.shape[1::2])
+
+
+def _optimum(
+    skeleton: Skeleton, evidence: Sequence[Evidence], result: SolveResult, config: SolveConfig | None
+) -> _Optimum:
+    """Return the problem at its solution, ready to solve with."""
+    config = SolveConfig() if config is None else config
+    batch = tuple(result.status.shape)
+    joints = AttachedPoints(
+        skeleton.tree.names,
+        torch.arange(skeleton.tree.num_joints, device=skeleton.joints_template.device),
+        skeleton.joints_template,
+        skeleton.joints_shapedirs,
+    )
+    nothing = torch.zeros_like(skeleton.joints_template)
+    block = Points3D(joints, nothing, torch.full_like(nothing, torch.inf), name=JOINTS)
+    with torch.no_grad():
+        problem = build_problem(skeleton, [*evidence, block], batch, config.bone_groups)
+        unknowns = find_unknowns(problem, config, free_axes(skeleton, config))
+        state = flatten_state(result.state, skeleton, batch)
+        problem, state = detached(widened((problem, state)))
+        posed = problem.pose(state)
+        found = normal_equations(problem, posed, problem.rows(posed), with_shape=config.solve_shape).gauss_newton
+        exact = exact_hessian(problem, posed, with_shape=config.solve_shape)
+        free = unknowns.pick(found)
+        chosen = newton_where_definite(free, unknowns.pick_square(exact) - free.hessian)
+    return _Optimum(problem, posed, unknowns, config.solve_shape, invert(chosen.hessian, free.hessian))
+
+
+def _pull(term: PointTerm | RelativePointTerm | PixelTerm, posed: Posed) -> Float[Tensor, "n points 3 axes"]:
+    """Return how the force on each point of a block changes with its own target."""
+    target = term.target.expand(len(posed.points), -1, -1).clone().requires_grad_()
+    with torch.enable_grad():
+        places = posed.points.clone().requires_grad_()
+        rows = replace(term, target=target).rows(replace(posed, points=places))[0]
+        cost = 0.5 * robust_cost(rows.loss, rows.squared).sum()
+        (force,) = torch.autograd.grad(cost, places, create_graph=True)
+        own = force[:, term.first : term.first + target.shape[1]]
+        found = [torch.autograd.grad(own[..., axis].sum(), target, retain_graph=axis < 2)[0] for axis in range(3)]
+    return torch.stack(found, dim=-2)
