@@ -34,7 +34,7 @@ INVALID_VALUES = (
 _LOGGER = logging.getLogger(__name__)
 
 
-class _Call(ctypes.Structure):
+class Call(ctypes.Structure):
     """`struct ikol_tree_call` of tree_newton.cpp, field by field."""
 
     _fields_ = (  # pyright: ignore[reportIncompatibleUnannotatedOverride] - ctypes takes any sequence
@@ -61,7 +61,7 @@ class Library:
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """The inputs: contiguous, of one dtype, on the CPU; each with the batch dimension, or without any."""
+    """The inputs: contiguous, of one dtype, on one device; each with the batch dimension, or without any."""
 
     keypoints: Tensor
     offsets: Tensor
@@ -123,21 +123,31 @@ def solve_native(
     Raises:
         InputError: numbers that are not finite, or a negative weight.
     """
+    call, result, steps = solve_call(parents, num_joints, arrays, config)
+    _run(library, call, steps, arrays.keypoints.element_size(), backward=False)
+    return result
+
+
+def solve_call(
+    parents: tuple[int, ...], num_joints: int, arrays: Arrays, config: DirectionConfig
+) -> tuple[Call, DirectionResult, dict[str, int]]:
+    """Return what the kernel is called with, the result that it will fill, and bytes from frame to frame of it."""
     keypoints = arrays.keypoints
-    batch, frames = keypoints.shape[:-2], math.prod(keypoints.shape[:-2])
+    batch = keypoints.shape[:-2]
     new = keypoints.new_empty
     rotmat, root, cost = new((*batch, num_joints, 3, 3)), new((*batch, 3)), new(batch)
-    ends = torch.empty((2, *batch), dtype=torch.int32)
-    status, iterations = ends.unbind()
-    call = _call(parents, arrays, frames)
+    status, iterations = new((2, *batch), dtype=torch.int32).unbind()
+    call = _call(parents, arrays)
     call.hold_root, call.max_iterations = config.hold_root, config.max_iterations
     call.tolerance = TOLERANCE[keypoints.dtype]
     call.rotmat, call.root, call.cost = rotmat.data_ptr(), root.data_ptr(), cost.data_ptr()
     call.status, call.iterations = status.data_ptr(), iterations.data_ptr()
     item = keypoints.element_size()
     steps = {"rotmat": num_joints * 9 * item, "root": 3 * item, "cost": item, "status": 4, "iterations": 4}
-    _run(library, call, steps, item, backward=False)
-    return DirectionResult(rotmat, root, cost, status, iterations)
+    return call, DirectionResult(rotmat, root, cost, status, iterations), steps
+
+
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def differentiate_native(
@@ -147,17 +157,30 @@ def differentiate_native(
     result: DirectionResult,
     gradients: tuple[Tensor, Tensor],
     hold_root: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> Gradients:
     """Return the derivative of a loss to keypoints, offsets, weights and twist, one row a frame.
 
     `gradients`: of the loss to the local rotations and to the root, contiguous.
     """
+    call, outputs, steps = derivative_call(parents, arrays, result, gradients, hold_root)
+    _run(library, call, steps, arrays.keypoints.element_size(), backward=True)
+    return outputs
+
+
+def derivative_call(
+    parents: tuple[int, ...],
+    arrays: Arrays,
+    result: DirectionResult,
+    gradients: tuple[Tensor, Tensor],
+    hold_root: bool,
+) -> tuple[Call, Gradients, dict[str, int]]:
+    """Return what the kernel is called with, the gradients that it will fill, and bytes from frame to frame."""
     keypoints = arrays.keypoints
-    batch, frames = keypoints.shape[:-2], math.prod(keypoints.shape[:-2])
+    batch = keypoints.shape[:-2]
     nodes, joints, item = len(parents), result.local_rotmat.shape[-3], keypoints.element_size()
     new = keypoints.new_empty
     outputs = new((*batch, nodes, 3)), new((*batch, nodes, 3)), new((*batch, nodes)), new((*batch, joints))
-    call = _call(parents, arrays, frames)
+    call = _call(parents, arrays)
     call.hold_root = hold_root
     names = ("rotmat", "root", "status", "grad_rotmat", "grad_root")
     tensors = (result.local_rotmat, result.root, result.status, *gradients)
@@ -166,8 +189,7 @@ def differentiate_native(
     sizes += (nodes * 3 * item, nodes * 3 * item, nodes * item, joints * item)
     for name, tensor in zip(names, (*tensors, *outputs), strict=True):
         setattr(call, name, tensor.data_ptr())
-    _run(library, call, dict(zip(names, sizes, strict=True)), item, backward=True)
-    return outputs
+    return call, outputs, dict(zip(names, sizes, strict=True))
 
 
 @lru_cache(maxsize=64)
@@ -177,9 +199,9 @@ def _parents(parents: tuple[int, ...]) -> tuple[object, int]:
     return array, ctypes.addressof(array)
 
 
-def _call(parents: tuple[int, ...], arrays: Arrays, frames: int) -> _Call:
-    call = _Call()
-    call.nodes, call.frames = len(parents), frames
+def _call(parents: tuple[int, ...], arrays: Arrays) -> Call:
+    call = Call()
+    call.nodes, call.frames = len(parents), math.prod(arrays.keypoints.shape[:-2])
     call.parents = _parents(parents)[1]
     call.keypoints, call.keypoints_stride = arrays.keypoints.data_ptr(), 3 * len(parents)
     call.offsets, call.twist = arrays.offsets.data_ptr(), arrays.twist.data_ptr()
@@ -194,7 +216,7 @@ def _call(parents: tuple[int, ...], arrays: Arrays, frames: int) -> _Call:
     return call
 
 
-def _run(library: Library, call: _Call, steps: dict[str, int], item: int, *, backward: bool) -> None:
+def _run(library: Library, call: Call, steps: dict[str, int], item: int, *, backward: bool) -> None:
     """Run the call, on several threads where that pays. `steps`: bytes from frame to frame of each array."""
     frames = call.frames
     if frames == 0:
@@ -205,10 +227,10 @@ def _run(library: Library, call: _Call, steps: dict[str, int], item: int, *, bac
         return
     for name in ("keypoints", "offsets", "weights", "twist"):
         steps[name] = getattr(call, f"{name}_stride") * item
-    parts: list[_Call] = []
+    parts: list[Call] = []
     share = -(-frames // (threads * 16)) * 16  # whole registers
     for first in range(0, frames, share):
-        part = _Call.from_buffer_copy(call)
+        part = Call.from_buffer_copy(call)
         part.frames = min(share, frames - first)
         for name, step in steps.items():
             pointer = getattr(call, name)
@@ -216,7 +238,7 @@ def _run(library: Library, call: _Call, steps: dict[str, int], item: int, *, bac
                 setattr(part, name, pointer + first * step)
         parts.append(part)
 
-    def run(part: _Call) -> int:
+    def run(part: Call) -> int:
         return library.run(ctypes.addressof(part), item == 8, backward, library.variant)
 
     for code in _pool(threads).map(run, parts):  # ctypes lets go of the interpreter's lock

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ikol.body.joint_tree import JointTree
 from ikol.errors import InputError
-from ikol.solver.directions import native, reference
+from ikol.solver.cuda_compiler import Kernel
+from ikol.solver.directions import cuda, native, reference
 from ikol.solver.directions.config import TOLERANCE, DirectionConfig, DirectionResult
 from ikol.solver.directions.native import Arrays, Library
 from ikol.solver.directions.tables import joints_of, make_tables
@@ -60,7 +61,7 @@ def solve_directions(
     wants_gradient = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (keypoints, offsets, twist, weights)
     )
-    library = _library(keypoints, config)
+    library = _library(tree, keypoints, config)
     if not wants_gradient:
         return _forward(tree, len(joints), library, Arrays(keypoints, offsets, weights, twist), config)
     if config.backward == "unrolled":
@@ -91,7 +92,11 @@ class _Implicit(torch.autograd.Function):
         arrays = _arrays(Arrays(keypoints, offsets, weights, twist), contiguous=library is not None)
         result = DirectionResult(rotmat, root, root[..., 0], status, status)
         gradients = (grad_rotmat.contiguous(), grad_root.contiguous())
-        if library is not None:
+        if isinstance(library, Kernel):
+            library = cuda.find_kernel(tree.parents, keypoints.dtype, keypoints.device, backward=True)
+        if isinstance(library, Kernel):
+            found = cuda.differentiate_cuda(library, tree.parents, arrays, result, gradients, config.hold_root)
+        elif library is not None:
             found = native.differentiate_native(library, tree.parents, arrays, result, gradients, config.hold_root)
         else:
             found = reference.differentiate(_tables(tree, keypoints), arrays, result, gradients, config.hold_root)
@@ -100,10 +105,12 @@ class _Implicit(torch.autograd.Function):
 
 
 def _forward(
-    tree: JointTree, num_joints: int, library: Library | None, arrays: Arrays, config: DirectionConfig
+    tree: JointTree, num_joints: int, library: Library | Kernel | None, arrays: Arrays, config: DirectionConfig
 ) -> DirectionResult:
     if library is not None:
         arrays = _arrays(arrays, contiguous=True)
+        if isinstance(library, Kernel):
+            return cuda.solve_cuda(library, tree.parents, num_joints, arrays, config)
         return native.solve_native(library, tree.parents, num_joints, arrays, config)
     with torch.no_grad():
         arrays = _arrays(arrays, contiguous=False)
@@ -122,15 +129,19 @@ def _tables(tree: JointTree, like: Tensor) -> reference.Tables:
     return make_tables(tree, like.device, like.dtype)
 
 
-def _library(keypoints: Tensor, config: DirectionConfig) -> Library | None:
+def _library(tree: JointTree, keypoints: Tensor, config: DirectionConfig) -> Library | Kernel | None:
     if config.backend == "torch":
         return None
-    fits = keypoints.device.type == "cpu" and keypoints.dtype in TOLERANCE
-    library = native.find_library() if fits else None
+    library = None
+    if keypoints.device.type == "cpu" and keypoints.dtype in TOLERANCE:
+        library = native.find_library()
+    elif keypoints.device.type == "cuda" and keypoints.dtype in TOLERANCE:
+        library = cuda.find_kernel(tree.parents, keypoints.dtype, keypoints.device)
     if library is None and config.backend == "native":
         raise InputError(
-            f"the compiled solver takes float32 and float64 on the CPU and needs its library at "
-            f"{native.library_path()}, got {keypoints.dtype} on {keypoints.device}; use backend='auto'"
+            f"the compiled solver takes float32 and float64, on the CPU with its library at {native.library_path()} "
+            f"or on a GPU of NVIDIA's with the compiler NVRTC, got {keypoints.dtype} on {keypoints.device}; "
+            "use backend='auto'"
         )
     return library
 
