@@ -189,8 +189,8 @@ def _try_step(
 def shrinkage(problem: Problem, step: Float[Tensor, "n all"], config: SolveConfig) -> Float[Tensor, "n"]:
     """Return the part of a step that turns no joint by more than allowed."""
     joints = 3 * (1 + problem.skeleton.tree.num_joints)
-    turn = step[:, 3:joints].unflatten(-1, (-1, 3)).square().sum(-1).amax(-1).sqrt()
-    return config.max_step / turn.clamp(min=config.max_step)
+    turn_squared = step[:, 3:joints].unflatten(-1, (-1, 3)).square().sum(-1).amax(-1)
+    return config.max_step / turn_squared.clamp(min=config.max_step**2).sqrt()
 
 
 def moved(problem: Problem, state: SolveState, step: Float[Tensor, "n all"], *, with_shape: bool) -> SolveState:

@@ -43,7 +43,7 @@ def unroll(problem: Problem, initial: SolveState, config: SolveConfig, unknowns:
     )
     for _ in range(config.unrolled_steps):
         step = unknowns.spread(solve_damped_step(equations.hessian, equations.gradient, damping))
-        step = shrinkage(problem, step.detach(), config)[:, None] * step
+        step = shrinkage(problem, step, config)[:, None] * step
         here = evaluate(problem, moved(problem, here.state, step, with_shape=config.solve_shape))
         equations = _equations(problem, here, config, unknowns)
     norm = gradient_size(equations).detach().to(initial_cost.dtype)
