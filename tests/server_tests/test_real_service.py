@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The server as it is shipped, with torch, networks and body in its worker."""
 
+import dataclasses
 import io
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +14,11 @@ import pytest
 import torch
 from server_client import Client, ServerProcess
 
-from solver_server import protocol
+from ikol.errors import Cancelled, IkolError
+from solver_server import protocol, self_test
 from solver_server.protocol import FrameWriter
+from solver_server.self_test import ANSWER, check_solver
+from solver_server.service import Service, make_service
 
 COMMAND = [sys.executable, "-m", "solver_server"]
 
@@ -90,6 +95,119 @@ def test_unknown_keypoint_is_refused_by_name(client: Client) -> None:
 
 def test_solve_without_evidence_is_refused(client: Client) -> None:
     assert client.ask(protocol.Solve(id=client.next_id(), evidence=())).code == "bad_input"
+
+
+def long_solve(request_id: int = 1) -> list[bytes]:
+    """Give a solve that takes many iterations: points that no body can meet."""
+    writer = FrameWriter()
+    names = ("L_Hip", "R_Hip", "L_Shoulder", "R_Shoulder", "L_Wrist", "R_Wrist", "L_Ankle", "R_Ankle")
+    points = np.random.default_rng(3).normal(size=(len(names), 3)) * 50
+    block = protocol.Keypoints3D(names, writer.add_array(points), writer.add_array(np.full(len(names), 1e-4)))
+    return protocol.encode(protocol.Solve(id=request_id, evidence=(block,)), writer)
+
+
+def start_long_solve(client: Client) -> int:
+    request_id = client.next_id()
+    client.socket.send_multipart(long_solve(request_id))
+    return request_id
+
+
+@pytest.fixture(scope="module")
+def body_service() -> Service:
+    """The service in this process, as the worker makes it."""
+    return make_service("cpu", 1)
+
+
+def test_cancel_takes_effect_at_the_next_iteration_and_the_worker_stays(client: Client) -> None:
+    worker = client.stats().worker_pid
+    times: list[float] = []
+    for _ in range(20):
+        request = start_long_solve(client)
+        client.wait_for_progress()
+        start = time.monotonic()
+        client.send(protocol.Cancel(id=client.next_id(), target=request))
+        error, reply = client.receive(), client.receive()
+        assert (error.id, error.code, reply.found) == (request, "cancelled", True)
+        told = time.monotonic() - start
+        while client.ping().busy:
+            assert time.monotonic() - start < 20
+        times.append(time.monotonic() - start)
+        assert told < 1
+    print(f"worker free after {sorted(times)[10] * 1e3:.0f} ms (median), {max(times) * 1e3:.0f} ms (highest)")
+    assert client.stats().worker_pid == worker  # no one was killed
+    # an iteration takes 5 ms on an idle machine; 2 s would be the kill
+    assert sorted(times)[10] < 0.5, times
+
+
+def test_every_iteration_can_be_cancelled(body_service: Service) -> None:
+    """The k-th step of a real solve is answered with `cancelled`, for every k there is."""
+    request, frames = protocol.decode_request(long_solve())
+    assert isinstance(request, protocol.Solve)
+    steps: list[float] = []
+    body_service.handle(request, frames, lambda fraction, text: steps.append(fraction))
+    assert len(steps) > 10
+    for last in range(len(steps)):
+        seen = 0
+
+        def stop(fraction: float, text: str, last: int = last) -> None:
+            nonlocal seen
+            seen += 1
+            if seen > last:
+                raise Cancelled("the request was given up")
+
+        reply, _ = body_service.handle(request, frames, stop)
+        assert isinstance(reply, protocol.Error)
+        assert (reply.code, seen) == ("cancelled", last + 1)
+
+
+def test_ping_is_answered_at_once_while_torch_computes(client: Client) -> None:
+    times: list[float] = []
+    busy = 0
+    for _ in range(10):
+        request = start_long_solve(client)
+        client.wait_for_progress()
+        for _ in range(5):
+            start = time.monotonic()
+            busy += client.ask(protocol.Ping(client.next_id())).busy
+            times.append(time.monotonic() - start)
+        client.send(protocol.Cancel(id=client.next_id(), target=request))
+        while client.receive(timeout=0.05) is not None:
+            pass
+    print(
+        f"{busy} of {len(times)} while it computes; {sorted(times)[25] * 1e3:.1f} ms, at most {max(times) * 1e3:.1f} ms"
+    )
+    assert busy > 25
+    assert sorted(times)[45] < 0.1, times  # nine of ten; a busy machine may hold up one
+
+
+def test_stats_show_the_process_as_it_is(client: Client) -> None:
+    reply = client.stats()
+    assert {"python", "ikol", "torch", "pyzmq", "msgspec"} == set(reply.versions)
+    assert reply.versions["torch"].startswith(torch.__version__.split("+")[0])
+    assert reply.latencies["solve"].count >= 1
+    assert 0 < reply.latencies["solve"].p50 <= reply.latencies["solve"].p99 <= reply.latencies["solve"].max
+    if sys.platform == "linux":
+        assert 10 < reply.memory_bytes / 2**20 < 100 < reply.worker_memory_bytes / 2**20 < 4000
+
+
+def test_solver_that_answers_otherwise_is_not_ready(monkeypatch: pytest.MonkeyPatch, body_service: Service) -> None:
+    pipeline = body_service._pipeline  # pyright: ignore[reportPrivateUsage]
+    check_solver(pipeline)
+    shifted = {**ANSWER, "L_Knee": (0.3, 0.3, 0.5)}  # as if the body had another leg
+    solution = pipeline.solve
+    points = torch.tensor(list(ANSWER.values()), dtype=torch.float64)
+
+    def solve(*arguments: Any, **options: Any) -> Any:
+        found = solution(*arguments, **options)
+        return dataclasses.replace(found, point_positions=points + float("nan"))
+
+    monkeypatch.setattr(self_test, "ANSWER", shifted)
+    with pytest.raises(IkolError, match=r"self-test is off by \d+\.\d mm, at most 10 mm are right"):
+        check_solver(pipeline)
+    monkeypatch.setattr(self_test, "ANSWER", ANSWER)
+    monkeypatch.setattr(pipeline, "solve", solve)
+    with pytest.raises(IkolError, match="self-test is off by nan mm"):
+        check_solver(pipeline)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The add-on's own client with the real server: told of a death, done with at once, none of it left behind."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from server_client import ROOT, SUPPORT
+
+from blender_addon.client.process import SolverConfig
+from blender_addon.client.solver import Solver
+from blender_addon.core.jobs import Job, JobState, pose_from_image, solve_keypoints
+from blender_addon.core.record import Keypoints3D
+from blender_addon.core.solver_state import Phase
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the wrapper is a shell script")
+
+KEYPOINTS = Keypoints3D(("nose",), ((0.0, 1.6, 0.0),), (0.02,))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> SolverConfig:
+    wrapper = tmp_path / "python"
+    script = f"""#!/bin/sh
+exec env PYTHONPATH='{ROOT}:{SUPPORT}' '{sys.executable}' '{SUPPORT / "fake_server.py"}' --device cpu
+"""
+    wrapper.write_text(script, encoding="utf-8")
+    wrapper.chmod(0o755)
+    return SolverConfig(str(wrapper), "cpu", tmp_path / "log" / "solver.log")
+
+
+@pytest.fixture
+def solver() -> Iterator[Solver]:
+    solver = Solver()
+    yield solver
+    solver.close()
+
+
+def pump_until(solver: Solver, condition: Callable[[], bool], seconds: float = 60) -> float:
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < seconds, solver.state
+        solver.pump()
+        time.sleep(0.002)
+    return time.monotonic() - start
+
+
+def start_work(solver: Solver, config: SolverConfig) -> list[psutil.Process]:
+    """Let the solver work on something long; give server and worker."""
+    job = Job(pose_from_image("photo.jpg", b"work 60"))
+    solver.submit(job, config)
+    pump_until(solver, lambda: job.text == "working")
+    assert solver.pid is not None
+    server = psutil.Process(solver.pid)
+    return [server, *server.children(recursive=True)]
+
+
+def is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_death_of_the_server_is_told_within_two_seconds_and_the_next_job_works(
+    solver: Solver, config: SolverConfig
+) -> None:
+    processes = start_work(solver, config)
+    job = solver.job
+    assert job is not None
+    processes[0].kill()
+    seconds = pump_until(solver, lambda: job.has_ended)
+    print(f"told after {seconds * 1e3:.0f} ms")
+    assert seconds < 2
+    assert (job.state, solver.state.phase) == (JobState.FAILED, Phase.ERROR)
+    again = Job(solve_keypoints("p.json", KEYPOINTS))
+    solver.submit(again, config)
+    pump_until(solver, lambda: again.has_ended)
+    assert "cannot be used" in str(again.error)  # the fake worker's body has two joints; it did answer
+    assert all(map(is_gone, processes))
+
+
+def test_quit_in_the_middle_of_a_solve_takes_less_than_a_second(solver: Solver, config: SolverConfig) -> None:
+    processes = start_work(solver, config)
+    start = time.monotonic()
+    solver.close()
+    seconds = time.monotonic() - start
+    print(f"quit after {seconds * 1e3:.0f} ms")
+    assert seconds < 1
+    assert all(map(is_gone, processes))
+
+
+def test_job_that_the_worker_cannot_finish_fails_and_the_solver_stays(solver: Solver, config: SolverConfig) -> None:
+    job = Job(pose_from_image("photo.jpg", b"crash"))
+    solver.submit(job, config)
+    pump_until(solver, lambda: job.has_ended)
+    assert job.error is not None
+    assert job.error.code == "worker_crashed"
+    assert solver.state.phase is Phase.RUNNING

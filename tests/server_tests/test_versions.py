@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients of other versions, over the wire: the same major works, another one is told so at once."""
+
+import time
+from collections.abc import Iterator
+
+import msgpack
+import protocol_cases
+import pytest
+from server_client import Client, ServerProcess
+
+from solver_server import protocol
+
+MAJOR, MINOR = protocol.PROTOCOL_VERSION
+SINCE_1_1 = {"timeout_seconds"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    with ServerProcess() as server:
+        server.client().wait_until_ready()
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"),
+    [
+        ((MAJOR, 0), "hello_reply"),
+        ((MAJOR, MINOR), "hello_reply"),
+        ((MAJOR, MINOR + 1), "hello_reply"),
+        ((MAJOR, 999), "hello_reply"),
+        ((MAJOR - 1, 0), "unsupported_version"),
+        ((MAJOR - 1, 999), "unsupported_version"),
+        ((MAJOR + 1, 0), "unsupported_version"),
+    ],
+)
+def test_client_of_a_version(server: ServerProcess, version: tuple[int, int], kind: str) -> None:
+    with Client(server, is_greeted=False) as client:
+        client.send(protocol.Ping(0))
+        assert client.receive().code == "hello_required"  # so the connection stands, and is not in the time below
+        start = time.monotonic()
+        reply = client.ask(client.hello(version))
+        assert time.monotonic() - start < 1
+        assert getattr(reply, "code", "hello_reply") == kind
+        if kind == "hello_reply":
+            assert isinstance(client.receive_for(client.solve()), protocol.SolveReply)
+        else:
+            assert ".".join(map(str, version)) in reply.message
+            assert f"{MAJOR}.{MINOR}" in reply.message
+
+
+@pytest.mark.parametrize("name", ["detect", "solve"])
+def test_request_of_version_1_0_is_understood(name: str) -> None:
+    header, *frames = protocol_cases.encoded(name)
+    fields = {field: value for field, value in msgpack.unpackb(header).items() if field not in SINCE_1_1}
+    request, _ = protocol.decode_request([msgpack.packb(fields), *frames])
+    assert isinstance(request, (protocol.Detect, protocol.Solve))
+    assert request.timeout_seconds is None
+
+
+def test_reply_to_stats_of_version_1_0_is_understood() -> None:
+    fields = msgpack.unpackb(protocol_cases.encoded("stats_reply")[0])
+    old = {name: fields[name] for name in (*list(fields)[:7],)}
+    reply, _ = protocol.decode_reply([msgpack.packb(old)])
+    assert isinstance(reply, protocol.StatsReply)
+    assert (reply.latencies, reply.queued) == ({}, 0)
+
+
+def test_request_of_a_later_version_is_understood(server: ServerProcess) -> None:
+    with Client(server) as client:
+        header = msgpack.packb({"type": "ping", "id": 9, "since_1_7": {"deep": [1, None]}})
+        client.socket.send_multipart([header, b"a frame of a later version"])
+        assert client.receive().id == 9
+        client.socket.send_multipart([msgpack.packb({"type": "since_1_8", "id": 10})])
+        reply = client.receive()
+        assert (reply.id, reply.code) == (10, "bad_message")
