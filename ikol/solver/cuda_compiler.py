@@ -141,11 +141,15 @@ def cache_folder() -> Path:
 
 
 def _key(source: Source, capability: tuple[int, int]) -> str:
+    parts = (source.text, repr(source.headers), repr(source.options), repr((capability, _nvrtc_version())))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _nvrtc_version() -> tuple[int, int]:
     major, minor = ctypes.c_int(), ctypes.c_int()
     library = _nvrtc()
     _check_nvrtc(library, library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)), "")
-    parts = (source.text, repr(source.headers), repr(source.options), f"{capability} {major.value}.{minor.value}")
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return major.value, minor.value
 
 
 def _store(path: Path, content: bytes) -> None:

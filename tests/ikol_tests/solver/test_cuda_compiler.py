@@ -16,17 +16,12 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Source]:
     """What was compiled, by a compiler that is none."""
     seen: list[Source] = []
 
-    class Version:
-        @staticmethod
-        def nvrtcVersion(_major: object, _minor: object) -> int:  # noqa: N802 - NVRTC's name
-            return 0
-
     def compile_it(source: Source, _capability: tuple[int, int]) -> Compiled:
         seen.append(source)
         return Compiled(b"code of " + source.text.encode(), "")
 
     monkeypatch.setattr(cuda_compiler, "compile_source", compile_it)
-    monkeypatch.setattr(cuda_compiler, "_nvrtc", Version)
+    monkeypatch.setattr(cuda_compiler, "_nvrtc_version", lambda: (13, 0))
     return seen
 
 
@@ -78,9 +73,8 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_compiler_says_what_it_did_not_like() -> None:
     cuda_compiler._nvrtc.cache_clear()
-    try:
-        compile_source(Source("int f( {"), (9, 0))
-    except CudaError as error:
-        if "was not found" in str(error):
-            pytest.skip(reason="NVRTC is not installed: pip install nvidia-cuda-nvrtc")
-        assert "kernel.cu(1): error" in str(error)
+    with pytest.raises(CudaError) as caught:
+        compile_source(Source("int f() { return nothing; }"), (9, 0))
+    if "was not found" in str(caught.value):
+        pytest.skip(reason="NVRTC is not installed: pip install nvidia-cuda-nvrtc")
+    assert "kernel.cu(1): error" in str(caught.value)
