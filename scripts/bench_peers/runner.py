@@ -49,7 +49,7 @@ def main() -> int:
     unknown = set(peers) - set(PEERS)
     if unknown:
         parser.error(f"there is no peer {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
-    pythons = {peer: _environment(peer) for peer in peers}
+    pythons = {peer: environment(peer) for peer in peers}
     if options.setup:
         return 0
     print(report_line(None))
@@ -57,7 +57,7 @@ def main() -> int:
     failed: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         problem = Path(folder) / "problem.npz"
-        _write_problem(problem)
+        write_problem(problem)
         for peer in peers:
             measured = _measure(peer, pythons[peer], problem, options.seconds)
             if measured is None:
@@ -87,7 +87,7 @@ def _ours(cases: list[str], seconds: float) -> dict:
     return report
 
 
-def _write_problem(path: Path) -> None:
+def write_problem(path: Path) -> None:
     """Write the frames, the root at the origin, and how good the optimum is."""
     problem = make_paper_problem(FRAMES, dtype=torch.float64)
     config = DirectionConfig(hold_root=True)
@@ -104,7 +104,7 @@ def _write_problem(path: Path) -> None:
     )
 
 
-def _environment(peer: str) -> Path:
+def environment(peer: str) -> Path:
     """Return the Python of a peer, made on first use and after its requirements have changed."""
     requirements = HERE / "requirements" / f"{peer}.txt"
     if not requirements.exists():
