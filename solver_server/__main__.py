@@ -21,9 +21,11 @@ import zmq.utils.z85
 from solver_server import zap
 from solver_server.listen_file import KeyFile, ListenFile, make_key
 from solver_server.logs import start_log
+from solver_server.memory import limit_memory
 from solver_server.protocol import PROTOCOL_VERSION, MessageError, ProtocolError, check_version
 from solver_server.transport import EndWanted, Server, ServerOptions, watch_stdin
 
+MAX_MEMORY = 2 * 2**30  # of the control process: twice what its queues hold; beyond it libzmq cuts the sender off
 MAX_LINE = 65536  # bytes of the first line; anything longer is not ours
 
 _log = logging.getLogger(__name__)
@@ -69,6 +71,8 @@ def main(argv: Sequence[str] | None = None, worker_command: Sequence[str] | None
     os.dup2(2, 1)  # nobody reads stdout after the first line: a print in a library would block for ever
     command = [*(worker_command or _worker_command()), "--device", options.device, "--threads", str(options.threads)]
     command += ["--memory", str(options.memory)]
+    if limit_memory(MAX_MEMORY):
+        command.append("--lift-memory-limit")
     try:
         if options.make_key is not None:
             _write_line(stdout, make_key(options.make_key).encode())

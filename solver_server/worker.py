@@ -21,7 +21,7 @@ from typing import BinaryIO, Protocol
 from ikol.errors import Cancelled, IkolError
 from solver_server import pipe
 from solver_server.logs import start_log
-from solver_server.memory import limit_memory
+from solver_server.memory import lift_memory_limit, limit_memory
 from solver_server.protocol import (
     Detect,
     DetectReply,
@@ -156,10 +156,13 @@ def main(argv: Sequence[str] | None = None, make_handler: HandlerFactory | None 
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--memory", type=int, default=0)
+    parser.add_argument("--lift-memory-limit", action="store_true")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal reaches the whole process group
     faulthandler.enable()
     start_log("worker")
+    if options.lift_memory_limit:
+        lift_memory_limit()
     stdin, stdout = _take_pipes()
     orders = _Orders(stdin)
     orders.start()

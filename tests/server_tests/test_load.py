@@ -140,3 +140,26 @@ def test_announced_eight_gigabytes_are_not_reserved(server: ServerProcess) -> No
     grown = (after.vms - before.vms) / MIB, (after.rss - before.rss) / MIB
     print(f"+{grown[0]:.1f} MiB mapped, +{grown[1]:.1f} MiB resident")
     assert max(grown) < 16
+
+
+@pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="limits of another process are Linux's")
+@pytest.mark.parametrize(("size", "number"), [(60 * MIB, 6), (8000, 60_000)], ids=["large", "small"])
+def test_message_without_an_end_cuts_its_sender_off_and_nobody_else(size: int, number: int) -> None:
+    """libzmq collects all frames before anybody can count them; here with a limit that is reached with 200 MiB."""
+    with ServerProcess() as server:
+        client, other = server.client(), server.client()
+        client.wait_until_ready()
+        process = psutil.Process(server.process.pid)
+        own, _ = process.rlimit(psutil.RLIMIT_AS)
+        assert own < 4 * 2**30  # it has set one itself
+        limit = process.memory_info().vms + 200 * MIB
+        process.rlimit(psutil.RLIMIT_AS, (limit, limit))
+        client.socket.send_multipart([protocol.encode(protocol.Ping(1))[0], *[bytes(size)] * number])
+        highest = 0
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            assert other.ping().ready
+            highest = max(highest, process.memory_info().rss)
+        assert highest < 400 * MIB
+        assert isinstance(other.receive_for(other.solve()), protocol.SolveReply)
+        assert other.stats().worker_restarts == 0
