@@ -12,8 +12,11 @@ Source: Zhang et al., IKOL: Inverse kinematics optimization layer for 3D human p
 Gauss-Newton differentiation, AAAI 2023 (arXiv 2302.01058), fig. 2.
 """
 
+from dataclasses import replace
+
 import torch
 
+from ikol.solver.backward.tensors import detached
 from ikol.solver.config import SolveConfig
 from ikol.solver.levenberg_marquardt import Evaluated, Minimised, evaluate, gradient_size, moved, shrinkage
 from ikol.solver.linear import MIN_DAMPING, NormalEquations, solve_damped_step
@@ -24,7 +27,9 @@ from ikol.solver.result import SolveStatus
 from ikol.solver.state import SolveState
 
 
-def unroll(problem: Problem, initial: SolveState, config: SolveConfig, unknowns: Unknowns) -> Minimised:
+def unroll(
+    problem: Problem, initial: SolveState, config: SolveConfig, unknowns: Unknowns, *, fixed_operator: bool = False
+) -> Minimised:
     """Return where `config.unrolled_steps` Gauss-Newton steps lead; converged where the gradient is small there.
 
     Args:
@@ -32,6 +37,8 @@ def unroll(problem: Problem, initial: SolveState, config: SolveConfig, unknowns:
         initial: the same.
         config: of the solve.
         unknowns: which are free.
+        fixed_operator: leave out [dH^-1/dp] g and what the Jacobian in g contributes, as the authors' released code
+            does; for comparison.
 
     Gradient: of the steps, whether or not they have converged.
     """
@@ -45,7 +52,7 @@ def unroll(problem: Problem, initial: SolveState, config: SolveConfig, unknowns:
         step = unknowns.spread(solve_damped_step(equations.hessian, equations.gradient, damping))
         step = shrinkage(problem, step, config)[:, None] * step
         here = evaluate(problem, moved(problem, here.state, step, with_shape=config.solve_shape))
-        equations = _equations(problem, here, config, unknowns)
+        equations = _equations(problem, here, config, unknowns, fixed_operator=fixed_operator)
     norm = gradient_size(equations).detach().to(initial_cost.dtype)
     is_small = norm <= config.gradient_tolerance
     status = torch.where(is_small, int(SolveStatus.CONVERGED), int(SolveStatus.MAX_ITERATIONS))
@@ -53,6 +60,12 @@ def unroll(problem: Problem, initial: SolveState, config: SolveConfig, unknowns:
     return Minimised(here, status, iterations, initial_cost, norm)
 
 
-def _equations(problem: Problem, here: Evaluated, config: SolveConfig, unknowns: Unknowns) -> NormalEquations:
-    full = normal_equations(problem, here.posed, here.rows, with_shape=config.solve_shape)
+def _equations(
+    problem: Problem, here: Evaluated, config: SolveConfig, unknowns: Unknowns, *, fixed_operator: bool
+) -> NormalEquations:
+    posed, rows = here.posed, here.rows
+    if fixed_operator:
+        problem, posed = detached((problem, posed))
+        rows = tuple(replace(item, jacobian=item.jacobian.detach()) for item in rows)
+    full = normal_equations(problem, posed, rows, with_shape=config.solve_shape)
     return unknowns.pick(full.gauss_newton)
