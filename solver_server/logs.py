@@ -67,15 +67,21 @@ def start_log(process: str, path: Path | None = None) -> None:
         process: Its name in the lines.
         path: Where descriptor 2 shall lead; None leaves it where it is.
     """
+    problem = None
     if path is not None:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(descriptor, 2)
-        os.close(descriptor)
-        put_aside_if_long(path)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(descriptor, 2)
+            os.close(descriptor)
+            put_aside_if_long(path)
+        except OSError as error:  # without a log is better than not at all
+            path, problem = None, error
     logging.raiseExceptions = False  # with a full disk there is nobody to tell
     handler = _Handler(path)
     handler.setFormatter(JsonLines(process))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    if problem is not None:
+        logging.getLogger(__name__).warning("the log file cannot be written: %s", problem)
 
 
 def put_aside_if_long(path: Path) -> None:

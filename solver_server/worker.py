@@ -34,6 +34,7 @@ from solver_server.protocol import (
     encode,
 )
 
+THREAD_BYTES = 72 * 2**20  # of addresses, hardly of memory: a stack, and the arena that glibc reserves for each thread
 PROGRESS_INTERVAL = 0.03  # seconds; one report for each frame of a 30 Hz display, however many steps there are
 
 _log = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ def main(argv: Sequence[str] | None = None, make_handler: HandlerFactory | None 
             pipe.write(stdout, pipe.StartFailed(_start_failure(error)))
             return 3
         if options.memory > 0 and not handler.device.startswith("cuda"):  # CUDA maps far more than it uses
-            limit_memory(options.memory * 2**20)
+            limit_memory(options.memory * 2**20 + (options.threads or os.cpu_count() or 1) * THREAD_BYTES)
         pipe.write(stdout, pipe.Ready(handler.device))
         while True:
             sequence, parts = orders.next_job()

@@ -169,7 +169,9 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 
 def _launch(config: SolverConfig) -> "subprocess.Popen[bytes]":
-    command = [config.python, "-I", "-m", SOLVER_MODULE, "--device", config.device]
+    # stderr leads to the same file, for what Python says before the solver runs; the solver keeps it from growing
+    log_options = ["--log", str(config.log_path)]
+    command = [config.python, "-I", "-m", SOLVER_MODULE, "--device", config.device, *log_options]
     creation_flags = 0
     if sys.platform == "win32":
         creation_flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The add-on's own client with the real server: told of a death, done with at once, none of it left behind."""
 
+import json
 import os
 import sys
 import time
@@ -26,7 +27,8 @@ KEYPOINTS = Keypoints3D(("nose",), ((0.0, 1.6, 0.0),), (0.02,))
 def config(tmp_path: Path) -> SolverConfig:
     wrapper = tmp_path / "python"
     script = f"""#!/bin/sh
-exec env PYTHONPATH='{ROOT}:{SUPPORT}' '{sys.executable}' '{SUPPORT / "fake_server.py"}' --device cpu
+shift 3
+exec env PYTHONPATH='{ROOT}:{SUPPORT}' '{sys.executable}' '{SUPPORT / "fake_server.py"}' "$@"
 """
     wrapper.write_text(script, encoding="utf-8")
     wrapper.chmod(0o755)
@@ -89,6 +91,17 @@ def test_quit_in_the_middle_of_a_solve_takes_less_than_a_second(solver: Solver, 
     print(f"quit after {seconds * 1e3:.0f} ms")
     assert seconds < 1
     assert all(map(is_gone, processes))
+
+
+def test_log_of_the_add_on_has_the_requests_of_both_processes(solver: Solver, config: SolverConfig) -> None:
+    job = Job(pose_from_image("photo.jpg", b"fault"))
+    solver.submit(job, config)
+    pump_until(solver, lambda: job.has_ended)
+    solver.close()
+    entries = [json.loads(line) for line in config.log_path.read_text(encoding="utf-8").splitlines()]
+    (fault,) = [entry for entry in entries if entry["level"] == "ERROR"]
+    (end,) = [entry for entry in entries if entry["message"] == "request ended"]
+    assert (fault["process"], end["process"], fault["job"]) == ("worker", "server", end["job"])
 
 
 def test_job_that_the_worker_cannot_finish_fails_and_the_solver_stays(solver: Solver, config: SolverConfig) -> None:

@@ -99,6 +99,13 @@ def test_log_goes_to_the_file_together_with_the_workers(tmp_path: Path) -> None:
     assert server.public_key.decode() not in text
 
 
+def test_log_that_cannot_be_written_does_not_keep_the_server_from_serving(tmp_path: Path) -> None:
+    stderr = tmp_path / "stderr"
+    with ServerProcess(arguments=["--log", str(tmp_path / "no folder" / "x")], log=stderr) as server:
+        assert server.client().wait_until_ready().ready
+    assert "the log file cannot be written" in stderr.read_text(encoding="utf-8")
+
+
 def test_long_log_is_put_aside_once(tmp_path: Path) -> None:
     log = tmp_path / "solver.log"
     log.write_bytes(b"x" * (logs.MAX_LOG_BYTES + 1))
