@@ -8,6 +8,7 @@ from ikol.errors import InputError
 from ikol.evaluation.bench.general import bench_joints, bench_photo
 from ikol.evaluation.bench.paper import bench_paper, bench_paper_joints
 from ikol.evaluation.bench.report import Backend, BenchCase
+from ikol.evaluation.bench.sequence import bench_sequence
 from ikol.evaluation.bench.training import bench_backward, bench_backward_photo, bench_train_step
 
 JOINTS = (24, 52, 104, 300)
@@ -20,6 +21,7 @@ CASES: dict[str, tuple[_Bench, int | None]] = {
     "photo": (bench_photo, None),
     **{f"paper{joints}": (partial(bench_paper_joints, joints), TRAINING_BATCH) for joints in JOINTS},
     **{f"joints{joints}": (partial(bench_joints, joints), GROWTH_BATCH) for joints in JOINTS},
+    "sequence1000": (bench_sequence, 1000),
     "train_step": (bench_train_step, TRAINING_BATCH),
     "backward": (bench_backward, TRAINING_BATCH),
     "backward_photo": (bench_backward_photo, GROWTH_BATCH),
