@@ -71,6 +71,7 @@ class Solver:
         self._in_flight: int | None = None
         self._start_deadline = 0.0
         self._ping_sent: float | None = None
+        self._statistics: wire.StatsReply | None = None
         self._next_ping = 0.0
 
     @property
@@ -82,6 +83,16 @@ class Solver:
     def job(self) -> Job | None:
         """The job that runs, if one does."""
         return self._job
+
+    @property
+    def silence(self) -> float:
+        """For how many seconds a ping has been unanswered; 0 when none is. One second is a lot."""
+        return 0.0 if self._ping_sent is None else self._clock() - self._ping_sent
+
+    @property
+    def statistics(self) -> wire.StatsReply | None:
+        """The answer to the last `ask_statistics`, while that process runs."""
+        return self._statistics
 
     @property
     def needs_pump(self) -> bool:
@@ -115,6 +126,11 @@ class Solver:
         self._let_go()
         self._state = solver_state.stopped()
         self._abort_job(SolverError("the solver was stopped", Fix.START))
+
+    def ask_statistics(self) -> None:
+        """Ask how the process is; the answer comes with a later `pump`."""
+        if self._state.phase is Phase.RUNNING:
+            self._send(wire.Stats(self._pending.new_id()))
 
     def submit(self, job: Job, config: SolverConfig) -> None:
         """Run a job; one that still runs is given up. The process is started when it does not run."""
@@ -198,7 +214,9 @@ class Solver:
                 self._answer(message, frames)
             case wire.Error():
                 self._refused(message)
-            case wire.CancelReply() | wire.StatsReply() | wire.ShutdownReply():
+            case wire.StatsReply():
+                self._statistics = message
+            case wire.CancelReply() | wire.ShutdownReply():
                 pass
 
     def _note_pong(self, pong: wire.Pong) -> None:
@@ -320,6 +338,7 @@ class Solver:
             self._leaving.append((self._process, self._clock() + LEAVE_SECONDS))
             self._process = None
         self._ping_sent = None
+        self._statistics = None
         self._in_flight = None
 
     def _reap(self) -> None:

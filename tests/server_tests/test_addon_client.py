@@ -83,6 +83,33 @@ def test_death_of_the_server_is_told_within_two_seconds_and_the_next_job_works(
     assert all(map(is_gone, processes))
 
 
+def test_server_that_hangs_is_seen_within_two_seconds_and_forgiven_when_it_comes_back(
+    solver: Solver, config: SolverConfig
+) -> None:
+    solver.start(config)
+    pump_until(solver, lambda: solver.state.is_ready)
+    assert solver.pid is not None
+    server = psutil.Process(solver.pid)
+    server.suspend()
+    try:
+        seconds = pump_until(solver, lambda: solver.silence > 0.9)
+    finally:
+        server.resume()
+    print(f"seen after {seconds:.2f} s")
+    assert seconds < 3  # a ping goes out each second, so 1.9 s at the latest on an idle machine
+    pump_until(solver, lambda: solver.silence == 0.0)
+    assert solver.state.phase is Phase.RUNNING
+
+
+def test_statistics_come_with_a_later_pump(solver: Solver, config: SolverConfig) -> None:
+    solver.start(config)
+    pump_until(solver, lambda: solver.state.is_ready)
+    solver.ask_statistics()
+    pump_until(solver, lambda: solver.statistics is not None)
+    assert solver.statistics is not None
+    assert solver.statistics.versions["ikol"]
+
+
 def test_quit_in_the_middle_of_a_solve_takes_less_than_a_second(solver: Solver, config: SolverConfig) -> None:
     processes = start_work(solver, config)
     start = time.monotonic()

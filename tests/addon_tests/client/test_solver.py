@@ -327,6 +327,30 @@ def test_a_worker_that_cannot_start_is_an_error_with_its_sentence(scripted):
     assert scripted.client.state.message == "the weights are damaged"
 
 
+def test_silence_is_counted_from_the_unanswered_ping(scripted):
+    scripted.run_up()
+    scripted.client.pump()
+    (ping,) = scripted.sent(wire.Ping)
+    scripted.now += 2.5
+    assert scripted.client.silence == 2.5
+    scripted.transport.reply(wire.Pong(ping.id, True, False, 0, "cpu"))
+    scripted.client.pump()
+    assert scripted.client.silence == 0.0
+
+
+def test_statistics_are_those_of_the_process_that_runs(scripted):
+    scripted.client.ask_statistics()  # nobody is there to ask
+    scripted.run_up()
+    assert scripted.client.statistics is None
+    scripted.client.ask_statistics()
+    (stats,) = scripted.sent(wire.Stats)
+    scripted.transport.reply(wire.StatsReply(stats.id, 12.5, {"ok": 3}, "cpu", 4242, 0, queued=1))
+    scripted.client.pump()
+    assert scripted.client.statistics.counts == {"ok": 3}
+    scripted.client.stop()
+    assert scripted.client.statistics is None
+
+
 def test_a_flood_of_messages_does_not_hold_the_window(scripted):
     scripted.run_up()
     for _ in range(1000):
