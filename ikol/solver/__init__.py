@@ -10,6 +10,7 @@ from ikol.solver.evidence import BonePrior as BonePrior
 from ikol.solver.evidence import Evidence as Evidence
 from ikol.solver.evidence import Limits as Limits
 from ikol.solver.evidence import Orientation as Orientation
+from ikol.solver.evidence import Pins as Pins
 from ikol.solver.evidence import Points2D as Points2D
 from ikol.solver.evidence import Points3D as Points3D
 from ikol.solver.evidence import RelativePoints3D as RelativePoints3D

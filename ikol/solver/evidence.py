@@ -9,7 +9,7 @@ checked by `solve`, in words. Imports: torch, ikol.body, ikol.camera.
 
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ikol.body.points import AttachedPoints
@@ -29,6 +29,24 @@ class Points3D:
     """(*b, P), or (*b, P, 3) for each world axis; metres."""
     loss: RobustLoss | None = None
     name: str = "points_3d"
+
+
+@dataclass(frozen=True, eq=False)
+class Pins:
+    """Points of the body that must lie at given places, whatever the other evidence says: x_p = target.
+
+    They are conditions, not rows: the cost leaves them out. What cannot be reached comes as near as the others allow,
+    and the result says so. At most one block in a solve. For points that may give way use `Points3D`.
+    """
+
+    points: AttachedPoints
+    target: Float[Tensor, "..."]
+    """(*b, P, 3) metres, world; ignored where nothing is pinned."""
+    is_pinned: Bool[Tensor, "..."] | None = None
+    """(*b, P); None for all."""
+    tolerance: float = 1e-4
+    """Metres: a pin within it is reached."""
+    name: str = "pins"
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,4 +159,6 @@ class BonePrior:
     name: str = "bone_prior"
 
 
-Evidence = Points3D | RelativePoints3D | Points2D | Orientation | Anchor | Twist | Limits | ShapePrior | BonePrior
+Evidence = (
+    Points3D | Pins | RelativePoints3D | Points2D | Orientation | Anchor | Twist | Limits | ShapePrior | BonePrior
+)

@@ -26,6 +26,8 @@ from ikol.solver.result import SolveStatus
 from ikol.solver.robust import GemanMcClure, robust_cost
 from ikol.solver.state import SolveState
 
+# damping above which Gauss-Newton is not believed to find a way along a curved valley; a decade above where it starts
+HARD = 0.02
 MAX_DAMPING = 1e10  # relative to the diagonal: steps are then below rounding
 
 
@@ -103,7 +105,8 @@ def minimise(
     equations = None
     for iteration in range(1, config.max_iterations + 1):
         if equations is None:
-            equations = _free_equations(problem, here, config, unknowns, convexity)
+            is_hard = control.is_active & (control.damping > HARD)
+            equations = _free_equations(problem, here, config, unknowns, convexity, is_hard)
         if convexity == 1.0:
             is_flat = gradient_size(equations) <= config.gradient_tolerance
             control = control.ended(is_flat, SolveStatus.CONVERGED)
@@ -156,11 +159,12 @@ def _free_equations(
     config: SolveConfig,
     unknowns: Unknowns,
     convexity: float,
+    is_hard: Bool[Tensor, "n"] | None = None,
 ) -> NormalEquations:
     """The normal equations of the free unknowns only."""
     full = normal_equations(problem, here.posed, here.rows, with_shape=config.solve_shape, convexity=convexity)
     free = unknowns.pick(full.gauss_newton)
-    return newton_where_definite(free, unknowns.pick_square(full.bending))
+    return newton_where_definite(free, unknowns.pick_square(full.bending), is_hard)
 
 
 def gradient_size(equations: NormalEquations) -> Float[Tensor, "n"]:
@@ -257,12 +261,16 @@ def _advance(
         return here, False
     if bool(is_accepted.all()):
         return trial, True
-    old, new = here.state, trial.state
+    return evaluate(problem, merge_states(is_accepted, trial.state, here.state)), True
+
+
+def merge_states(is_new: Bool[Tensor, "n"], new: SolveState, old: SolveState) -> SolveState:
+    """Return the new state of some items and the old one of the others."""
     merged = SolveState(
-        transl=torch.where(is_accepted[:, None], new.transl, old.transl),
-        local_rotmat=torch.where(is_accepted[:, None, None, None], new.local_rotmat, old.local_rotmat),
-        betas=torch.where(is_accepted[:, None], new.betas, old.betas),
+        transl=torch.where(is_new[:, None], new.transl, old.transl),
+        local_rotmat=torch.where(is_new[:, None, None, None], new.local_rotmat, old.local_rotmat),
+        betas=torch.where(is_new[:, None], new.betas, old.betas),
     )
     if old.bone_scale is not None and new.bone_scale is not None:
-        merged = replace(merged, bone_scale=torch.where(is_accepted[:, None], new.bone_scale, old.bone_scale))
-    return evaluate(problem, merged), True
+        merged = replace(merged, bone_scale=torch.where(is_new[:, None], new.bone_scale, old.bone_scale))
+    return merged

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 WIDE = torch.float64
@@ -33,17 +33,32 @@ class NormalEquations:
 
 
 def newton_where_definite(
-    gauss_newton: NormalEquations, bending: Float[Tensor, "n columns columns"]
+    gauss_newton: NormalEquations,
+    bending: Float[Tensor, "n columns columns"],
+    is_hard: Bool[Tensor, "n"] | None = None,
 ) -> NormalEquations:
-    """Return the equations with the second-order part for the items where the sum is positive definite."""
+    """Return the equations with the second-order part for the items where the sum is positive definite.
+
+    Args:
+        gauss_newton: without it.
+        bending: the second-order part.
+        is_hard: items on which Gauss-Newton makes no way. They get the sum in any case, with eigenvalues made positive
+            (Dauphin et al., Identifying and attacking the saddle point problem, 2014).
+    """
     if gauss_newton.gradient.shape[-1] == 0:
         return gauss_newton
     newton = gauss_newton.hessian + bending
     scaled = _scaled(newton, diagonal_scale(gauss_newton.hessian).reciprocal())
     eye = torch.eye(newton.shape[-1], dtype=newton.dtype, device=newton.device)
     _, info = torch.linalg.cholesky_ex(scaled + MIN_DAMPING * eye)
-    is_definite = (info == 0)[:, None, None]
-    return NormalEquations(torch.where(is_definite, newton, gauss_newton.hessian), gauss_newton.gradient)
+    is_definite = info == 0
+    hessian = torch.where(is_definite[:, None, None], newton, gauss_newton.hessian)
+    if is_hard is not None and bool((is_hard & ~is_definite).any()):
+        items = (is_hard & ~is_definite).nonzero().squeeze(-1)
+        values, vectors = torch.linalg.eigh(scaled[items])
+        positive = (vectors * values.abs().clamp(min=MIN_DAMPING)[:, None]) @ vectors.mT
+        hessian = hessian.index_copy(0, items, _scaled(positive, diagonal_scale(gauss_newton.hessian)[items]))
+    return NormalEquations(hessian, gauss_newton.gradient)
 
 
 def diagonal_scale(hessian: Float[Tensor, "n columns columns"]) -> Float[Tensor, "n columns"]:

@@ -8,6 +8,7 @@ Imports: torch, ikol.body, ikol.errors, the evidence and the terms.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import torch
 from jaxtyping import Float, Int
@@ -63,6 +64,18 @@ class Problem:
             bone_scale=state.bone_scale,
         )
 
+    @property
+    def pins(self) -> res.PointTerm | None:
+        """What must be reached exactly; None without pins."""
+        return next((term for term in self.terms if _is_pins(term)), None)
+
+    def with_pins(self, target: Float[Tensor, "#n pins 3"], weight: Float[Tensor, "#n pins 3"]) -> "Problem":
+        """Return the problem with springs in the place of the pins."""
+        return replace(
+            self,
+            terms=tuple(replace(term, target=target, weight=weight) if _is_pins(term) else term for term in self.terms),
+        )
+
     def rows(self, posed: res.Posed) -> tuple[res.Rows, ...]:
         """Return the residuals of all terms."""
         return tuple(rows for term in self.terms for rows in term.rows(posed))
@@ -89,6 +102,8 @@ def build_problem(
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(f"evidence blocks must have different names, got {', '.join(repeated)} more than once")
+    if sum(isinstance(block, ev.Pins) for block in evidence) > 1:
+        raise InputError("there is more than one block of pins; give all pins in one block")
     builder = _Builder(skeleton, batch_shape)
     terms = tuple(builder.term(block) for block in evidence)
     joint_index, rest, shapedirs = builder.table()
@@ -145,6 +160,8 @@ class _Builder:
                 first = self._add_points(name, block.points)
                 target, weight = self._target(name, block.target, block.sigma, (len(block.points), 3))
                 return res.PointTerm(name, block.loss, first, target, weight)
+            case ev.Pins():
+                return self._pins(block)
             case ev.RelativePoints3D():
                 first = self._add_points(name, block.points)
                 target, weight = self._target(name, block.target, block.sigma, (len(block.points), 3))
@@ -191,6 +208,19 @@ class _Builder:
         self._tables.append(points)
         self._num_points += len(points)
         return first
+
+    def _pins(self, block: ev.Pins) -> res.PointTerm:
+        if not (block.tolerance > 0 and math.isfinite(block.tolerance)):
+            raise InputError(f"{block.name}: tolerance must be a positive number of metres, got {block.tolerance}")
+        count = len(block.points)
+        is_pinned = block.is_pinned
+        if is_pinned is None:
+            is_pinned = torch.ones(count, dtype=torch.bool, device=self._like.device)
+        sigma = torch.where(is_pinned, 1.0, math.inf).to(self._like)
+        target, weight = self._target(block.name, block.target, sigma, (count, 3))
+        return res.PointTerm(
+            block.name, None, self._add_points(block.name, block.points), target, weight, block.tolerance
+        )
 
     def _reference(self, block: ev.RelativePoints3D) -> res.Reference:
         count = len(block.reference)
@@ -337,6 +367,9 @@ def _batches(block: ev.Evidence) -> list[tuple[int, ...]]:
     match block:
         case ev.Points3D():
             return [tuple(block.target.shape[:-2])]
+        case ev.Pins():
+            masks = [] if block.is_pinned is None else [tuple(block.is_pinned.shape[:-1])]
+            return [tuple(block.target.shape[:-2]), *masks]
         case ev.RelativePoints3D():
             return [tuple(block.target.shape[:-2]), tuple(block.axes.shape[:-2])]
         case ev.Points2D():
@@ -349,6 +382,10 @@ def _batches(block: ev.Evidence) -> list[tuple[int, ...]]:
             return []
         case ev.ShapePrior() | ev.BonePrior():
             return [tuple(block.mean.shape[:-1])]
+
+
+def _is_pins(term: res.Term) -> TypeGuard[res.PointTerm]:
+    return isinstance(term, res.PointTerm) and term.tolerance is not None
 
 
 def _flatten(

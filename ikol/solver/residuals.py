@@ -177,6 +177,8 @@ class PointTerm:
     first: int
     target: Float[Tensor, "#n rows 3"]
     weight: Float[Tensor, "#n rows 3"]
+    tolerance: float | None = None
+    """Of pins, metres; None for evidence that is soft."""
 
     def rows(self, posed: Posed) -> tuple[Rows, ...]:
         """Linearise."""

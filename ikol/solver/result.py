@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ikol.errors import InputError
@@ -64,11 +64,15 @@ class SolveResult:
     iterations: Int[Tensor, "*batch"]
     """Steps tried, rejected ones included."""
     cost: Float[Tensor, "*batch"]
-    """1/2 sum rho(s^2) over all groups, at the end."""
+    """1/2 sum rho(s^2) over all groups, at the end. Pins are no part of it, so with them it may rise."""
     initial_cost: Float[Tensor, "*batch"]
     gradient_norm: Float[Tensor, "*batch"]
     """Largest |g_i| / sqrt(H_ii) at the end, in standard deviations."""
     residuals: tuple[BlockResidual, ...]
+    pin_distance: Float[Tensor, "*batch pins"] | None = None
+    """Metres from each of the `Pins` to its point, 0 where nothing is pinned; None without pins."""
+    is_pin_reached: Bool[Tensor, "*batch pins"] | None = None
+    """Whether that is within the tolerance."""
 
     def residual(self, name: str) -> BlockResidual:
         """Return the residual of the block called `name`.

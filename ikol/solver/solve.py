@@ -17,8 +17,9 @@ from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat
 from ikol.solver.backward import attach, unroll, wants_gradient
 from ikol.solver.config import Progress, SolveConfig
 from ikol.solver.evidence import Evidence
-from ikol.solver.levenberg_marquardt import evaluate, minimise
+from ikol.solver.levenberg_marquardt import Evaluated, Minimised, evaluate, minimise
 from ikol.solver.one_sided import Unknowns
+from ikol.solver.pins import cost_beside_pins, minimise_pinned, tolerance_of, with_live_targets
 from ikol.solver.problem import Problem, batch_shape_of, build_problem, flatten_state
 from ikol.solver.residuals import Rows
 from ikol.solver.result import BlockResidual, SolveResult, SolveStatus
@@ -68,24 +69,45 @@ def solve(
         initial = replace(initial, bone_scale=torch.ones_like(initial.local_rotmat[..., 0, 0]))
     free = free_axes(skeleton, config)
     unknowns = find_unknowns(problem, config, free)
+
+    def iterate(problem: Problem, initial: SolveState, config: SolveConfig) -> Minimised:
+        return minimise(problem, initial, config, unknowns, report)
+
     if config.backward == "unrolled":
+        if problem.pins is not None:
+            raise InputError("pins are not reached in steps that could be unrolled; use another `backward`")
         found = unroll(problem, initial, config, unknowns)
         end = evaluate(problem, orthonormal(found.end.state, free.any(-1)))
-    else:
-        with torch.no_grad():
-            found = minimise(problem, initial, config, unknowns, report)
-            end = evaluate(problem, orthonormal(found.end.state, free.any(-1)))
-        if wants_gradient(problem, initial):
-            end = attach(problem, initial, end, found.status == SolveStatus.CONVERGED, unknowns, config)
-    return SolveResult(
+        return _result(problem, found, end, batch)
+    with torch.no_grad():
+        if problem.pins is None:
+            found, solved = iterate(problem, initial, config), problem
+        else:
+            found, solved = minimise_pinned(problem, initial, config, iterate)
+        end = evaluate(problem, orthonormal(found.end.state, free.any(-1)))
+    if wants_gradient(problem, initial):
+        solved = solved if problem.pins is None else with_live_targets(problem, solved)
+        end = attach(solved, initial, end, found.status == SolveStatus.CONVERGED, unknowns, config)
+        end = end if problem.pins is None else evaluate(problem, end.state)
+    return _result(problem, found, end, batch)
+
+
+def _result(problem: Problem, found: Minimised, end: Evaluated, batch: tuple[int, ...]) -> SolveResult:
+    """Give the end of the iteration its shape back."""
+    residuals = tuple(block_residual(rows, batch) for rows in end.rows if rows.is_reported)
+    result = SolveResult(
         state=_unflattened(end.state, batch),
         status=found.status.reshape(batch),
         iterations=found.iterations.reshape(batch),
-        cost=end.cost().reshape(batch),
+        cost=cost_beside_pins(problem, end).reshape(batch),
         initial_cost=found.initial_cost.reshape(batch),
         gradient_norm=found.gradient_norm.reshape(batch),
-        residuals=tuple(block_residual(rows, batch) for rows in end.rows if rows.is_reported),
+        residuals=residuals,
     )
+    if problem.pins is None:
+        return result
+    distance = result.residual(problem.pins.name).distance
+    return replace(result, pin_distance=distance, is_pin_reached=distance <= tolerance_of(problem))
 
 
 def free_axes(skeleton: Skeleton, config: SolveConfig) -> Bool[Tensor, "joints 3"]:
@@ -132,6 +154,7 @@ def _unflattened(state: SolveState, batch: tuple[int, ...]) -> SolveState:
 
 
 def block_residual(rows: Rows, batch: tuple[int, ...]) -> BlockResidual:
+    """Return what is left of one block, 0 where rows are missing."""
     is_used = rows.weight > 0
     residual = torch.where(is_used, rows.residual, torch.zeros_like(rows.residual))
     weight: Float[Tensor, "n groups"] = robust_weight(rows.loss, rows.squared) * is_used.any(-1)
