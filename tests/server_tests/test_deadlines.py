@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """No request stays unanswered for longer than it may: first with a clock set by hand, then with real processes."""
 
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 from dispatcher_stage import ANN, BOB, Stage
 from server_client import ServerProcess
 
+import solver_server
 from solver_server import protocol
 from solver_server.dispatcher import CANCEL_TIMEOUT, STALL_TIMEOUT, TIMEOUT
 from solver_server.supervisor import Crashed
@@ -84,6 +87,20 @@ def test_progress_keeps_a_long_request_alive_and_silence_ends_it(stage: Stage) -
     stage.dispatcher.tick()
     assert stage.take()[-1] == (ANN, 1, "timeout")
     assert stage.worker.aborted == [1]
+
+
+def test_clock_that_is_set_changes_no_deadline() -> None:
+    """Nothing but the log asks for the time of day, which jumps; the clock of the deadlines only goes forward."""
+    folder = Path(solver_server.__file__).parent
+    asking = {
+        path.name
+        for path in folder.rglob("*.py")
+        if re.search(r"\btime\.(time|gmtime|localtime)\(|\bdatetime\b", path.read_text(encoding="utf-8"))
+    }
+    assert asking == {"logs.py"}
+    monotonic = time.get_clock_info("monotonic")
+    assert monotonic.monotonic
+    assert not monotonic.adjustable
 
 
 # ---- real processes --------------------------------------------------------------------------------------------------
