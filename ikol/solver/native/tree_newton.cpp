@@ -101,18 +101,17 @@ template <class T, int W> struct Solver {
         ((each = (U*)at, at += (count * sizeof(U) + GRAIN - 1) / GRAIN * GRAIN), ...);
     }
     // Numbers that `lay_out` hands out: few, because the speed hangs on what fits into the caches. What is not alive at
-    // the same time shares its place: the sums F over subtrees replace the forces e, directions and rotations before a
-    // step (d_old, G_old) the step, and without a derivative the displacements v the places p.
-    static constexpr size_t room(size_t n, size_t m, bool backward) { return n * (backward ? 68 : 55) + m * 24; }
+    // the same time shares its place: the sums F over subtrees replace the forces e; directions and rotations before a
+    // step (d_old, G_old) the step.
+    static constexpr size_t room(size_t n, size_t m, bool backward) { return n * (backward ? 68 : 58) + m * 24; }
     void lay_out(unsigned char*& at, bool backward) {
         size_t n = K, m = num_multi ? num_multi : 1;
-        take(at, n, d, x, y, w, L, reach, p, e, g, C, r, o, b, twist, R, A);
+        take(at, n, d, x, y, w, L, reach, p, e, g, C, v, r, o, b, twist, R, A);
         take(at, m, G, X, xh, ell);
         F = e;
         d_old = x;
         G_old = X;
-        if (backward) take(at, n, v, dbar, bone_bar, N, twist_bar);
-        else v = p;
+        if (backward) take(at, n, dbar, bone_bar, N, twist_bar);
     }
     static void put(V3& a, int l, const T* from) { lane(a.x, l) = from[0]; lane(a.y, l) = from[1]; lane(a.z, l) = from[2]; }
 
@@ -245,27 +244,28 @@ template <class T, int W> struct Solver {
     }
 
     // ---- one Newton step ----
+    V place(int k, V3 at) {  // a node, and what twice the cost has of it
+        V3 miss = at - y[k];
+        p[k] = at;
+        e[k] = miss * w[k];
+        return dot(miss, e[k]);
+    }
     V evaluate() {
-        p[0] = root;
-        e[0] = (p[0] - y[0]) * w[0];
-        V cost = dot(p[0] - y[0], e[0]);
+        V cost = place(0, root);
         for (int k = 1; k < K; k++) {
             int j = parent[k], m = multi[j];
             if (m >= 0) r[k] = mul(G[m], o[k]);
-            p[k] = p[j] + (m >= 0 ? r[k] : d[k] * L[k]);
-            V3 miss = p[k] - y[k];
-            e[k] = miss * w[k];
-            cost += dot(miss, e[k]);
+            cost += place(k, p[j] + (m >= 0 ? r[k] : d[k] * L[k]));
         }
         return cost * T(0.5);
     }
-    // Eliminate all joints, leaves first. Right side: the forces `g` (prepared by the caller) on the nodes; `dbar` on bone
-    // directions, `ell` on rotations and `root_ell` where `mode` is PSEUDO.
+    // Eliminate all joints, leaves first. Right side: the forces on the nodes; where `mode` is PSEUDO instead `dbar` on
+    // bone directions, `ell` on rotations and `root_ell`.
     void eliminate(V damping, bool newton, V floor, int mode) {
-        for (int k = 0; k < K; k++) C[k] = {w[k], V{}, V{}, w[k], V{}, w[k]};
-        for (int k = K - 1; k > 0; k--) F[parent[k]] = F[parent[k]] + F[k];
         for (int j = K - 1; j >= 0; j--) {
             int m = multi[j], c = only[j];
+            V3 force = e[j], pull = mode == PSEUDO ? zero3() : force;  // become F[j] and g[j]
+            S3 mass = {w[j], V{}, V{}, w[j], V{}, w[j]};  // becomes C[j]
             if (c >= 0) {
                 const S3 q = C[c];
                 V3 t1, t2;
@@ -283,11 +283,12 @@ template <class T, int W> struct Solver {
                 V f1 = dot(s1, g[c]), f2 = dot(s2, g[c]);
                 if (mode == PSEUDO) { f1 += dot(t1, dbar[c]); f2 += dot(t2, dbar[c]); }
                 V y1 = ia * f1 + ib * f2, y2 = ib * f1 + id * f2;
-                add(C[j], {q.xx - (u1.x * z1.x + u2.x * z2.x), q.xy - (u1.x * z1.y + u2.x * z2.y),
+                add(mass, {q.xx - (u1.x * z1.x + u2.x * z2.x), q.xy - (u1.x * z1.y + u2.x * z2.y),
                            q.xz - (u1.x * z1.z + u2.x * z2.z), q.yy - (u1.y * z1.y + u2.y * z2.y),
                            q.yz - (u1.y * z1.z + u2.y * z2.z), q.zz - (u1.z * z1.z + u2.z * z2.z)});
-                g[j] = g[j] + g[c] - (u1 * y1 + u2 * y2);
-                // for `substitute`: the step along t1 is minus (y1 + z1'v), along t2 the same
+                force = force + F[c];
+                pull = pull + g[c] - (u1 * y1 + u2 * y2);
+                // for the way down: the step along t1 is minus (y1 + z1'v), along t2 the same
                 C[c] = {z1.x, z1.y, z1.z, z2.x, z2.y, z2.z};
                 g[c] = {y1, y2, V{}};
             } else if (m >= 0) {
@@ -313,8 +314,9 @@ template <class T, int W> struct Solver {
                                 s.y * n.y - across, h * (s.y * n.z + s.z * n.y), s.z * n.z - across});
                     }
                     lever += reach[k] * dot(s, s);
-                    add(C[j], q);
-                    g[j] = g[j] + g[k];
+                    add(mass, q);
+                    force = force + F[k];
+                    pull = pull + g[k];
                 }
                 lever = max_(abs_(H.xx + H.yy + H.zz) * T(1.0 / 3), T(0.01) * lever);
                 V damp = damping * lever;
@@ -325,9 +327,10 @@ template <class T, int W> struct Solver {
                 V3 q0 = mul(I, Ht.r0), q1 = mul(I, Ht.r1), q2 = mul(I, Ht.r2);
                 X[m] = transpose(M3{q0, q1, q2});
                 xh[m] = mul(I, f);
-                add(C[j], {-dot(Ht.r0, q0), -dot(Ht.r0, q1), -dot(Ht.r0, q2), -dot(Ht.r1, q1), -dot(Ht.r1, q2), -dot(Ht.r2, q2)});
-                g[j] = g[j] - mul(Ht, xh[m]);
+                add(mass, {-dot(Ht.r0, q0), -dot(Ht.r0, q1), -dot(Ht.r0, q2), -dot(Ht.r1, q1), -dot(Ht.r1, q2), -dot(Ht.r2, q2)});
+                pull = pull - mul(Ht, xh[m]);
             }
+            F[j] = force; g[j] = pull; C[j] = mass;
         }
         root_v = zero3();
         if (!call->hold_root) {
@@ -338,45 +341,53 @@ template <class T, int W> struct Solver {
             root_v = mul(inverse(H, lever * floor + T(P::tiny), mode), f) * all(-1);
         }
     }
-    // Substitute, root first: displacements into v, the changes of direction into x, the rotations into xh.
-    V substitute() {
+    // Substitute, root first: displacements into v, the largest turn into `largest`. `moving`: make the step and return
+    // the new cost; otherwise leave the changes of direction in x and the rotations in xh.
+    V substitute(bool moving, V& largest) {
+        V cost = {};
         v[0] = root_v;
-        V largest = sqrt_(dot(root_v, root_v)) * inverse_length;
+        largest = sqrt_(dot(root_v, root_v)) * inverse_length;
+        if (moving) {
+            root_old = root;
+            root = root + root_v;
+            cost = place(0, root);
+        }
         for (int j = 0; j < K; j++) {
             int m = multi[j], c = only[j];
             if (c >= 0) {
-                V3 t1, t2;
-                tangents(d[c], t1, t2);
+                V3 from = d[c], t1, t2;
+                tangents(from, t1, t2);
                 const S3 z = C[c];
                 V a1 = -(g[c].x + dot(V3{z.xx, z.xy, z.xz}, v[j])), a2 = -(g[c].y + dot(V3{z.yy, z.yz, z.zz}, v[j]));
-                x[c] = t1 * a1 + t2 * a2;
-                v[c] = v[j] + x[c] * L[c];
+                V3 turn = t1 * a1 + t2 * a2;
+                v[c] = v[j] + turn * L[c];
                 largest = max_(largest, max_(abs_(a1), abs_(a2)));
+                if (moving) {
+                    V3 to = unit(from + turn);
+                    d_old[c] = from;
+                    d[c] = to;
+                    cost += place(c, p[j] + to * L[c]);
+                } else x[c] = turn;
             } else if (m >= 0) {
-                V3 a = (xh[m] + mul(X[m], v[j])) * all(-1);
-                xh[m] = a;
-                for (int i = begin[j]; i < begin[j + 1]; i++) v[child[i]] = v[j] + cross(a, r[child[i]]);
+                V3 a = (xh[m] + mul(X[m], v[j])) * all(-1), h = a * all(T(0.5));
+                M3 to = G[m];
+                if (moving) {
+                    to = mul(from_quat(all(1), h.x, h.y, h.z), to);  // Cayley's map: no trigonometry
+                    G_old[m] = G[m];
+                    G[m] = to;
+                } else xh[m] = a;
+                for (int i = begin[j]; i < begin[j + 1]; i++) {
+                    int k = child[i];
+                    v[k] = v[j] + cross(a, r[k]);
+                    if (moving) {
+                        r[k] = mul(to, o[k]);
+                        cost += place(k, p[j] + r[k]);
+                    }
+                }
                 largest = max_(largest, max_(abs_(a.x), max_(abs_(a.y), abs_(a.z))));
             }
         }
-        return largest;
-    }
-    void move() {
-        root_old = root;
-        root = root + root_v;
-        for (int j = 0; j < K; j++) {
-            int m = multi[j], c = only[j];
-            if (c >= 0) {
-                V3 moved = unit(d[c] + x[c]);
-                d_old[c] = d[c];
-                d[c] = moved;
-            }
-            else if (m >= 0) {
-                V3 a = xh[m] * all(T(0.5));
-                G_old[m] = G[m];
-                G[m] = mul(from_quat(all(1), a.x, a.y, a.z), G[m]);  // Cayley's map: no trigonometry
-            }
-        }
+        return cost * T(0.5);
     }
     void take_back(M which) {
         root = pick(which, root_old, root);
@@ -394,14 +405,10 @@ template <class T, int W> struct Solver {
         count = V{};
         V weight = reach[0], grain = T(P::eps) * extent;  // what rounding does to a place
         for (int it = 0; it < call->max_iterations && any(none(done)); it++) {
-            for (int k = 0; k < K; k++) g[k] = e[k];
             // least curvature, as part of a joint's lever: near the end none is raised that is not needed to be positive
             V floor = it < 4 ? all(0.25) : (last < all(T(0.1)) ? all(T(1e-3)) : all(T(0.05)));
             eliminate(damping, it >= 2, floor, MODIFIED);
-            last = substitute();
-            V step = last * (damping + T(1));
-            move();
-            V cost = evaluate();
+            V cost = substitute(true, last), step = last * (damping + T(1));
             M worse = none(cost <= best);
             // Costs that differ by rounding only cannot judge a step any more; a Newton step is better than they are.
             // Three such steps, undamped, are the last.
@@ -546,9 +553,9 @@ template <class T, int W> struct Solver {
             load_solution(first);
             reverse_rebuild();
             evaluate();
-            for (int k = 0; k < K; k++) g[k] = zero3();
+            V largest;
             eliminate(V{}, true, all(P::hidden), PSEUDO);
-            substitute();  // v, x, xh are now minus H^-1 times the gradient of the loss
+            substitute(false, largest);  // v, x, xh are now minus H^-1 times the gradient of the loss
             for (int k = 0; k < K; k++) g[k] = v[k] * w[k];
             for (int k = K - 1; k > 0; k--) g[parent[k]] = g[parent[k]] + g[k];
             store_gradients(first);
