@@ -3,7 +3,7 @@
 
 At the optimum g(x, p) = 0, so dx/dp = -H^-1 dg/dp (implicit function theorem), with H the exact second derivative. The
 state that comes back is x Exp(-H^-1 (g - g)) with x and H held fixed: its value is x, its derivative that. Nothing of
-the iterations is kept. Imports: torch, the modules beside it, the solve's.
+the iterations is kept. Pins are springs; see `springs`. Imports: torch, the modules beside it, the solve's.
 
 Source: Blondel et al., Efficient and modular implicit differentiation, NeurIPS 2022; for `one_step` Bolte, Pauwels and
 Vaiter, One-step differentiation of iterative algorithms, NeurIPS 2023.
@@ -17,7 +17,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ikol.solver.backward.hessian import exact_hessian
-from ikol.solver.backward.inverse import Inverse, invert
+from ikol.solver.backward.inverse import SpringInverse, invert
+from ikol.solver.backward.springs import soften, spring_columns
 from ikol.solver.backward.tensors import detached, gated, widened
 from ikol.solver.config import SolveConfig
 from ikol.solver.levenberg_marquardt import Evaluated, evaluate, moved
@@ -39,8 +40,8 @@ def attach(
     """Return the same states and residuals with a derivative to everything that `problem` and `initial` were made from.
 
     Args:
-        problem: with history.
-        initial: the same; what is not free keeps its derivative.
+        problem: with history; pins are taut springs.
+        initial: with history; what is not free keeps its derivative.
         end: where the solve ended, without history.
         is_converged: others get no gradient at all.
         unknowns: which are free.
@@ -54,17 +55,20 @@ def attach(
     base = _based(problem, initial, end.state, is_converged, unknowns)
     wide, place = widened(problem), widened(base)
     posed = wide.pose(place)
+    springs = soften(wide, posed)
+    wide = springs.problem
     here = normal_equations(wide, posed, wide.rows(posed), with_shape=config.solve_shape)
     equations = unknowns.pick(here.gauss_newton)
     fixed, gauss_newton = detached((wide, posed)), equations.hessian.detach()
 
-    def inverse() -> Inverse:
-        if config.backward == "one_step":
-            return invert(gauss_newton, gauss_newton)
-        hessian = exact_hessian(*fixed, with_shape=config.solve_shape)
-        return invert(unknowns.pick_square(hessian), gauss_newton)
+    def inverse() -> SpringInverse:
+        hessian = gauss_newton
+        if config.backward == "implicit":
+            hessian = unknowns.pick_square(exact_hessian(*fixed, with_shape=config.solve_shape))
+        columns = spring_columns(*fixed, with_shape=config.solve_shape)[..., unknowns.columns]
+        return SpringInverse(invert(hessian, gauss_newton), columns, springs.compliance.detach())
 
-    step: Tensor = _Step.apply(equations.gradient, inverse)  # pyright: ignore[reportUnknownMemberType]
+    step: Tensor = _Step.apply(equations.gradient, springs.offset, inverse)  # pyright: ignore[reportUnknownMemberType]
     state = moved(problem, base, unknowns.spread(step), with_shape=config.solve_shape)
     if bool(is_converged.all()):
         return evaluate(problem, state)
@@ -72,17 +76,18 @@ def attach(
 
 
 class _Step(torch.autograd.Function):
-    """-H^-1 (g - g): zero, with the derivative of a step."""
+    """-H^-1 (g - g), with springs at hand: zero, with the derivative of a step."""
 
     @staticmethod
-    def forward(ctx, gradient: Tensor, inverse: Callable[[], Inverse]) -> Tensor:  # pyright: ignore
+    def forward(ctx, gradient: Tensor, offset: Tensor, inverse: Callable[[], SpringInverse]) -> Tensor:  # pyright: ignore
         ctx.inverse = inverse
         return torch.zeros_like(gradient)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):  # pyright: ignore
-        return -ctx.inverse().solve(grad[..., None]).squeeze(-1), None
+        step, forces = ctx.inverse().solve(grad[..., None])
+        return -step.squeeze(-1), -forces.squeeze(-1), None
 
 
 def _based(

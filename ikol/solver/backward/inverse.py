@@ -51,23 +51,24 @@ class Inverse:
 
 
 @dataclass(frozen=True, eq=False)
-class PinnedInverse:
-    """The inverse under conditions C d = 0: that of [[H, C^T], [C, 0]], by its Schur complement."""
+class SpringInverse:
+    """The inverse of [[H, C^T], [C, -D]]: springs of any stiffness 1/D on top of H, by the Schur complement."""
 
     inverse: Inverse
-    conditions: Float[Tensor, "n conditions free"]
-    """C; rows of zeros are no condition."""
+    columns: Float[Tensor, "n springs free"]
+    """C: how the springs' lengths change."""
+    compliance: Float[Tensor, "n springs"]
+    """D."""
 
     def solve(
         self, right: Float[Tensor, "n free columns"]
-    ) -> tuple[Float[Tensor, "n free columns"], Float[Tensor, "n conditions columns"]]:
-        """Return d and m with H d + C^T m = right and C d = 0."""
+    ) -> tuple[Float[Tensor, "n free columns"], Float[Tensor, "n springs columns"]]:
+        """Return d and m with H d + C^T m = right and C d = D m: the unknowns and the springs' forces."""
         alone = self.inverse.solve(right)
-        if self.conditions.shape[1] == 0:
-            return alone, self.conditions @ alone
-        answer = self.inverse.solve(self.conditions.transpose(-1, -2))
-        # pins may repeat each other: then their forces are not unique, and the smallest are taken
-        forces = torch.linalg.pinv(self.conditions @ answer, hermitian=True, rtol=1e-10) @ (self.conditions @ alone)
+        if self.columns.shape[1] == 0:
+            return alone, self.columns @ alone
+        answer = self.inverse.solve(self.columns.transpose(-1, -2))
+        forces = torch.linalg.solve(self.columns @ answer + torch.diag_embed(self.compliance), self.columns @ alone)
         return alone - answer @ forces, forces
 
 
