@@ -41,9 +41,9 @@ from solver_server.supervisor import Crashed, Problem
 from solver_server.waiting import Job, WaitingLine
 
 TIMEOUT = 300.0  # seconds of a request that names none: sixteen persons on two busy cores take a minute
-STALL_TIMEOUT = 60.0  # seconds without a step of the running job; the longest on two busy cores was under two
+STALL_TIMEOUT = 60.0  # seconds without a step of the running job; the longest step takes 0.2 s, on busy cores 0.7 s
 MAX_CLIENTS = 256  # of which we remember the hello; every reconnection is a new one
-CANCEL_TIMEOUT = 2.0  # seconds that a worker may take to its next step when its job is given up; then it is killed
+CANCEL_TIMEOUT = 5.0  # seconds for the same when its job is given up; a kill costs the loading of the networks
 MAX_TEXT = 4000  # characters of a sentence, below the limit of the protocol
 
 _log = logging.getLogger(__name__)

@@ -140,8 +140,8 @@ class Supervisor:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the worker has loaded its weights and takes jobs."""
-        return self._worker is not None and self.device != ""
+        """Whether the worker has loaded its weights and takes jobs; one that is being killed does not."""
+        return self._worker is not None and self.device != "" and not self._is_kill_wanted
 
     @property
     def pid(self) -> int:

@@ -124,7 +124,7 @@ def test_job_that_takes_too_long_is_answered_and_the_next_one_runs(server: Serve
     assert reply.code == "timeout"
     assert 0.5 <= seconds < 2.5, seconds  # 1 ms late on an idle machine
     assert isinstance(client.receive_for(client.solve()), protocol.SolveReply)
-    assert time.monotonic() - start < 20  # 2 s until the kill, 0.2 s for a new fake worker
+    assert time.monotonic() - start < 20  # 5 s until the kill, 0.2 s for a new fake worker
 
 
 def test_expired_requests_of_a_queue_are_answered_in_time_and_never_run(server: ServerProcess) -> None:

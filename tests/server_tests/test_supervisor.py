@@ -115,6 +115,7 @@ def test_ready_worker_says_where_it_computes_until_it_is_gone(stage_of: Make) ->
     assert stage.supervisor.receive(WorkerReport(1, pipe.Ready("cuda"))) is None
     assert (stage.supervisor.is_ready, stage.supervisor.device) == (True, "cuda")
     stage.supervisor.kill()
+    assert not stage.supervisor.is_ready  # at once, or the next job would be given to it and lost with it
     stage.next()
     assert (stage.supervisor.is_ready, stage.supervisor.device) == (False, "")
 

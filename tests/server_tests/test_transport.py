@@ -308,7 +308,7 @@ def test_worker_that_does_not_listen_to_a_cancel_is_replaced(server: ServerProce
     assert client.receive().code == "cancelled"
     start = time.monotonic()
     assert isinstance(client.receive_for(client.solve()), protocol.SolveReply)
-    assert 1.5 < time.monotonic() - start < 10  # 2 s until the kill, 0.1 s for a new fake worker
+    assert 4.5 < time.monotonic() - start < 20  # 5 s until the kill, 0.1 s for a new fake worker
     assert client.stats().worker_pid != old
     assert not psutil.pid_exists(old)
 

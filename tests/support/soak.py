@@ -7,18 +7,29 @@ cancelled, the rest are pictures of 300 KB and solves. With the fake worker a re
 
 import random
 import statistics
+import sys
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import protocol_cases
 import psutil
-from server_client import Client, ServerProcess
+from server_client import FAKE_SERVER, Client, ServerProcess
 
 from solver_server import protocol
 
 PICTURE = "x" * 300_000
+KEYPOINTS = {
+    "L_Hip": (0.1, 1.0, 0.0),
+    "R_Hip": (-0.1, 1.0, 0.0),
+    "L_Shoulder": (0.18, 1.5, 0.0),
+    "R_Shoulder": (-0.18, 1.5, 0.0),
+    "L_Wrist": (0.3, 1.2, 0.35),
+    "R_Wrist": (-0.6, 1.6, 0.1),
+}
 WARM_UP_SHARE = 0.3
 MIB = 2**20
 
@@ -97,18 +108,68 @@ class Report:
         ])  # fmt: skip
 
 
-def soak(seconds: float, seed: int = 0, **environment: str) -> Report:
-    """Run mixed traffic against a server with the fake worker.
+class Work:
+    """Requests for the fake worker, which costs nothing: what is seen is the server."""
+
+    command: Sequence[str] = FAKE_SERVER
+    options: Sequence[str] = ()
+
+    def long(self, client: Client, timeout: float | None = None) -> int:
+        """Send something that takes longer than the test waits for it."""
+        return client.detect("work 5", timeout)
+
+    def picture(self, client: Client) -> int:
+        """Send a picture."""
+        return client.detect(PICTURE)
+
+    def solve(self, client: Client) -> int:
+        """Send evidence."""
+        return client.solve()
+
+
+class RealWork(Work):
+    """Requests for the worker as it is shipped: what is seen is torch."""
+
+    command = (sys.executable, "-m", "solver_server")
+    options = ("--device", "cpu", "--threads", "1")
+
+    def __init__(self, photo: Path) -> None:
+        self._photo = photo.read_bytes()
+
+    def long(self, client: Client, timeout: float | None = None) -> int:
+        """Send a picture: it takes some tenths of a second."""
+        writer = protocol.FrameWriter()
+        image = writer.add_blob(self._photo)
+        return client.send(protocol.Detect(client.next_id(), image, timeout_seconds=timeout), writer)
+
+    def picture(self, client: Client) -> int:
+        """Send a picture."""
+        return self.long(client)
+
+    def solve(self, client: Client) -> int:
+        """Send keypoints."""
+        writer = protocol.FrameWriter()
+        points = array("d", [number for point in KEYPOINTS.values() for number in point])
+        shaped = memoryview(points).cast("B").cast("d", shape=[len(KEYPOINTS), 3])
+        sigma = writer.add_array(array("d", [0.02] * len(KEYPOINTS)))
+        block = protocol.Keypoints3D(tuple(KEYPOINTS), writer.add_array(shaped), sigma)
+        return client.send(protocol.Solve(client.next_id(), (block,)), writer)
+
+
+def soak(seconds: float, seed: int = 0, work: Work | None = None, **environment: str) -> Report:
+    """Run mixed traffic against a server.
 
     Args:
         seconds: How long.
         seed: Of the traffic.
-        environment: Variables for the server; FAKE_LEAK makes it leak.
+        work: What is asked, and of which server; by default of the one with the fake worker.
+        environment: Variables for the server; FAKE_LEAK makes the fake one leak.
     """
+    work = work or Work()
     rng = random.Random(seed)
     report = Report()
     originals = [protocol_cases.encoded(name) for name in ("detect", "solve", "ping", "hello", "cancel", "stats")]
-    with ServerProcess(**environment) as server:
+    with ServerProcess(work.command, work.options, **environment) as server:
         client = server.client()
         client.wait_until_ready()
         process = psutil.Process(server.process.pid)
@@ -117,7 +178,7 @@ def soak(seconds: float, seed: int = 0, **environment: str) -> Report:
             for _ in range(20):
                 kind = _pick(rng)
                 report.requests[kind] += 1
-                report.lost += not _play(kind, server, client, originals, rng)
+                report.lost += not _play(kind, work, server, client, originals, rng)
             stats = client.stats()
             report.samples.append(
                 Sample(now, process.memory_info().rss / MIB, stats.worker_memory_bytes / MIB, process.num_fds())
@@ -132,7 +193,7 @@ def _pick(rng: random.Random) -> str:
 
 
 def _play(
-    kind: str, server: ServerProcess, client: Client, originals: Sequence[list[bytes]], rng: random.Random
+    kind: str, work: Work, server: ServerProcess, client: Client, originals: Sequence[list[bytes]], rng: random.Random
 ) -> bool:
     """Do one thing; tell whether every reply came that was due."""
     match kind:
@@ -145,19 +206,19 @@ def _play(
             return reply is not None
         case "gone":
             with Client(server) as visitor:
-                visitor.detect("work 5" if rng.random() < 0.5 else PICTURE)
+                (work.long if rng.random() < 0.5 else work.picture)(visitor)
             return _wait_until_idle(client)
         case "timeout":
-            return _code(client.receive_for(client.detect("work 5", timeout=0.02))) == "timeout"
+            return _code(client.receive_for(work.long(client, timeout=0.02))) == "timeout"
         case "cancel":
-            request = client.detect("work 5")
+            request = work.long(client)
             client.send(protocol.Cancel(client.next_id(), target=request))
             error, reply = client.receive(), client.receive()
             return _code(error) == "cancelled" and isinstance(reply, protocol.CancelReply)
         case "picture":
-            return isinstance(client.receive_for(client.detect(PICTURE)), protocol.DetectReply)
+            return isinstance(client.receive_for(work.picture(client)), protocol.DetectReply)
         case _:
-            return isinstance(client.receive_for(client.solve()), protocol.SolveReply)
+            return isinstance(client.receive_for(work.solve(client)), protocol.SolveReply)
 
 
 def _code(reply: object) -> str:
