@@ -28,6 +28,7 @@ BLOCK = 32  # threads: one warp, so that a few thousand frames already spread ov
 SCALARS = {torch.float32: "float", torch.float64: "double"}
 # The driver sets local memory aside for every thread that the GPU could hold; more than this part of all is too much.
 LARGEST_SHARE = 0.25
+_WRONG_ROOM = 2
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -80,7 +81,9 @@ def solve_cuda(
     """
     call, result, _ = solve_call(parents, num_joints, arrays, config)
     any_invalid = _launch(kernel, call, arrays.keypoints)
-    if bool(any_invalid):
+    problem = int(any_invalid)
+    assert problem != _WRONG_ROOM, "tree_newton.cpp: room() is not what lay_out() takes"
+    if problem:
         raise InputError(INVALID_VALUES)
     return result
 
