@@ -28,3 +28,6 @@ from ikol.solver.solve import solve as solve
 from ikol.solver.start import start_from_points as start_from_points
 from ikol.solver.start import translation_from_projection as translation_from_projection
 from ikol.solver.state import SolveState as SolveState
+from ikol.solver.uncertainty import Marginals as Marginals
+from ikol.solver.uncertainty import covariance as covariance
+from ikol.solver.uncertainty import sensitivity as sensitivity

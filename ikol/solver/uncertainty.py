@@ -20,19 +20,23 @@ from ikol.body.points import AttachedPoints
 from ikol.errors import InputError
 from ikol.solver.backward.columns import point_columns
 from ikol.solver.backward.hessian import exact_hessian
-from ikol.solver.backward.inverse import Inverse, invert
+from ikol.solver.backward.inverse import SpringInverse, invert
+from ikol.solver.backward.springs import soften, spring_columns
 from ikol.solver.backward.tensors import detached, widened
 from ikol.solver.config import SolveConfig
 from ikol.solver.evidence import Evidence, Points3D
+from ikol.solver.levenberg_marquardt import Minimised, minimise
 from ikol.solver.linear import newton_where_definite
 from ikol.solver.normal_equations import normal_equations
 from ikol.solver.one_sided import Unknowns
+from ikol.solver.pins import minimise_pinned
 from ikol.solver.problem import Problem, build_problem, flatten_state
 from ikol.solver.residuals import PixelTerm, PointTerm, Posed, RelativePointTerm
 from ikol.solver.result import SolveResult, SolveStatus
 from ikol.solver.robust import robust_cost
 from ikol.solver.skeleton import Skeleton
 from ikol.solver.solve import find_unknowns, free_axes
+from ikol.solver.state import SolveState
 
 HIDDEN_SHARE = 1e-5  # of a motion along what nothing sees: rounding leaves 1e-8, a real share is a few percent or more
 JOINTS = "the joints"  # name of a block that users cannot mean
@@ -64,7 +68,7 @@ class _Optimum:
     posed: Posed
     unknowns: Unknowns
     with_shape: bool
-    inverse: Inverse
+    inverse: SpringInverse
 
     def columns(self, span: slice) -> Float[Tensor, "n span 3 free"]:
         """Return how points move with the free unknowns."""
@@ -102,8 +106,8 @@ def covariance(
 
     def marginal(rows: Float[Tensor, "n joints 3 free"]) -> tuple[Tensor, Tensor]:
         columns = rows.flatten(1, 2).transpose(-1, -2)
-        spread = optimum.inverse.solve(columns).unflatten(-1, (count, 3)).permute(0, 2, 1, 3)
-        is_seen = (optimum.inverse.unseen(columns) < HIDDEN_SHARE).unflatten(-1, (count, 3)).all(-1)
+        spread = optimum.inverse.solve(columns)[0].unflatten(-1, (count, 3)).permute(0, 2, 1, 3)
+        is_seen = (optimum.inverse.inverse.unseen(columns) < HIDDEN_SHARE).unflatten(-1, (count, 3)).all(-1)
         batch = result.status.shape
         found = (rows @ spread).to(result.cost.dtype)
         return found.reshape(*batch, count, 3, 3), (is_seen & is_converged).reshape(*batch, count)
@@ -129,7 +133,7 @@ def sensitivity(
         skeleton: what was solved.
         evidence: the same.
         result: of that solve.
-        name: of a block of `Points3D`, `RelativePoints3D` or `Points2D`.
+        name: of a block of `Points3D`, `RelativePoints3D`, `Points2D` or `Pins`.
         config: of the solve.
 
     Raises:
@@ -146,11 +150,16 @@ def sensitivity(
         seen = seen - torch.einsum("q,nqif->nif", term.reference.weights, optimum.columns(term.reference.span))[:, None]
     # the force on each point by its own target
     columns = (seen.transpose(-1, -2) @ pull).permute(0, 2, 1, 3).flatten(2)
-    answer = optimum.inverse.solve(columns)
+    lengths = None
+    if optimum.problem.pins is not None:
+        lengths = columns.new_zeros(size, optimum.inverse.columns.shape[1], columns.shape[-1])
+        if term is optimum.problem.pins:
+            # a pin takes its point along
+            lengths -= torch.diag_embed((term.weight > 0).to(lengths).expand_as(pull[..., 0]).flatten(1))
+    answer, _ = optimum.inverse.solve(columns, lengths)
     moved = -optimum.columns(optimum.joints).flatten(1, 2) @ answer
     is_converged = (result.status == SolveStatus.CONVERGED).reshape(-1, 1, 1)
     moved = torch.where(is_converged, moved, 0.0).to(result.cost.dtype)
-    assert len(moved) == size
     return moved.reshape(*result.status.shape, count, 3, *pull.shape[1::2])
 
 
@@ -172,13 +181,24 @@ def _optimum(
         problem = build_problem(skeleton, [*evidence, block], batch, config.bone_groups)
         unknowns = find_unknowns(problem, config, free_axes(skeleton, config))
         state = flatten_state(result.state, skeleton, batch)
+        if problem.pins is not None:
+            # the forces that hold the pins are not part of a result
+            def iterate(springs: Problem, initial: SolveState, settings: SolveConfig) -> Minimised:
+                return minimise(springs, initial, settings, unknowns, None)
+
+            ended, problem = minimise_pinned(problem, state, replace(config, gnc_start=1.0), iterate)
+            state = ended.end.state
         problem, state = detached(widened((problem, state)))
         posed = problem.pose(state)
-        found = normal_equations(problem, posed, problem.rows(posed), with_shape=config.solve_shape).gauss_newton
-        exact = exact_hessian(problem, posed, with_shape=config.solve_shape)
+        springs = soften(problem, posed)
+        problem, with_shape = springs.problem, config.solve_shape
+        found = normal_equations(problem, posed, problem.rows(posed), with_shape=with_shape).gauss_newton
         free = unknowns.pick(found)
-        chosen = newton_where_definite(free, unknowns.pick_square(exact) - free.hessian)
-    return _Optimum(problem, posed, unknowns, config.solve_shape, invert(chosen.hessian, free.hessian))
+        exact = unknowns.pick_square(exact_hessian(problem, posed, with_shape=with_shape))
+        chosen = newton_where_definite(free, exact - free.hessian)
+        columns = spring_columns(problem, posed, with_shape=with_shape)[..., unknowns.columns]
+        inverse = SpringInverse(invert(chosen.hessian, free.hessian), columns, springs.compliance)
+    return _Optimum(problem, posed, unknowns, with_shape, inverse)
 
 
 def _pull(term: PointTerm | RelativePointTerm | PixelTerm, posed: Posed) -> Float[Tensor, "n points 3 axes"]:

@@ -61,14 +61,23 @@ class SpringInverse:
     """D."""
 
     def solve(
-        self, right: Float[Tensor, "n free columns"]
+        self, right: Float[Tensor, "n free columns"], lengths: Float[Tensor, "n springs columns"] | None = None
     ) -> tuple[Float[Tensor, "n free columns"], Float[Tensor, "n springs columns"]]:
-        """Return d and m with H d + C^T m = right and C d = D m: the unknowns and the springs' forces."""
+        """Return d and m with H d + C^T m = right and C d - D m = lengths: the unknowns and the springs' forces.
+
+        Args:
+            right: on the unknowns.
+            lengths: of the springs; None for zeros.
+        """
         alone = self.inverse.solve(right)
         if self.columns.shape[1] == 0:
             return alone, self.columns @ alone
         answer = self.inverse.solve(self.columns.transpose(-1, -2))
-        forces = torch.linalg.solve(self.columns @ answer + torch.diag_embed(self.compliance), self.columns @ alone)
+        stretched = self.columns @ alone
+        forces = torch.linalg.solve(
+            self.columns @ answer + torch.diag_embed(self.compliance),
+            stretched if lengths is None else stretched - lengths,
+        )
         return alone - answer @ forces, forces
 
 
