@@ -14,13 +14,16 @@ from ikol.body.default_body import load_default_body
 from ikol.body.points import AttachedPoints
 from ikol.evaluation.photo_case import SolveCase, photo_case
 from ikol.evaluation.synthetic_walk import synthetic_walk
-from ikol.solver import Skeleton, SolveState
+from ikol.solver import Skeleton, SolveConfig, SolveState
 from ikol.solver.sequence import Contacts, Floor, SequenceEvidence, SmoothRotations, SmoothTranslation
 
 SOLES = ("left_heel", "left_foot_index", "right_heel", "right_foot_index")
 # about what the walk's own second differences are at 30 frames a second: 0.03 rad of the fastest joints, 3 mm
 TURN_SIGMA, SHIFT_SIGMA = 0.03, 0.003
 CONTACT_SIGMA = 0.002  # metres a frame
+# the start knows the outliers, so no graduated non-convexity; frames that jump out of line may turn back at once; a
+# step that gains less than 1e-5 of the cost gains a thousandth of a squared standard deviation in each frame
+CONFIG = SolveConfig(gnc_start=1.0, max_step=2.0, cost_tolerance=1e-5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,9 @@ class SequenceCase:
     """What `solve_sequence` is given, and the motion behind it."""
 
     frames: SolveCase
+    """For each frame by itself, which makes the start."""
+    config: SolveConfig
+    """For the frames together."""
     sequence_evidence: tuple[SequenceEvidence, ...]
     soles: AttachedPoints
     is_contact: Tensor
@@ -60,7 +66,7 @@ def sequence_case(num_frames: int, *, seed: int = 0, dtype: torch.dtype = torch.
         Floor(soles, torch.tensor((0.0, 1.0, 0.0), dtype=dtype)),
     )
     frames = photo_case(num_frames, seed=seed, dtype=dtype, truth=walk.state)
-    return SequenceCase(frames, links, soles, is_contact)
+    return SequenceCase(frames, CONFIG, links, soles, is_contact)
 
 
 def score(case: SequenceCase, state: SolveState) -> SequenceScore:

@@ -17,7 +17,7 @@ def bench_sequence(frames: int, backend: Backend, seconds: float) -> BenchCase:
 
     def run() -> SequenceResult:
         start = solve(given.skeleton, given.evidence, given.start, config)
-        return solve_sequence(given.skeleton, given.evidence, start.state, case.sequence_evidence, config)
+        return solve_sequence(given.skeleton, given.evidence, start.state, case.sequence_evidence, case.config)
 
     result = run()
     return timed_case(

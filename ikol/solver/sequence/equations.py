@@ -69,6 +69,7 @@ def sequence_equations(
     here: Evaluated,
     each: Unknowns,
     *,
+    inner: slice,
     with_shape: bool,
     with_bending: bool,
     convexity: float,
@@ -79,6 +80,7 @@ def sequence_equations(
         problem: the sequence.
         here: where it is.
         each: which of a frame's translation and rotations are free.
+        inner: the frames that move; those before and after are held.
         with_shape: whether the betas are unknowns.
         with_bending: whether to take the Hessian's second-order part, with which it need not be definite.
         convexity: of the robust losses.
@@ -96,7 +98,7 @@ def sequence_equations(
         lengths=motion_by_lengths(problem.frames, posed, with_shape=with_shape),
     )
     num_shared = 0 if parts.lengths is None else parts.lengths.shape[-1]
-    count, size = len(posed.joints), len(each.columns)
+    count, size = inner.stop - inner.start, len(each.columns)
     reach = min(max((link.stencil.shape[-1] for link in problem.links), default=1), count)
     band = Band(posed.joints.new_empty(count, size, reach * size + num_shared), reach)
     gradient = posed.joints.new_empty(count, size)
@@ -104,18 +106,19 @@ def sequence_equations(
     corner_gradient = posed.joints.new_zeros(1, num_shared)
     rows = (*here.rows, *(pull.rows() for pull in parts.pulls))
     tree, shared = slice(each.count), slice(each.count, None)
-    for start in range(0, count, CHUNK):
-        span = slice(start, min(start + CHUNK, count))
+    for start in range(inner.start, inner.stop, CHUNK):
+        span = slice(start, min(start + CHUNK, inner.stop))
+        place = _moved_by(span, inner.start)
         full, bent = parts.within(rows, span, with_shape=with_shape, convexity=convexity)
         own = each.pick(NormalEquations(full.hessian[:, tree, tree], full.gradient[:, tree]))
         if with_bending:
             own = NormalEquations(own.hessian + each.pick_square(bent[:, tree, tree]), own.gradient)
-        band.panels[span, :, band.blocks(0, 1)] = own.hessian
-        gradient[span] = own.gradient
-        band.panels[span, :, band.sides] = full.hessian[:, each.columns, shared]
+        band.panels[place, :, band.blocks(0, 1)] = own.hessian
+        gradient[place] = own.gradient
+        band.panels[place, :, band.sides] = full.hessian[:, each.columns, shared]
         corner += full.hessian[:, shared, shared].sum(0)
         corner_gradient += full.gradient[:, shared].sum(0)
-        parts.write_between(band, span, each)
+        parts.write_between(band, span, inner, each)
     return SequenceEquations(band, gradient, NormalEquations(corner + parts.between_lengths(), corner_gradient))
 
 
@@ -142,22 +145,22 @@ class _Parts:
             add_on_joints(full.hessian, full.gradient, touches, turn.between[0][span], turn.force[span])
         return full, linear.bending
 
-    def write_between(self, band: Band, span: slice, each: Unknowns) -> None:
+    def write_between(self, band: Band, span: slice, inner: slice, each: Unknowns) -> None:
         """Write the blocks right of the diagonal, and add to the columns of what all frames share."""
         if band.reach == 1:
             return
         start, stop = span.start, span.stop
-        seen = _some_frames(self.posed, slice(start, min(stop + band.reach - 1, len(band))))
+        seen = _some_frames(self.posed, slice(start, min(stop + band.reach - 1, inner.stop)))
         jacobians = [_point_columns(self.frames, seen, pull.span) for pull in self.pulls]
         for ahead in range(1, band.reach):
-            part = slice(start, max(min(stop, len(band) - ahead), start))
+            part = slice(start, max(min(stop, inner.stop - ahead), start))
             block = self._block(jacobians, part, ahead, each.count)
-            band.panels[part, :, band.blocks(ahead, ahead + 1)] = each.pick_square(block)
+            band.panels[_moved_by(part, inner.start), :, band.blocks(ahead, ahead + 1)] = each.pick_square(block)
         if self.lengths is not None:
             for pull, jacobian in zip(self.pulls, jacobians, strict=True):
                 mixed = _neighbours(pull, self.lengths[:, pull.span])[span]
                 border = jacobian[: stop - start].flatten(1, 2).mT @ mixed.flatten(1, 2)
-                band.panels[span, :, band.sides] += border[:, each.columns]
+                band.panels[_moved_by(span, inner.start), :, band.sides] += border[:, each.columns]
 
     def between_lengths(self) -> Tensor:
         """Return what links add between frames to the block of what all frames share."""
@@ -246,6 +249,10 @@ def _scattered(count: int, width: int, part: Callable[[int], Tensor]) -> Tensor:
         rows = part(k)
         result[k : k + len(rows)] += rows
     return result
+
+
+def _moved_by(span: slice, frames: int) -> slice:
+    return slice(span.start - frames, span.stop - frames)
 
 
 def _some_frames(posed: Posed, span: slice) -> Posed:

@@ -8,6 +8,7 @@ non-convexity: as long as the loss stays the same). Imports: torch, the ordinary
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -22,6 +23,7 @@ from ikol.solver.robust import GemanMcClure, robust_cost
 from ikol.solver.sequence.band import Band, solve_band
 from ikol.solver.sequence.equations import SequenceEquations, sequence_equations
 from ikol.solver.sequence.problem import SequenceProblem
+from ikol.solver.sequence.windows import some_frames, some_states, unsettled, with_states
 from ikol.solver.state import SolveState
 
 # limits that a step would cross are worth another factorisation only where they cost this part of what it gains
@@ -29,6 +31,7 @@ WORTH_A_ROUND = 0.1
 MAX_ROUNDS = 2
 POOR_GAIN = 0.75  # part of the promised decrease below which the second-order part is tried
 RETRY = 4.0
+EDGE = 2  # frames beside a window that links from inside reach
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,8 @@ class _Step:
 
     full: Float[Tensor, "frames all"]
     decrease: Float[Tensor, "1"]
+    promised: Float[Tensor, "frames"]
+    """Each frame's part in the decrease, limits and damping not counted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +84,7 @@ def minimise_sequence(
     config: SolveConfig,
     unknowns: Unknowns,
     on_iteration: Callable[[int, Tensor], None],
+    inner: slice | None = None,
 ) -> SequenceEnd:
     """Iterate until the sequence has ended.
 
@@ -88,8 +94,9 @@ def minimise_sequence(
         config: see there.
         unknowns: of one frame, which are free.
         on_iteration: called with the iteration and the cost.
+        inner: of a window, the frames that move. None: all, and windows may be opened.
     """
-    solver = _Solver(problem, config, unknowns)
+    solver = _Solver(problem, config, unknowns, slice(0, len(initial.transl)) if inner is None else inner)
     here = evaluate_sequence(problem, initial)
     losses = [*(rows.loss for rows in here.rows), *(link.loss for link in problem.links)]
     convexity = config.gnc_start if any(isinstance(loss, GemanMcClure) for loss in losses) else 1.0
@@ -115,6 +122,7 @@ def minimise_sequence(
         trial_cost = sequence_cost(problem, trial, convexity)
         decrease = cost - trial_cost
         is_accepted = (step.decrease > 0) & (decrease > 0)
+        damping = control.damping
         control = steer(control, is_accepted, decrease, step.decrease, cost, config, is_final=convexity == 1.0)
         was_full, curvature = curvature.is_full, curvature.after(float(decrease), float(step.decrease))
         if bool(is_accepted):
@@ -122,6 +130,15 @@ def minimise_sequence(
         if bool(is_accepted) or curvature.is_full != was_full:
             equations = None
         on_iteration(iteration, cost)
+        if inner is None and convexity == 1.0 and bool(control.is_active):
+            is_poor = float(decrease) < POOR_GAIN * float(step.decrease)
+            spans = unsettled(step.promised, config.cost_tolerance * float(cost), is_poor=is_poor)
+            if spans:
+                state = solver.windows(here.state, spans, partial(on_iteration, iteration, cost))
+                here = evaluate_sequence(problem, state)
+                cost, equations = sequence_cost(problem, here), None
+                # what these frames have done to the damping is no concern of the others
+                control = replace(control, damping=torch.minimum(control.damping, damping))
         if convexity > 1.0:
             # a loss that changes is a new problem: what the damping has learnt from the old one holds it back
             convexity = max(1.0, convexity / config.gnc_factor)
@@ -168,7 +185,8 @@ def _refreshed(control: Control, config: SolveConfig) -> Control:
 class _Solver:
     """Makes steps of one sequence."""
 
-    def __init__(self, problem: SequenceProblem, config: SolveConfig, unknowns: Unknowns) -> None:
+    def __init__(self, problem: SequenceProblem, config: SolveConfig, unknowns: Unknowns, inner: slice) -> None:
+        self._inner = inner
         self._problem = problem
         self._config = config
         self._unknowns = unknowns
@@ -181,6 +199,7 @@ class _Solver:
             self._problem,
             here,
             self._each,
+            inner=self._inner,
             with_shape=self._config.solve_shape,
             with_bending=with_bending,
             convexity=convexity,
@@ -197,14 +216,14 @@ class _Solver:
         """Return a step that is rejected: what is not definite gets more damping."""
         like = self._problem.frames.carries
         num_frames = self._problem.frames.batch_shape[0]
-        return _Step(like.new_zeros(num_frames, self._unknowns.count), like.new_zeros(1))
+        return _Step(like.new_zeros(num_frames, self._unknowns.count), like.new_zeros(1), like.new_zeros(num_frames))
 
     def step(self, here: Evaluated, equations: SequenceEquations, damping: Float[Tensor, "1"]) -> _Step | None:
         """Return the damped step, solved again where it would cross limits and these matter; None if not definite."""
         step = self._step(here, equations, damping, None)
-        sided = [rows.to(WIDE).spread(len(equations.gradient)) for rows in here.rows if rows.range is not None]
-        if step is None or not sided:
+        if step is None or all(rows.range is None for rows in here.rows):
             return step
+        sided = [rows.to(WIDE).spread(len(step.full)) for rows in here.rows if rows.range is not None]
         before = torch.cat([rows.residual.sign() for rows in sided], dim=1)
         for _ in range(MAX_ROUNDS - 1):
             lost = change_of_decrease(here.rows, step.full).sum()
@@ -214,7 +233,9 @@ class _Solver:
             is_changed = (sides != before).flatten(1).any(-1)
             taken = [rows.take(is_changed) for rows in sided]
             change = change_of_sides(taken, sides[is_changed], self._unknowns.count)
-            again = self._step(here, equations, damping, _Sides(is_changed.nonzero().squeeze(-1), change))
+            again = self._step(
+                here, equations, damping, _Sides(is_changed.nonzero().squeeze(-1) - self._inner.start, change)
+            )
             # rows that leave may take the definiteness with them: the step before stands then
             step = step if again is None else again
         return step
@@ -255,13 +276,33 @@ class _Solver:
             curved = curved - ((hessian_change @ some[..., None]).squeeze(-1) * some).sum()
             against = against + ((equations.gradient - gradient) * step).sum()
         joined = torch.cat((step, shared_step.expand(len(step), -1)), dim=-1)
-        full = self._unknowns.spread(joined)
+        moving = self._unknowns.spread(joined)
+        full = moving.new_zeros(self._problem.frames.batch_shape[0], self._unknowns.count)
+        full[self._inner] = moving
         shrink = shrinkage(self._problem.frames, full, self._config).amin()
         full = shrink * full
         if not bool(torch.isfinite(full).all()):
             return None
         decrease = -shrink * against - 0.5 * shrink.square() * curved
-        return _Step(full, decrease + change_of_decrease(here.rows, full).sum())
+        promised = 0.5 * (equations.gradient * step).sum(-1).abs()
+        return _Step(full, decrease + change_of_decrease(here.rows, full).sum(), promised)
+
+    def windows(self, state: SolveState, spans: list[slice], on_iteration: Callable[[], None]) -> SolveState:
+        """Solve some stretches of the sequence, each by itself."""
+        config = replace(self._config, solve_shape=False, gnc_start=1.0)
+        unknowns = Unknowns(self._each.count, self._each.columns)
+        frames = len(state.transl)
+
+        def report(_iteration: int, _cost: Tensor) -> None:
+            on_iteration()
+
+        for span in spans:
+            outer = slice(max(span.start - EDGE, 0), min(span.stop + EDGE, frames))
+            inner = slice(span.start - outer.start, span.stop - outer.start)
+            part, start = some_frames(self._problem, outer), some_states(state, outer)
+            found = minimise_sequence(part, start, config, unknowns, report, inner)
+            state = with_states(state, found.end.state, outer)
+        return state
 
 
 def _diagonals(equations: SequenceEquations) -> tuple[Float[Tensor, "frames columns"], Float[Tensor, "shared"]]:

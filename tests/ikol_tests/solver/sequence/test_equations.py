@@ -133,7 +133,7 @@ def compare(kind: str, frames: int, config: SolveConfig) -> None:
     here = evaluate_sequence(problem, state)
     each = Unknowns(tree, torch.arange(tree))
     equations = sequence_equations(
-        problem, here, each, with_shape=config.solve_shape, with_bending=False, convexity=1.0
+        problem, here, each, inner=slice(0, frames), with_shape=config.solve_shape, with_bending=False, convexity=1.0
     )
     hessian, gradient = as_dense(equations)
     expected_hessian, expected_gradient = dense_twin(problem, state, config, tree + shared)
