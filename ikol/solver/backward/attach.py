@@ -21,7 +21,7 @@ from ikol.solver.backward.inverse import SpringInverse, invert
 from ikol.solver.backward.springs import soften, spring_columns
 from ikol.solver.backward.tensors import detached, gated, widened
 from ikol.solver.config import SolveConfig
-from ikol.solver.levenberg_marquardt import Evaluated, evaluate, moved
+from ikol.solver.levenberg_marquardt import Evaluated, evaluate, merge_states, moved
 from ikol.solver.normal_equations import normal_equations
 from ikol.solver.one_sided import Unknowns
 from ikol.solver.problem import Problem
@@ -86,6 +86,8 @@ class _Step(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):  # pyright: ignore
+        if grad.shape[-1] == 0:
+            return None, None, None
         step, forces = ctx.inverse().solve(grad[..., None])
         return -step.squeeze(-1), -forces.squeeze(-1), None
 
@@ -123,19 +125,7 @@ def _based(
         betas=torch.zeros_like(end.betas),
         bone_scale=None if scale is None else torch.ones_like(scale),
     )
-    return _chosen(is_converged, state, rest)
-
-
-def _chosen(keep: Bool[Tensor, "n"], new: SolveState, old: SolveState) -> SolveState:
-    scale = new.bone_scale
-    if scale is not None and old.bone_scale is not None:
-        scale = torch.where(keep[:, None], scale, old.bone_scale)
-    return SolveState(
-        transl=torch.where(keep[:, None], new.transl, old.transl),
-        local_rotmat=torch.where(keep[:, None, None, None], new.local_rotmat, old.local_rotmat),
-        betas=torch.where(keep[:, None], new.betas, old.betas),
-        bone_scale=scale,
-    )
+    return merge_states(is_converged, state, rest)
 
 
 def _merged(new: Evaluated, old: Evaluated, keep: Bool[Tensor, "n"]) -> Evaluated:
@@ -149,4 +139,4 @@ def _merged(new: Evaluated, old: Evaluated, keep: Bool[Tensor, "n"]) -> Evaluate
         return replace(rows, residual=residual, weight=weight)
 
     rows = tuple(merged(item, before) for item, before in zip(new.rows, old.rows, strict=True))
-    return Evaluated(_chosen(keep, new.state, old.state), old.posed, rows)
+    return Evaluated(merge_states(keep, new.state, old.state), old.posed, rows)

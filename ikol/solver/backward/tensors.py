@@ -42,6 +42,8 @@ def _differ(old: tuple[object, ...], new: tuple[object, ...]) -> bool:
 
 def wants_gradient(problem: Problem, initial: SolveState) -> bool:
     """Say whether a gradient can flow to any input of a solve."""
+    if not torch.is_grad_enabled():
+        return False
     found: list[Tensor] = []
 
     def look(tensor: Tensor) -> Tensor:
@@ -50,7 +52,7 @@ def wants_gradient(problem: Problem, initial: SolveState) -> bool:
         return tensor
 
     map_tensors((problem, initial), look)
-    return torch.is_grad_enabled() and bool(found)
+    return bool(found)
 
 
 def widened(value: _Value) -> _Value:

@@ -241,6 +241,17 @@ def test_items_of_a_batch_do_not_see_each_other() -> None:
     torch.testing.assert_close(together[1], single, rtol=1e-3, atol=1e-3 * float(single.abs().max()))
 
 
+def test_what_is_held_altogether_passes_its_gradient_on() -> None:
+    start = near(true_state(()))
+    transl = start.transl.clone().requires_grad_()
+    target = points_of(start).requires_grad_()
+    nothing = replace(PLAIN, free_transl=False, free_joints=torch.zeros(24, dtype=torch.bool))
+    evidence: list[Evidence] = [Points3D(POINTS, target, sigmas(35))]
+    _, (to_transl, to_target) = gradients_of(evidence, replace(start, transl=transl), [transl, target], nothing)
+    torch.testing.assert_close(to_transl, noise(3, seed=51))
+    assert not to_target.any()
+
+
 def test_float32_has_the_gradient_of_float64() -> None:
     truth_state = true_state(())
     world = points_of(truth_state) + 0.02 * noise(35, 3, seed=53)
