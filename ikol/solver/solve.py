@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ikol.errors import InputError
 from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat
+from ikol.solver.analytic_start import analytic_start
 from ikol.solver.backward import attach, unroll, wants_gradient
 from ikol.solver.config import Progress, SolveConfig
 from ikol.solver.evidence import Evidence
@@ -31,11 +32,11 @@ from ikol.solver.state import SolveState
 def solve(
     skeleton: Skeleton,
     evidence: Sequence[Evidence],
-    start: SolveState,
+    start: SolveState | None = None,
     config: SolveConfig | None = None,
     on_iteration: Callable[[Progress], None] | None = None,
 ) -> SolveResult:
-    """Find the state near `start` that the evidence makes most likely.
+    """Find the state that the evidence makes most likely, near `start`.
 
     Minimises 1/2 sum rho(s^2) over all residual groups. The batch dimensions of the state and the evidence broadcast;
     each item is solved for itself.
@@ -43,7 +44,8 @@ def solve(
     Args:
         skeleton: the rig.
         evidence: blocks with different names.
-        start: where to start; what is not free keeps its value.
+        start: where to start; what is not free keeps its value. None: near the 3D points that there are, else the rest
+            pose, placed by the first picture.
         config: settings; None for the defaults.
         on_iteration: called after each iteration; may raise `ikol.errors.Cancelled` to stop.
 
@@ -57,17 +59,20 @@ def solve(
     Items that did not converge get none.
     """
     config = SolveConfig() if config is None else config
-    batch = batch_shape_of(start, evidence)
+    batch = batch_shape_of(skeleton.rest_state() if start is None else start, evidence)
 
     def report(iteration: int, cost: Tensor, num_active: int) -> None:
         if on_iteration is not None:
             on_iteration(Progress(iteration, config.max_iterations, cost.reshape(batch), num_active))
 
     problem = build_problem(skeleton, evidence, batch, config.bone_groups)
+    free = free_axes(skeleton, config)
+    if start is None:
+        with torch.no_grad():
+            start = analytic_start(skeleton, evidence, free, free_transl=config.free_transl)
     initial = flatten_state(start, skeleton, batch)
     if initial.bone_scale is None and problem.bone_groups.shape[-1]:
         initial = replace(initial, bone_scale=torch.ones_like(initial.local_rotmat[..., 0, 0]))
-    free = free_axes(skeleton, config)
     unknowns = find_unknowns(problem, config, free)
 
     def iterate(problem: Problem, initial: SolveState, config: SolveConfig) -> Minimised:

@@ -11,7 +11,7 @@ points and the bending plane of hinges instead of a given twist.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -21,7 +21,8 @@ from ikol.body.joint_tree import JointTree
 from ikol.body.points import AttachedPoints
 from ikol.camera import Camera
 from ikol.errors import InputError
-from ikol.geometry.rotations import kabsch, rotation_between
+from ikol.geometry.rotations import kabsch, rotation_between, rotvec_to_rotmat
+from ikol.solver.evidence import Twist
 from ikol.solver.limits import JointLimits, clamp_rotations
 from ikol.solver.residuals import MIN_DEPTH
 from ikol.solver.skeleton import Skeleton
@@ -47,6 +48,7 @@ def start_from_points(
     betas: Float[Tensor, "*#batch betas"],
     *,
     limits: JointLimits | None = None,
+    twist: Twist | None = None,
 ) -> SolveState:
     """Return a pose near the given points.
 
@@ -58,11 +60,19 @@ def start_from_points(
         betas: the shape.
         limits: where given, the pose stays inside of them, and the bend of their hinges turns the bone above (the plane
             of an elbow turns the upper arm).
+        twist: known twists. Those joints turn their bones by the points and themselves by the twist; of the torso only
+            what is above all of them is taken to be rigid.
 
     Raises:
         InputError: numbers are not finite, or weights are negative.
     """
     batch = torch.broadcast_shapes(target.shape[:-2], weights.shape[:-1], betas.shape[:-1])
+    if twist is not None:
+        batch = torch.broadcast_shapes(batch, twist.angle.shape[:-1], twist.sigma.shape[:-1])
+        angle, sigma = (
+            part.expand(*batch, -1).reshape(math.prod(batch), len(twist.axis)) for part in (twist.angle, twist.sigma)
+        )
+        twist = replace(twist, angle=torch.where(torch.isfinite(sigma), angle, 0.0), sigma=sigma)
     size = math.prod(batch)
     weights = weights.expand(*batch, -1).reshape(size, len(points))
     if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
@@ -77,7 +87,7 @@ def start_from_points(
     walk = _Walk(
         skeleton.tree, skeleton.rest_joints(flat_betas), points, points.rest_points(flat_betas), target, weights
     )
-    local_rotmat, root = walk.down(limits)
+    local_rotmat, root = walk.down(limits, twist)
     return SolveState(
         transl=(root - walk.rest_joints[:, 0]).reshape(*batch, 3),
         local_rotmat=local_rotmat.reshape(*batch, skeleton.tree.num_joints, 3, 3),
@@ -96,11 +106,17 @@ class _Walk:
     target: Float[Tensor, "n points 3"]
     weights: Float[Tensor, "n points"]
 
-    def down(self, limits: JointLimits | None) -> tuple[Float[Tensor, "n joints 3 3"], Float[Tensor, "n 3"]]:
+    def down(
+        self, limits: JointLimits | None, twist: Twist | None
+    ) -> tuple[Float[Tensor, "n joints 3 3"], Float[Tensor, "n 3"]]:
         """Return the local rotations and the place of the root joint."""
         count, size = len(self.target), self.tree.num_joints
         eye = torch.eye(3, dtype=self.target.dtype, device=self.target.device)
-        torso = {joint for joint, name in enumerate(self.tree.names) if name in TORSO} | {0}
+        twisted: list[int] = [] if twist is None else twist.joint_index.tolist()
+        torso = {0}
+        for joint, name in enumerate(self.tree.names):
+            if name in TORSO and joint not in twisted and self.tree.parents[joint] in torso:
+                torso.add(joint)
         root_rotmat, root = self._root(torso)
         local = [eye.expand(count, 3, 3)] * size
         rotmats, places = [root_rotmat] * size, [root] * size
@@ -119,6 +135,8 @@ class _Walk:
             turned = self._turn(
                 turning, torch.stack([places[joint] for joint in turning], dim=1), above, offsets, limits
             )
+            if twist is not None:
+                turned = _twisted(turning, turned, twist)
             if limits is not None:
                 turned = _clamp(turning, turned, limits)
             for k, joint in enumerate(turning):
@@ -232,6 +250,20 @@ class _Walk:
         total = at_center.sum(-1, keepdim=True)
         mean = (at_center[..., None] * self.target).sum(-2) / total.clamp(min=torch.finfo(total.dtype).tiny)
         return mean, total.squeeze(-1) > 0
+
+
+def _twisted(joints: list[int], rotmat: Float[Tensor, "n level 3 3"], twist: Twist) -> Float[Tensor, "n level 3 3"]:
+    """Return the rotations of some joints, with the known twists in the place of their own."""
+    known: list[int] = twist.joint_index.tolist()
+    rows = [known.index(joint) for joint in joints if joint in known]
+    if not rows:
+        return rotmat
+    index = torch.tensor([k for k, joint in enumerate(joints) if joint in known], device=rotmat.device)
+    own, axis = rotmat[:, index], twist.axis[rows]
+    swing = rotation_between(axis.expand(own.shape[:-1]), (own @ axis[..., None]).squeeze(-1))
+    turned = swing @ rotvec_to_rotmat(twist.angle[:, rows, None] * axis)
+    is_known = torch.isfinite(twist.sigma[:, rows])[..., None, None]
+    return rotmat.index_copy(1, index, torch.where(is_known, turned, own))
 
 
 def _clamp(
