@@ -2,8 +2,8 @@
 """The Newton method of ikol/solver/native/tree_newton.cpp in numba, for comparison: all keypoints seen, root held.
 
 One frame after the other, float32, the same start, safeguards and stopping rule; the mathematics is in docs/solver.md.
-Vectors are tuples, because a slice of an array costs numba more than the arithmetic on it. Run without compilation
-(NUMBA_DISABLE_JIT=1) on numbers that count, it says how many operations a step takes: see count_operations.py.
+Vectors are tuples, because a slice of an array costs numba more than the arithmetic on it. Here: the algebra, the start
+and the cost; the steps and the solve are in numba_newton.py.
 """
 
 import math
