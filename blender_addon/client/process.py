@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import msgspec
 import zmq
@@ -71,6 +71,54 @@ def clean_environment(environment: dict[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if not name.startswith("PYTHON") and name not in _INHERITED_LIBRARY_PATHS
     }
+
+
+class SolverProcess(Protocol):
+    """What the client needs of a solver: its own process, or one that is shared."""
+
+    @property
+    def public_key(self) -> bytes:
+        """This client's public CURVE key."""
+        ...
+
+    @property
+    def secret_key(self) -> bytes:
+        """This client's secret CURVE key."""
+        ...
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended, None while it runs."""
+        ...
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        ...
+
+    def poll_handshake(self) -> Handshake | None:
+        """Return where it listens once that is known."""
+        ...
+
+    def drain(self) -> None:
+        """Throw away what it prints."""
+        ...
+
+    def exit_error(self) -> SolverError:
+        """Return why it ended."""
+        ...
+
+    def stop(self) -> None:
+        """End it, or part from it, without waiting."""
+        ...
+
+    def kill(self) -> None:
+        """End it, or part from it, at once."""
+        ...
+
+    def release(self, seconds: float) -> None:
+        """End it, or part from it, waiting at most this long."""
+        ...
 
 
 class ServerProcess:

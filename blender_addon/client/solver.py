@@ -16,7 +16,7 @@ from ..core.jobs import Job, JobState
 from ..core.pending import PendingTable
 from ..core.solver_state import Phase, SolverState
 from .connection import Connection, Transport
-from .process import Handshake, ServerProcess, SolverConfig
+from .process import Handshake, ServerProcess, SolverConfig, SolverProcess
 from .wire import encode_call, read_detection, read_solution
 
 CLIENT_NAME = "ikol-blender"
@@ -38,10 +38,10 @@ MAX_MESSAGES = 64
 
 logger = logging.getLogger(__name__)
 
-Connect = Callable[[Handshake, ServerProcess], Transport]
+Connect = Callable[[Handshake, SolverProcess], Transport]
 
 
-def connect(handshake: Handshake, process: ServerProcess) -> Connection:
+def connect(handshake: Handshake, process: SolverProcess) -> Connection:
     """Open the socket to a started solver."""
     return Connection(handshake.port, handshake.server_key.encode("ascii"), process.public_key, process.secret_key)
 
@@ -55,7 +55,7 @@ class Solver:
 
     def __init__(
         self,
-        launch: Callable[[SolverConfig], ServerProcess] = ServerProcess,
+        launch: Callable[[SolverConfig], SolverProcess] = ServerProcess,
         connect: Connect = connect,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,9 +63,9 @@ class Solver:
         self._connect = connect
         self._clock = clock
         self._state = SolverState()
-        self._process: ServerProcess | None = None
+        self._process: SolverProcess | None = None
         self._transport: Transport | None = None
-        self._leaving: list[tuple[ServerProcess, float]] = []
+        self._leaving: list[tuple[SolverProcess, float]] = []
         self._pending: PendingTable[Job] = PendingTable()
         self._job: Job | None = None
         self._in_flight: int | None = None
@@ -342,7 +342,7 @@ class Solver:
         self._in_flight = None
 
     def _reap(self) -> None:
-        still_there: list[tuple[ServerProcess, float]] = []
+        still_there: list[tuple[SolverProcess, float]] = []
         for process, deadline in self._leaving:
             if process.exit_code is not None:
                 process.release(0.0)

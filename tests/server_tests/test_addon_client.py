@@ -10,13 +10,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from server_client import ROOT, SUPPORT
+from server_client import ROOT, SUPPORT, ServerProcess
 
 from blender_addon.client.process import SolverConfig
+from blender_addon.client.shared import SharedServer
 from blender_addon.client.solver import Solver
+from blender_addon.core.errors import Fix, SolverError
 from blender_addon.core.jobs import Job, JobState, pose_from_image, solve_keypoints
 from blender_addon.core.record import Keypoints3D
 from blender_addon.core.solver_state import Phase
+from solver_server.listen_file import make_key
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the wrapper is a shell script")
 
@@ -138,3 +141,56 @@ def test_job_that_the_worker_cannot_finish_fails_and_the_solver_stays(solver: So
     assert job.error is not None
     assert job.error.code == "worker_crashed"
     assert solver.state.phase is Phase.RUNNING
+
+
+# ---- a shared server -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[tuple[ServerProcess, Path, Path]]:
+    """A server for two clients, its file, and the folder with the keys of ann and bob."""
+    lines = [f"{make_key(tmp_path / name)} {name}\n" for name in ("ann", "bob")]
+    (tmp_path / "keys").write_text("".join(lines), encoding="utf-8")
+    (tmp_path / "keys").chmod(0o600)
+    listen_file = tmp_path / "listen.json"
+    with ServerProcess(arguments=["--listen-file", str(listen_file), "--clients", str(tmp_path / "keys")]) as server:
+        yield server, listen_file, tmp_path
+
+
+def test_two_add_ons_use_one_solver_and_parting_from_it_does_not_end_it(
+    shared: tuple[ServerProcess, Path, Path], config: SolverConfig
+) -> None:
+    server, listen_file, folder = shared
+    solvers = [Solver(launch=lambda _, name=name: SharedServer(listen_file, folder / name)) for name in ("ann", "bob")]
+    jobs = [Job(pose_from_image("photo.jpg", b"work 0.2")) for _ in solvers]
+    for solver, job in zip(solvers, jobs, strict=True):
+        solver.submit(job, config)
+    for solver, job in zip(solvers, jobs, strict=True):
+        pump_until(solver, lambda job=job: job.has_ended)
+        assert "no person was found" in str(job.error)  # the fake worker finds none, but it did answer
+    solvers[0].close()
+    assert server.process.poll() is None
+    again = Job(pose_from_image("photo.jpg", b"x"))
+    solvers[1].submit(again, config)
+    pump_until(solvers[1], lambda: again.has_ended)
+    assert "no person was found" in str(again.error)
+    solvers[1].close()
+
+
+def test_shared_server_that_is_not_there_is_an_error_with_a_way_out(tmp_path: Path, config: SolverConfig) -> None:
+    make_key(tmp_path / "ann")
+    solver = Solver(launch=lambda _: SharedServer(tmp_path / "listen.json", tmp_path / "ann"))
+    solver.start(config)
+    assert "listen.json cannot be read (No such file or directory); does the shared solver run?" in solver.state.message
+    assert solver.state.fix is Fix.OPEN_PREFERENCES
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "text"),
+    [("{}", 0o600, "is not a key made with"), ("\xff", 0o600, "is not a key"), ("{}", 0o644, "can be read by others")],
+)
+def test_key_that_is_none_or_no_secret_is_refused(tmp_path: Path, content: str, mode: int, text: str) -> None:
+    (tmp_path / "ann").write_text(content, encoding="latin-1")
+    (tmp_path / "ann").chmod(mode)
+    with pytest.raises(SolverError, match=text):
+        SharedServer(tmp_path / "listen.json", tmp_path / "ann")

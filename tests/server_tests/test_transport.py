@@ -196,7 +196,8 @@ def test_ten_thousand_damaged_messages_each_get_a_reply(seed: int) -> None:
     assert codes["internal_error"] == 0, codes
     assert sum(codes[code] for code in ("bad_frame", "bad_message", "bad_shape")) > 5000, codes
     assert (pong.busy, pong.queued) == (False, 0)
-    assert grown < 8, f"{grown:.1f} MiB"  # 0.5 to 2 are the allocator's; a leak of one message each would be 10
+    print(f"{codes}, +{grown:.1f} MiB")
+    assert grown < 5, f"{grown:.1f} MiB"  # 0.5 to 2 are the allocator's; a leak of one message each would be 10
 
 
 def count(codes: "Counter[str]", reply: Any) -> None:
