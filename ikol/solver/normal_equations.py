@@ -22,7 +22,7 @@ from ikol.solver.composite import couple, sum_below
 from ikol.solver.jacobian import length_motion, motion_subspaces, point_subspaces
 from ikol.solver.linear import WIDE, NormalEquations
 from ikol.solver.problem import Problem
-from ikol.solver.residuals import OnBones, OnJoints, OnPoints, OnRotations, OnShape, Posed, Reference, Rows
+from ikol.solver.residuals import OnBones, OnJoints, OnPoints, OnRotations, OnShape, Posed, Rows
 from ikol.solver.robust import robust_weight
 
 
@@ -35,10 +35,15 @@ class Linearisation:
 
     gauss_newton: NormalEquations
     """H = J^T W J and g = J^T W r."""
-    bending: Float[Tensor, "n columns columns"]
-    """What the Hessian has beyond J^T W J because points move on arcs; see `bending`."""
     force: Float[Tensor, "n points 3"]
     """Derivative of the cost with respect to the place of each point."""
+    problem: Problem
+    posed: Posed
+
+    @property
+    def bending(self) -> Float[Tensor, "n columns columns"]:
+        """What the Hessian has beyond J^T W J because points move on arcs; computed when asked for. See `bending`."""
+        return bending(self.problem, self.posed, self.force, self.gauss_newton.gradient.shape[-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,13 +99,11 @@ def assemble(problem: Problem, posed: Posed, quadratics: list[Quadratic], *, wit
     first_length = gradient.shape[-1]
     if lengths is not None:
         hessian, gradient = _border_with_lengths(motion, held, (information, force), lengths, hessian, gradient)
+    _subtract_references(motion, quadratics, hessian)
     for item in quadratics:
         match item.touches:
             case OnJoints():
                 add_on_joints(hessian, gradient, item.touches, item.information, item.force)
-            case OnPoints():
-                if item.touches.reference is not None:
-                    _subtract_reference(motion, item, item.touches.reference, hessian)
             case OnShape():
                 if with_shape:
                     betas = slice(first_length, first_length + item.force.shape[-1])
@@ -108,9 +111,9 @@ def assemble(problem: Problem, posed: Posed, quadratics: list[Quadratic], *, wit
                     gradient[:, betas] += item.force.sum(1)
             case OnBones():
                 _add_on_bones(hessian, gradient, problem.bone_groups.to(WIDE), item)
-            case OnRotations():
+            case OnPoints() | OnRotations():
                 pass  # part of the tree
-    return Linearisation(NormalEquations(hessian, gradient), bending(problem, posed, force, hessian.shape[-1]), force)
+    return Linearisation(NormalEquations(hessian, gradient), force, problem, posed)
 
 
 def quadratic(rows: Rows, convexity: float = 1.0) -> Quadratic:
@@ -254,21 +257,28 @@ def _border_with_lengths(
     return torch.cat((upper, lower), dim=-2), torch.cat((gradient, length_gradient), dim=-1)
 
 
-def _subtract_reference(
-    motion: _Motion, item: Quadratic, reference: Reference, hessian: Float[Tensor, "n columns columns"]
+def _subtract_references(
+    motion: _Motion, quadratics: list[Quadratic], hessian: Float[Tensor, "n columns columns"]
 ) -> None:
     """Correct, in place, for rows on x_p - x_reference that were entered as rows on x_p.
 
     With C the information of each point, J its Jacobian, J_r that of the reference:
-    sum (J - J_r)^T C (J - J_r) = sum J^T C J - J_r^T Y - Y^T J_r with Y = sum C J - 1/2 (sum C) J_r.
+    sum (J - J_r)^T C (J - J_r) = sum J^T C J - J_r^T Y - Y^T J_r with Y = sum C J - 1/2 (sum C) J_r. All blocks are
+    taken at once: the matrix of all unknowns is written once, not once a block.
     """
-    assert isinstance(item.touches, OnPoints)
-    count = len(hessian)
-    held = _columns(motion, item.touches.span(item.force.shape[1]), item.information)
-    weights = reference.weights.to(WIDE)[:, None, None] * torch.eye(3, dtype=WIDE, device=held.device)
-    origin = _columns(motion, reference.span, weights.expand(count, -1, -1, -1))
-    product = origin.transpose(-1, -2) @ (held - 0.5 * (item.information.sum(1) @ origin))
-    hessian -= product + product.transpose(-1, -2)
+    origins: list[Tensor] = []
+    changes: list[Tensor] = []
+    for item in quadratics:
+        if isinstance(item.touches, OnPoints) and item.touches.reference is not None:
+            reference = item.touches.reference
+            held = _columns(motion, item.touches.span(item.force.shape[1]), item.information)
+            weights = reference.weights.to(WIDE)[:, None, None] * torch.eye(3, dtype=WIDE, device=held.device)
+            origin = _columns(motion, reference.span, weights.expand(len(hessian), -1, -1, -1))
+            origins.append(origin)
+            changes.append(held - 0.5 * (item.information.sum(1) @ origin))
+    if origins:
+        product = torch.cat(origins, dim=1).transpose(-1, -2) @ torch.cat(changes, dim=1)
+        hessian -= product + product.transpose(-1, -2)
 
 
 def _columns(motion: _Motion, span: slice, factors: Float[Tensor, "#n span 3 3"]) -> Float[Tensor, "n 3 columns"]:

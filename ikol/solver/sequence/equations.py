@@ -16,7 +16,7 @@ from torch import Tensor
 from ikol.solver.jacobian import motion_subspaces, point_subspaces
 from ikol.solver.levenberg_marquardt import Evaluated
 from ikol.solver.linear import WIDE, NormalEquations
-from ikol.solver.normal_equations import add_on_joints, motion_by_lengths, normal_equations
+from ikol.solver.normal_equations import Linearisation, add_on_joints, motion_by_lengths, normal_equations
 from ikol.solver.one_sided import Unknowns
 from ikol.solver.problem import Problem
 from ikol.solver.residuals import OnJoints, OnPoints, Posed, Rows
@@ -109,10 +109,11 @@ def sequence_equations(
     for start in range(inner.start, inner.stop, CHUNK):
         span = slice(start, min(start + CHUNK, inner.stop))
         place = _moved_by(span, inner.start)
-        full, bent = parts.within(rows, span, with_shape=with_shape, convexity=convexity)
+        linear = parts.within(rows, span, with_shape=with_shape, convexity=convexity)
+        full = linear.gauss_newton
         own = each.pick(NormalEquations(full.hessian[:, tree, tree], full.gradient[:, tree]))
         if with_bending:
-            own = NormalEquations(own.hessian + each.pick_square(bent[:, tree, tree]), own.gradient)
+            own = NormalEquations(own.hessian + each.pick_square(linear.bending[:, tree, tree]), own.gradient)
         band.panels[place, :, band.blocks(0, 1)] = own.hessian
         gradient[place] = own.gradient
         band.panels[place, :, band.sides] = full.hessian[:, each.columns, shared]
@@ -133,17 +134,15 @@ class _Parts:
     lengths: Float[Tensor, "frames points 3 lengths"] | None
     """How the points move with what all frames share."""
 
-    def within(
-        self, rows: tuple[Rows, ...], span: slice, *, with_shape: bool, convexity: float
-    ) -> tuple[NormalEquations, Tensor]:
-        """Return the equations of some frames in all of their unknowns, and the second-order part."""
+    def within(self, rows: tuple[Rows, ...], span: slice, *, with_shape: bool, convexity: float) -> Linearisation:
+        """Return the equations of some frames in all of their unknowns."""
         posed, some = _some_frames(self.posed, span), tuple(_some_rows(item, span) for item in rows)
         linear = normal_equations(self.frames, posed, some, with_shape=with_shape, convexity=convexity)
         full = linear.gauss_newton
         for turn in self.turns:
             touches = OnJoints(torch.arange(turn.force.shape[1], device=turn.force.device))
             add_on_joints(full.hessian, full.gradient, touches, turn.between[0][span], turn.force[span])
-        return full, linear.bending
+        return linear
 
     def write_between(self, band: Band, span: slice, inner: slice, each: Unknowns) -> None:
         """Write the blocks right of the diagonal, and add to the columns of what all frames share."""
