@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from ikol.errors import InputError
 from ikol.solver import residuals as res
 from ikol.solver.config import SolveConfig
+from ikol.solver.levenberg_marquardt import Minimised, evaluate
 from ikol.solver.native_library import library_path, run_parts
 from ikol.solver.problem import Problem
 from ikol.solver.result import BlockResidual, SolveResult
@@ -73,8 +74,8 @@ class _Call(ctypes.Structure):
 class Library:
     """The loaded kernel."""
 
-    run: Callable[[int, int], int]
-    """(address of the call, variant) -> 0, or what went wrong."""
+    run: Callable[[int, int, int], int]
+    """(address of the call, whether it is for one frame, variant) -> 0, or what went wrong."""
     variant: int
     """The best of `VARIANTS` that this processor runs."""
 
@@ -98,14 +99,41 @@ def load_library(path: Path) -> Library:
     """
     handle = ctypes.CDLL(str(path))
     run = handle.ikol_general_run
-    run.argtypes = (ctypes.c_void_p, ctypes.c_int)
+    run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
     run.restype = ctypes.c_int
     if handle.ikol_general_sizes() != ctypes.sizeof(_Call) << 16 | ctypes.sizeof(_Block):
         raise OSError(f"{path.name} was built from other sources")
     return Library(run, int(handle.ikol_best_variant()))
 
 
-@dataclass(eq=False)
+def library_for(config: SolveConfig, like: Tensor) -> Library | None:
+    """Return the kernel where a solve can use it; `like`: a tensor of its device and type.
+
+    Raises:
+        InputError: the settings insist on it and it cannot be used.
+    """
+    if config.backend == "torch":
+        return None
+    fits = like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64)
+    library = find_library() if fits else None
+    if library is None and config.backend == "native":
+        raise InputError(
+            f"the compiled solver cannot be used for {like.dtype} on {like.device}, or its library does not load here; "
+            "use backend='auto'"
+        )
+    return library
+
+
+def minimise_native(
+    library: Library, problem: Problem, initial: SolveState, config: SolveConfig, free: Bool[Tensor, "joints 3"]
+) -> Minimised:
+    """Do what `levenberg_marquardt.minimise` does; it ends in the same optimum, on another path."""
+    found = PackedProblem(problem, config, free).run(library, initial, (len(initial.transl),))
+    end = evaluate(problem, found.state)
+    return Minimised(end, found.status, found.iterations, found.initial_cost, found.gradient_norm)
+
+
+@dataclass(frozen=True, eq=False)
 class _PackedBlock:
     """One term's place in the C array, and what a result of it looks like."""
 
@@ -153,7 +181,7 @@ class PackedProblem:
         self._kept[name] = tensor
         return tensor.data_ptr()
 
-    def _whole(self, name: str, numbers: Sequence[int]) -> int:
+    def _whole(self, name: str, numbers: Sequence[int] | np.ndarray) -> int:
         array = np.asarray(numbers, dtype=np.int32)
         self._kept[name] = array
         return array.ctypes.data
@@ -229,9 +257,9 @@ class PackedProblem:
         """Point to the targets and weights of a block: one row a frame, or one for all."""
         if target is not None:
             block.target = self._keep(f"{name} target", target)
-            block.target_stride = target[0].numel() if len(target) > 1 else 0
+            block.target_stride = target.numel() // len(target) if len(target) > 1 else 0
         block.weight = self._keep(f"{name} weight", weight)
-        block.weight_stride = weight[0].numel() if len(weight) > 1 else 0
+        block.weight_stride = weight.numel() // len(weight) if len(weight) > 1 else 0
 
     def _frame(self, block: _Block, number: int, frame: Tensor) -> None:
         block.frame = self._keep(f"{number} frame", frame)
@@ -262,7 +290,7 @@ class PackedProblem:
             row = (start[:1] if is_shared else start).contiguous()
             held.append(row)
             setattr(call, name, row.data_ptr())
-            setattr(call, f"{name}_stride", 0 if is_shared else row[0].numel())
+            setattr(call, f"{name}_stride", 0 if is_shared else row.stride(0))
         outputs = (state["transl"], state["local_rotmat"], state["betas"], state.get("bone_scale"))
         for name, output in zip(("transl", "rotmat", "shape", "bone_scale"), outputs, strict=True):
             setattr(call, f"out_{name}", None if output is None else output.data_ptr())
@@ -272,14 +300,11 @@ class PackedProblem:
         ends = torch.empty((2, *batch), dtype=torch.int32)
         status, iterations = ends.unbind()
         call.status, call.iterations = status.data_ptr(), iterations.data_ptr()
-        residuals: list[BlockResidual] = []
+        rows: list[tuple[Tensor, Tensor]] = []
         for block, packed in zip(self.blocks, self.packed, strict=True):
-            groups, rows = (packed.count, packed.rows) if packed.is_grouped else (1, packed.count)
-            residual, robust = new(*batch, groups, rows), new(*batch, packed.count)
-            block.residual, block.robust = residual.data_ptr(), robust.data_ptr()
-            if not packed.is_grouped:
-                robust = robust.amax(-1, keepdim=True)
-            residuals.append(BlockResidual(name=packed.name, residual=residual, robust_weight=robust))
+            groups, width = (packed.count, packed.rows) if packed.is_grouped else (1, packed.count)
+            rows.append((new(*batch, groups, width), new(*batch, packed.count)))
+            block.residual, block.robust = rows[-1][0].data_ptr(), rows[-1][1].data_ptr()
         _run(library, call, frames)
         return SolveResult(
             state=SolveState(**state),
@@ -288,15 +313,22 @@ class PackedProblem:
             cost=cost,
             initial_cost=initial_cost,
             gradient_norm=gradient_norm,
-            residuals=tuple(residuals),
+            residuals=tuple(map(_block_residual, self.packed, rows)),
         )
+
+
+def _block_residual(packed: _PackedBlock, rows: tuple[Tensor, Tensor]) -> BlockResidual:
+    residual, robust = rows
+    if not packed.is_grouped:
+        robust = robust.amax(-1, keepdim=True) if packed.count else robust.new_zeros(*robust.shape[:-1], 1)
+    return BlockResidual(name=packed.name, residual=residual, robust_weight=robust)
 
 
 def _run(library: Library, call: _Call, frames: int) -> None:
     def run(first: int, count: int) -> int:
         part = _Call.from_buffer_copy(call)
         part.first, part.frames = first, count
-        return library.run(ctypes.addressof(part), library.variant)
+        return library.run(ctypes.addressof(part), frames == 1, library.variant)
 
     if frames == 0:
         return

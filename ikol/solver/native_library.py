@@ -54,8 +54,8 @@ def run_parts(run: Callable[[int, int], int], frames: int, least: int, threads: 
     if threads < 2:
         return run(0, frames)
     share = -(-frames // threads)
-    parts = [(first, min(share, frames - first)) for first in range(0, frames, share)]
-    return max(_pool(threads).map(lambda part: run(*part), parts))
+    firsts = range(0, frames, share)
+    return max(_pool(threads).map(run, firsts, (min(share, frames - first) for first in firsts)))
 
 
 @lru_cache(maxsize=4)

@@ -18,6 +18,7 @@ from ikol.solver.analytic_start import analytic_start
 from ikol.solver.backward import attach, unroll, wants_gradient
 from ikol.solver.config import Progress, SolveConfig
 from ikol.solver.evidence import Evidence
+from ikol.solver.general_native import PackedProblem, library_for, minimise_native
 from ikol.solver.levenberg_marquardt import Evaluated, Minimised, evaluate, minimise
 from ikol.solver.one_sided import Unknowns
 from ikol.solver.pins import cost_beside_pins, minimise_pinned, tolerance_of, with_live_targets
@@ -47,7 +48,8 @@ def solve(
         start: where to start; what is not free keeps its value. None: near the 3D points that there are, else the rest
             pose, placed by the first picture.
         config: settings; None for the defaults.
-        on_iteration: called after each iteration; may raise `ikol.errors.Cancelled` to stop.
+        on_iteration: called after each iteration, or at the end where the compiled kernel does them; may
+            raise `ikol.errors.Cancelled` to stop.
 
     Returns:
         State, status and residuals. Not converging is a status, not an error.
@@ -74,9 +76,14 @@ def solve(
     if initial.bone_scale is None and problem.bone_groups.shape[-1]:
         initial = replace(initial, bone_scale=torch.ones_like(initial.local_rotmat[..., 0, 0]))
     unknowns = find_unknowns(problem, config, free)
+    library = library_for(config, initial.transl)
 
     def iterate(problem: Problem, initial: SolveState, config: SolveConfig) -> Minimised:
-        return minimise(problem, initial, config, unknowns, report)
+        if library is None:
+            return minimise(problem, initial, config, unknowns, report)
+        found = minimise_native(library, problem, initial, config, free)
+        report(int(found.iterations.max()) if found.iterations.numel() else 0, found.end.cost(), 0)
+        return found
 
     if config.backward == "unrolled":
         if problem.pins is not None:
@@ -84,13 +91,18 @@ def solve(
         found = unroll(problem, initial, config, unknowns)
         end = evaluate(problem, orthonormal(found.end.state, free.any(-1)))
         return _result(problem, found, end, batch)
+    has_gradient = wants_gradient(problem, initial)
+    if library is not None and problem.pins is None and not has_gradient:
+        result = PackedProblem(problem, config, free).run(library, initial, batch)
+        report(int(result.iterations.max()) if result.iterations.numel() else 0, result.cost, 0)
+        return result
     with torch.no_grad():
         if problem.pins is None:
             found, solved = iterate(problem, initial, config), problem
         else:
             found, solved = minimise_pinned(problem, initial, config, iterate)
         end = evaluate(problem, orthonormal(found.end.state, free.any(-1)))
-    if wants_gradient(problem, initial):
+    if has_gradient:
         solved = solved if problem.pins is None else with_live_targets(problem, solved)
         end = attach(solved, initial, end, found.status == SolveStatus.CONVERGED, unknowns, config)
         end = end if problem.pins is None else evaluate(problem, end.state)

@@ -15,7 +15,6 @@
 namespace {
 
 constexpr double LEAST_DIAGONAL = 1e-9;  // of the largest: what is seen less is scaled as if it were seen that much
-constexpr double LEAST_DEFINITE = 1e-3;  // of a Gauss-Newton pivot: what the second-order part must always leave of it
 
 template <class V> struct Factor {
     // of a state, by `compose`: gradients and diagonals of the Gauss-Newton matrix
@@ -25,6 +24,7 @@ template <class V> struct Factor {
     V *stretch_gradient, *stretch_diagonal;  // (J)
     V *border_gradient, *border_diagonal;    // (3 + columns): translation first
     V largest;
+    Mask<V> is_definite;  // of the last elimination: whether every pivot was positive
     // while sweeping
     Body<V>* body;        // (J)
     Vec3<V>*shift, *turn;  // (J, columns)
@@ -286,9 +286,13 @@ template <class V> V gradient_norm(const Tree<V>& t) {
     return sqrt_(most);
 }
 
+constexpr double LEAST_SEEN = 1e-9;  // of the scale: with less, and no damping, an unknown is left out
 // A pivot, or a tenth of the unknown's scale where it is less than any sum of squares with this damping would leave.
+// Without damping the inverse of what nothing sees is 0.
 template <class V> V sane(V pivot, V scale, V damping) {
-    return select(pivot > damping * scale * (0.5 * LEAST_DEFINITE), pivot, scale * (damping + 0.1));
+    V raised = select(damping > V{}, scale * (damping + 0.1), all<V>(1e300));
+    V least = select(damping > V{}, damping * 1e-3, all<V>(LEAST_SEEN));
+    return select(pivot > least * scale, pivot, raised);
 }
 // Inverse of a symmetric 3x3 with sane pivots.
 template <class V> Sym3<V> raised_inverse(const Sym3<V>& h, Vec3<V> scale, V damping) {
@@ -312,9 +316,8 @@ template <class V> void hold(Sym3<V>& s, const int* is_free, V diagonal) {
     if (!is_free[1]) { s.xy = s.yz = V{}; s.yy = diagonal; }
     if (!is_free[2]) { s.xz = s.yz = V{}; s.zz = diagonal; }
 }
-// A joint's own rotation out of the cost of all that it carries. `definite`: the least part of the Gauss-Newton pivot
-// that must be left for the second-order part to be used.
-template <class V> void eliminate_joint(const Tree<V>& t, int j, V damping, V definite) {
+// A joint's own rotation out of the cost of all that it carries. `use`: 1 where the second-order part is used.
+template <class V> void eliminate_joint(const Tree<V>& t, int j, V damping, V use) {
     const Problem<V>& p = *t.problem;
     const Frame<V>& f = *t.frame;
     Factor<V>& k = *t.factor;
@@ -337,14 +340,10 @@ template <class V> void eliminate_joint(const Tree<V>& t, int j, V damping, V de
     add(P, t.info->own[j]);
     add(P, k.side_own[j]);
     P.xx += damping * scale.x; P.yy += damping * scale.y; P.zz += damping * scale.z;
-    Sym3<V> left = S;
-    V rest = one - definite;
-    add(left, {P.xx * rest, P.xy * rest, P.xz * rest, P.yy * rest, P.yz * rest, P.zz * rest});
-    hold(left, is_free, one);
-    V use = select(is_definite(left), one, V{});
     add(P, {S.xx * use, S.xy * use, S.xz * use, S.yy * use, S.yz * use, S.zz * use});
     hold(P, is_free, one);
     add(b.D, {bend.xx * use, bend.xy * use, bend.xz * use, bend.yy * use, bend.yz * use, bend.zz * use});
+    k.is_definite = k.is_definite & is_definite(P);
     Sym3<V> I = raised_inverse(P, scale, damping);
     Vec3<V> with_v[3], with_w[3], force = mul_t(G, b.m) + f.own[j] + k.side_force[j];
     V half = use * 0.5;
@@ -391,7 +390,10 @@ template <class V> void eliminate_stretch(const Tree<V>& t, int j, V damping) {
     Body<V>& b = k.body[j];
     Vec3<V> u = t.info->stretch[j], with_v = mul(b.A, u), with_w = mul_t(b.B, u);
     V scale = max_(k.stretch_diagonal[j], k.largest * LEAST_DIAGONAL);
-    V pivot = sane(dot(u, with_v) + t.info->scale_weight[j] + damping * scale, scale, damping), inverse = all<V>(1) / pivot;
+    V pivot = dot(u, with_v) + t.info->scale_weight[j] + damping * scale;
+    k.is_definite = k.is_definite & (pivot > V{});
+    pivot = sane(pivot, scale, damping);
+    V inverse = all<V>(1) / pivot;
     V lead = (dot(u, b.n) + t.frame->scale_force[j]) * inverse;
     Vec3<V> zv = with_v * inverse, zw = with_w * inverse, minus = zv * all<V>(-1);
     add_outer(b.A, minus, with_v); add_outer(b.B, minus, with_w); add_outer(b.D, zw * all<V>(-1), with_w);
@@ -418,7 +420,9 @@ template <class V> void solve_border(const Tree<V>& t, int N, V damping) {
     V floor = k.largest * LEAST_DIAGONAL;
     for (int i = 0; i < N; i++) {
         V scale = max_(k.border_diagonal[i], floor), inverse;
-        H[i * S + i] = inverse = all<V>(1) / sane(H[i * S + i] + damping * scale, scale, damping);
+        V pivot = H[i * S + i] + damping * scale;
+        k.is_definite = k.is_definite & (pivot > V{});
+        H[i * S + i] = inverse = all<V>(1) / sane(pivot, scale, damping);
         for (int r = i + 1; r < N; r++) {
             V part = H[r * S + i] * inverse;
             for (int c = i + 1; c <= r; c++) H[r * S + c] -= part * H[c * S + i];
@@ -464,15 +468,16 @@ template <class V> void solve_indefinite(const Tree<V>& t, int N, int width) {
     }
 }
 // The damped step: (H + damping D) step = -gradient, where side_own and side_force stand for the limits.
-template <class V> void eliminate(const Tree<V>& t, V damping, V definite, int width) {
+template <class V> void eliminate(const Tree<V>& t, V damping, V use, int width) {
     const Problem<V>& p = *t.problem;
     Factor<V>& k = *t.factor;
     int C = p.num_columns;
     begin_sweep(t);
+    k.is_definite = V{} == V{};
     for (int j = p.J - 1; j >= 0; j--) {
         if (j == 0)
             for (int i = 0; i < p.num_roots; i++) replace_reference(t, p.block[p.root_block[i]]);
-        eliminate_joint(t, j, damping, definite);
+        eliminate_joint(t, j, damping, use);
         add_link(t, j);
         if (p.elastic[j]) eliminate_stretch(t, j, damping);
         raise_lengths(t, j);

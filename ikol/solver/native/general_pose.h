@@ -151,10 +151,11 @@ template <class X, class V> void place(const Problem<V>& problem, Frame<X>& f) {
 
 // One residual group's share of the cost; returns the weight that the loss leaves it in the next iteration.
 template <class X, class V>
-X charge(const Block<V>& b, V convexity, V next_convexity, X squared, Frame<X>& f) {
+X charge(const Block<V>& b, V convexity, V next_convexity, X squared, Frame<X>& f, X& softening) {
     X rho, next_rho, weight;
-    robust(b.source->loss, b.source->loss_width, convexity, squared, rho, weight);
-    if (b.source->loss == GEMAN_MCCLURE) robust(GEMAN_MCCLURE, b.source->loss_width, next_convexity, squared, next_rho, weight);
+    robust(b.source->loss, b.source->loss_width, convexity, squared, rho, weight, softening);
+    if (b.source->loss == GEMAN_MCCLURE)
+        robust(GEMAN_MCCLURE, b.source->loss_width, next_convexity, squared, next_rho, weight, softening);
     else next_rho = rho;
     f.cost = f.cost + rho * 0.5;
     f.next_cost = f.next_cost + next_rho * 0.5;
@@ -173,11 +174,12 @@ template <class X, class V> void on_points_3d(const Rows<V>& rows, Block<V>& b, 
         int p = s.index[i];
         Vec3<X> w = lift<X>(b.weight + 3 * i), e = f.place[p] - lift<X>(b.target + 3 * i);
         Vec3<X> pull = {w.x * e.x, w.y * e.y, w.z * e.z};
-        X weight = charge(b, rows.convexity, rows.next_convexity, dot(pull, e), f);
+        X softening, weight = charge(b, rows.convexity, rows.next_convexity, dot(pull, e), f, softening);
         f.force[p] = f.force[p] + pull * weight;
         if constexpr (IsLanes<X, V>::value) {
             Sym3<V>& to = rows.information->point[p];
             to.xx += w.x * weight; to.yy += w.y * weight; to.zz += w.z * weight;
+            if (s.loss) add_outer(to, pull * (-weight * softening), pull);
             b.residual[3 * i] = e.x; b.residual[3 * i + 1] = e.y; b.residual[3 * i + 2] = e.z;
             b.robust[i] = weight;
         }
@@ -271,7 +273,7 @@ template <class X, class V> void on_relative(const Rows<V>& rows, Block<V>& b, F
         int p = s.index[i];
         Vec3<X> w = lift<X>(b.weight + 3 * i), e = mul(axes, f.place[p] - origin) - lift<X>(b.target + 3 * i);
         Vec3<X> pull = {w.x * e.x, w.y * e.y, w.z * e.z};
-        X weight = charge(b, rows.convexity, rows.next_convexity, dot(pull, e), f);
+        X softening, weight = charge(b, rows.convexity, rows.next_convexity, dot(pull, e), f, softening);
         Vec3<X> force = mul_t(axes, pull * weight);
         f.force[p] = f.force[p] + force;
         total = total + force;
@@ -280,6 +282,8 @@ template <class X, class V> void on_relative(const Rows<V>& rows, Block<V>& b, F
             add_outer(C, axes.r0 * (w.x * weight), axes.r0);
             add_outer(C, axes.r1 * (w.y * weight), axes.r1);
             add_outer(C, axes.r2 * (w.z * weight), axes.r2);
+            Vec3<V> along = mul_t(axes, pull);
+            if (s.loss) add_outer(C, along * (-weight * softening), along);
             add_relative(rows, b, i, C, origin, f);
             b.residual[3 * i] = e.x; b.residual[3 * i + 1] = e.y; b.residual[3 * i + 2] = e.z;
             b.robust[i] = weight;
@@ -323,7 +327,7 @@ template <class X, class V> void on_points_2d(const Rows<V>& rows, Block<V>& b, 
         X wu = X(b.weight[2 * i]), wv = X(b.weight[2 * i + 1]);
         PixelRow<X> seen = project<X>(b.frame, f.place[p]);
         X eu = seen.u + cx - X(b.target[2 * i]), ev = seen.v + cy - X(b.target[2 * i + 1]), pu = wu * eu, pv = wv * ev;
-        X weight = charge(b, rows.convexity, rows.next_convexity, pu * eu + pv * ev, f);
+        X softening, weight = charge(b, rows.convexity, rows.next_convexity, pu * eu + pv * ev, f, softening);
         f.force[p] = f.force[p] + seen.along_u * (pu * weight) + seen.along_v * (pv * weight);
         X lack = all<X>(MIN_DEPTH) - seen.depth;
         Mask<X> pushed = (lack > zero) & (wu > zero);
@@ -339,6 +343,8 @@ template <class X, class V> void on_points_2d(const Rows<V>& rows, Block<V>& b, 
             Sym3<V>& to = rows.information->point[p];
             add_outer(to, seen.along_u * (wu * weight), seen.along_u);
             add_outer(to, seen.along_v * (wv * weight), seen.along_v);
+            Vec3<V> along = seen.along_u * pu + seen.along_v * pv;
+            if (s.loss) add_outer(to, along * (-weight * softening), along);
             b.residual[2 * i] = eu; b.residual[2 * i + 1] = ev;
             b.robust[i] = weight;
         }
@@ -349,12 +355,14 @@ template <class X, class V>
 X on_log(const Rows<V>& rows, Block<V>& b, int i, Vec3<X> e, const Mat3<X>& jacobian, Frame<X>& f, Vec3<X>& gradient,
          Sym3<V>* to) {
     Vec3<X> w = lift<X>(b.weight + 3 * i), pull = {w.x * e.x, w.y * e.y, w.z * e.z};
-    X weight = charge(b, rows.convexity, rows.next_convexity, dot(pull, e), f);
+    X softening, weight = charge(b, rows.convexity, rows.next_convexity, dot(pull, e), f, softening);
     gradient = mul_t(jacobian, pull * weight);
     if constexpr (IsLanes<X, V>::value) {
         add_outer(*to, jacobian.r0 * (w.x * weight), jacobian.r0);
         add_outer(*to, jacobian.r1 * (w.y * weight), jacobian.r1);
         add_outer(*to, jacobian.r2 * (w.z * weight), jacobian.r2);
+        Vec3<V> along = mul_t(jacobian, pull);
+        if (b.source->loss) add_outer(*to, along * (-weight * softening), along);
         b.residual[3 * i] = e.x; b.residual[3 * i + 1] = e.y; b.residual[3 * i + 2] = e.z;
         b.robust[i] = weight;
     }
@@ -391,18 +399,18 @@ template <class X, class V> void on_twist(const Rows<V>& rows, Block<V>& b, Fram
         int j = b.source->index[i];
         TwistRow<X> row = twist_row(f.quat[j], lift<X>(b.constants + 3 * i));
         X away = wrapped(row.angle - X(b.target[i])), w = X(b.weight[i]), e = row.gate * away;
-        X weight = charge(b, rows.convexity, rows.next_convexity, w * e * e, f);
+        X softening, weight = charge(b, rows.convexity, rows.next_convexity, w * e * e, f, softening);
         Vec3<X> jacobian = row.gradient * row.gate + row.gate_gradient * away;
         f.own[j] = f.own[j] + jacobian * (w * weight * e);
         if constexpr (IsLanes<X, V>::value) {
-            add_outer(rows.information->own[j], jacobian * (w * weight), jacobian);
+            add_outer(rows.information->own[j], jacobian * (w * weight * (all<V>(1) - softening * w * e * e)), jacobian);
             b.residual[i] = e;
             b.robust[i] = weight;
         }
     }
 }
-template <class X, class V> void on_limits(const Rows<V>&, Block<V>& b, Frame<X>& f) {
-    X zero = X{}, one = all<X>(1);
+template <class X, class V> void on_limits(const Rows<V>& rows, Block<V>& b, Frame<X>& f) {
+    X zero = X{};
     for (int i = 0; i < b.source->count; i++) {
         int j = b.source->index[i];
         LimitRow<X> row;
@@ -416,12 +424,12 @@ template <class X, class V> void on_limits(const Rows<V>&, Block<V>& b, Frame<X>
                 V* kept = b.limits + 18 * i;
                 kept[k] = row.above[k];
                 kept[3 + k] = row.below[k];
-                kept[6 + k] = select(row.above[k] > zero, one, select(row.below[k] < zero, -one, zero));
                 memcpy((void*)(kept + 9 + 3 * k), &row.jacobian[k], sizeof(Vec3<V>));
                 b.residual[3 * i + k] = e;
+                add_outer(rows.information->limited[j], row.jacobian[k] * select(e != zero, w, zero), row.jacobian[k]);
             }
         }
-        if constexpr (IsLanes<X, V>::value) b.robust[i] = one;
+        if constexpr (IsLanes<X, V>::value) b.robust[i] = all<V>(1);
     }
 }
 template <class X, class V> void on_numbers(const Rows<V>& rows, Block<V>& b, Frame<X>& f) {  // betas or bone scales
@@ -498,6 +506,7 @@ template <class V> void clear(const Problem<V>& problem, Information<V>& info) {
     memset((void*)info.point, 0, problem.P * sizeof(Sym3<V>));
     memset((void*)info.body, 0, J * sizeof(Body<V>));
     memset((void*)info.own, 0, J * sizeof(Sym3<V>));
+    memset((void*)info.limited, 0, J * sizeof(Sym3<V>));
     if (problem.has_links) memset((void*)info.link, 0, J * sizeof(Mat3<V>));
     memset((void*)info.shift, 0, J * C * sizeof(Vec3<V>));
     memset((void*)info.turn, 0, J * C * sizeof(Vec3<V>));

@@ -10,8 +10,10 @@
 
 #include "general_rows.h"
 
+#ifndef __CUDACC_RTC__
 #include <stdlib.h>
 #include <string.h>
+#endif
 
 enum ikol_general_kind {
     IKOL_POINTS_3D = 0,     // index: points; target (count, 3), weight (count, 3)

@@ -34,21 +34,29 @@ template <class X> Mat3<X> unit_to_rotmat(const Quat<X>& q) {
 }
 template <class X> X square(X a) { return a * a; }
 
-// rho(s^2) with the convexity of graduated non-convexity, and its derivative.
-template <class X, class V> void robust(int loss, double width, V convexity, X squared, X& rho, X& weight) {
+// rho(s^2) with the convexity of graduated non-convexity, its derivative rho', and -2 rho'' / rho': how the loss softens
+// along the residual. Not more than leaves a tenth of the curvature, so that what a row says stays positive; not at all
+// while the loss is still made convex, where reweighting alone keeps out of poor minima.
+template <class X, class V> void robust(int loss, double width, V convexity, X squared, X& rho, X& weight, X& softening) {
+    X one = all<X>(1);
     if (loss == HUBER) {
         X k = all<X>(width);
         Mask<X> outside = squared > k * k;
-        X s = sqrt_(select(outside, squared, all<X>(1)));
+        X safe = select(outside, squared, one), s = sqrt_(safe);
         rho = select(outside, (k + k) * s - k * k, squared);
-        weight = select(outside, k / s, all<X>(1));
+        weight = select(outside, k / s, one);
+        softening = select(outside, all<X>(0.9) / safe, X{});
     } else if (loss == GEMAN_MCCLURE) {
-        X c = X(convexity * (width * width)), part = c / (c + squared);
+        X c = X(convexity * (width * width)), inverse = one / (c + squared), part = c * inverse;
         rho = part * squared;
         weight = part * part;
+        softening = inverse * 4.0;
+        softening = select(softening * squared < all<X>(0.9), softening, all<X>(0.9) / max_(squared, all<X>(1e-30)));
+        softening = select(X(convexity) > one, X{}, softening);
     } else {
         rho = squared;
-        weight = all<X>(1);
+        weight = one;
+        softening = X{};
     }
 }
 

@@ -12,6 +12,11 @@
 // A lane that has ended is given the next frame at once; what a lane does depends on no other lane.
 // Compiled once per instruction set like tree_newton.cpp. Plain C interface, no C++ library, no global state.
 
+// every product and sum is rounded alike however many frames lie side by side
+#ifdef __clang__
+#pragma clang fp contract(on)
+#endif
+
 #include "general_factor.h"
 
 #define IKOL_JOIN_(a, b) a##b
@@ -21,7 +26,7 @@ namespace {
 
 enum Status { CONVERGED = 0, STALLED = 1, MAX_ITERATIONS = 2, FAILED = 3 };  // ikol.solver.result.SolveStatus
 constexpr double MIN_DAMPING = 1e-6, MAX_DAMPING = 1e10;                     // as in the reference
-constexpr int MAX_ROUNDS = 5;
+constexpr int MAX_ROUNDS = 1;  // of finding the limits that a step meets; they are mostly those of the step before
 
 template <int W> struct Solver {
     typedef typename Register<double, W>::V V;
@@ -42,7 +47,8 @@ template <int W> struct Solver {
     bool is_stale[W];    // its forces are not those of its state: it sits one round out
     bool is_fresh[W];    // its first cost is not known yet
     int ended[W];        // its status, or -1
-    V cost, initial_cost, damping, growth, convexity, count, norm, last;
+    V cost, initial_cost, damping, growth, convexity, count, norm;
+    V patience, waits;  // steps until Newton's matrix is tried again, and how many after the next failure
     int64_t next;
     bool has_gnc, has_new_shape, shared_is_bad;
 
@@ -106,7 +112,7 @@ template <int W> struct Solver {
             is_stale[l] = is_fresh[l] = has_new_shape = true;
             ended[l] = -1;
             lane(convexity, l) = 1;
-            lane(count, l) = 0; lane(norm, l) = 0; lane(last, l) = 1;
+            lane(count, l) = 0; lane(norm, l) = 0; lane(patience, l) = 0; lane(waits, l) = 1;
             return;
         }
     }
@@ -121,7 +127,7 @@ template <int W> struct Solver {
         copy_start(c.bone_scale, c.bone_scale_stride, c.out_bone_scale, f, problem.J);
     }
     void store_failure(int64_t f) {
-        double none_ = __builtin_nan("");
+        const double zero = 0, none_ = zero / zero;
         store_start(f);
         problem.write(call->cost, f, none_);
         problem.write(call->initial_cost, f, none_);
@@ -205,7 +211,7 @@ template <int W> struct Solver {
         return kept[9 + 3 * k] * d.x + kept[10 + 3 * k] * d.y + kept[11 + 3 * k] * d.z;
     }
     // Which limits the step would exceed; says whether that differs from what it was solved with.
-    bool take_crossed() {
+    bool take_crossed(M sits_out) {
         M changed = {};
         V zero = V{}, one = all<V>(1);
         for (int i = 0; i < call->blocks; i++) {
@@ -215,6 +221,7 @@ template <int W> struct Solver {
                 for (int k = 0; k < 3; k++) {
                     V by = moved(kept, k, factor.step[b.source->index[r]]);
                     V side = select(kept[k] + by > zero, one, select(kept[3 + k] + by < zero, -one, zero));
+                    side = select(sits_out, kept[6 + k], side);
                     changed |= side != kept[6 + k];
                     kept[6 + k] = side;
                 }
@@ -222,15 +229,24 @@ template <int W> struct Solver {
         }
         return any(changed);
     }
-    void find_step() {
-        V least = select(last < all<V>(0.1), all<V>(LEAST_DEFINITE), all<V>(0.05));
+    void find_step(M sits_out) {
+        V one = all<V>(1), zero = V{}, use = select((patience > zero) | (convexity > one) | sits_out, zero, one);
+        M tried = use > zero;
         for (int round = 0;; round++) {
             take_sides(factor.side_own, factor.side_force);
-            eliminate(tree, damping, least, W);
+            eliminate(tree, damping, use, W);
+            M lost = none(factor.is_definite) & (use > zero);
+            if (any(lost)) {  // Newton's matrix has no minimum there: Gauss and Newton's, and for a while
+                use = select(lost, zero, use);
+                waits = select(lost, select(waits < all<V>(8), waits + waits, waits), waits);
+                patience = select(lost, waits, patience);
+                eliminate(tree, damping, use, W);
+            }
             substitute(tree);
-            // most steps meet the same limits after the second round as after the first
-            if (round == MAX_ROUNDS || !take_crossed()) return;
+            if (round == MAX_ROUNDS || !take_crossed(sits_out)) break;
         }
+        waits = select(use > zero, one, waits);
+        patience = select(none(tried) & none(sits_out) & (patience > zero), patience - one, patience);
     }
     // How far to go, and by how much the model with one-sided limits falls on the way.
     V shorten(V& predicted) {
@@ -251,7 +267,6 @@ template <int W> struct Solver {
         for (int c = call->free_transl ? 0 : 3; c < 3 + problem.num_lengths; c++)
             take(factor.border_step[c], factor.border_gradient[c], factor.border_diagonal[c]);
         longest = sqrt_(longest);
-        last = longest;
         V most = all<V>(call->max_step), part = most / max_(longest, most), zero = V{};
         // step' (H + limits + damping D) step = -slope - limits' force, for the limits the step was solved with
         V curved = -slope - damping * damped, won = V{};
@@ -320,11 +335,10 @@ template <int W> struct Solver {
         gain = select(gain > zero, select(gain < one, gain, one), zero);
         V shape = gain * 2.0 - 1.0, shrink = max_(one - shape * shape * shape, all<V>(1.0 / 3));
         M gentle = damping < one, final_ = before_gnc <= one;
-        V next_damping = max_(select(accepted, damping * shrink, damping * growth), all<V>(MIN_DAMPING));
+        V next_damping = max_(select(accepted, damping * shrink, max_(damping * growth, all<V>(0.03))), all<V>(MIN_DAMPING));
         growth = select(active, select(accepted, all<V>(2), growth * 2.0), growth);
         damping = select(active, next_damping, damping);
         count = select(active, count + 1.0, count);
-        last = select(accepted, last, one);
         M arrived = accepted & gentle & (decrease <= cost * call->cost_tolerance);
         // the cost is a sum of some hundred terms: changes below 16 eps cannot be told from rounding
         arrived = arrived | (active & none(accepted) & (predicted > zero) & gentle & (predicted <= cost * (16 * 2.2e-16)));
@@ -340,9 +354,20 @@ template <int W> struct Solver {
         for (int l = 0; l < W; l++) {
             if (at[l] < 0) continue;
             if (is_stale[l]) { settle(l); continue; }
-            is_stale[l] = failed[l];
-            if (arrived[l]) ended[l] = CONVERGED;
-            else if (stalled[l]) ended[l] = STALLED;
+            is_stale[l] = is_marked(failed, l);
+            if (is_marked(arrived, l)) ended[l] = CONVERGED;
+            else if (is_marked(stalled, l)) ended[l] = STALLED;
+        }
+    }
+    // A new frame's first step meets the limits that its start exceeds.
+    void reset_sides(int l) {
+        for (int i = 0; i < call->blocks; i++) {
+            const Block<V>& b = problem.block[i];
+            for (int r = 0; b.source->kind == IKOL_LIMITS && r < b.source->count; r++)
+                for (int k = 0; k < 3; k++) {
+                    V* kept = b.limits + 18 * r + k;
+                    lane(kept[6], l) = lane(kept[0], l) > 0 ? 1 : (lane(kept[3], l) < 0 ? -1 : 0);
+                }
         }
     }
     // The forces of a lane are those of its state now.
@@ -351,10 +376,12 @@ template <int W> struct Solver {
         lane(cost, l) = lane(frame.next_cost, l);
         if (!is_fresh[l]) return;
         is_fresh[l] = false;
+        reset_sides(l);
         lane(initial_cost, l) = lane(frame.cost, l);
         lane(damping, l) = call->initial_damping;
         lane(growth, l) = 2;
-        if (!(lane(cost, l) - lane(cost, l) == 0)) ended[l] = FAILED;
+        double first = lane(initial_cost, l), most = call->is_double ? 1e300 : 3e38;  // of the type of the call
+        if (!(first < most && lane(cost, l) < most)) ended[l] = FAILED;
     }
     bool any_lane(bool is_working) {
         for (int l = 0; l < W; l++)
@@ -410,7 +437,7 @@ template <int W> struct Solver {
             }
             M sits_out = lanes_where(stale_now);
             if (is_working) {
-                find_step();
+                find_step(sits_out);
                 V part = shorten(predicted);
                 move(part);
                 take_back(sits_out);
@@ -424,6 +451,44 @@ template <int W> struct Solver {
         }
     }
 };
+
+#ifdef IKOL_DEVICE
+
+}  // namespace
+
+// A GPU's kernel: one thread a lane, each with a run of frames. `trouble` becomes 2 where IKOL_SCRATCH bytes of local memory
+// are too few for the problem; the call is checked by whoever makes it.
+extern "C" __global__ void __launch_bounds__(IKOL_BLOCK)
+    ikol_general(const __grid_constant__ ikol_general_call call, int32_t* trouble) {
+    alignas(16) unsigned char memory[IKOL_SCRATCH];
+    const int64_t threads = (int64_t)gridDim.x * blockDim.x, thread = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    const int64_t share = (call.frames + threads - 1) / threads, left = call.frames - share * thread;
+    if (left <= 0) return;
+    ikol_general_call own = call;
+    own.first += share * thread;
+    own.frames = left < share ? left : share;
+    Solver<1> solver;
+    solver.has_gnc = solver.shared_is_bad = false;
+    Arena arena = {(uintptr_t)memory};
+    const uintptr_t end = arena.at + sizeof(memory);
+    Block<double>* blocks;
+    arena.take(blocks, call.blocks + 1);
+    solver.begin(&own, blocks);
+    Arena needed = arena;
+    solver.lay_out(needed);
+    if (needed.at <= end) {
+        solver.lay_out(arena);
+        make_tables(solver.problem);
+        solver.lay_out_border(arena);
+        if (arena.at <= end) {
+            solver.iterate();
+            return;
+        }
+    }
+    *trouble = 2;
+}
+
+#else
 
 template <class U> U* allocate(size_t count) {  // on the boundary of a register; `release` it
     if (count > (size_t(1) << 30) / sizeof(U)) return nullptr;  // a gigabyte: nothing meant seriously takes more
@@ -475,35 +540,44 @@ template <int W> int run(const ikol_general_call* call) {
 #ifndef IKOL_LANES_BYTES
 #define IKOL_LANES_BYTES 16
 #endif
+#if IKOL_LANES_BYTES == 32 || !defined(__x86_64__)
+#define IKOL_SINGLE
+#endif
 
-// Returns 0; 1 for a call that makes no sense, 2 when there is no memory.
-extern "C" int IKOL_JOIN(ikol_general_, IKOL_VARIANT)(const ikol_general_call* call) {
+// Returns 0; 1 for a call that makes no sense, 2 when there is no memory. `is_single`: for one frame, which is faster
+// without lanes that repeat it; only where IKOL_SINGLE compiles that as well.
+extern "C" int IKOL_JOIN(ikol_general_, IKOL_VARIANT)(const ikol_general_call* call, int is_single) {
     if (!is_valid(*call)) return 1;
-    // a single frame is faster without lanes that repeat it
-    return call->frames < 2 ? run<1>(call) : run<IKOL_LANES_BYTES / 8>(call);
+#ifdef IKOL_SINGLE
+    if (is_single) return run<1>(call);
+#endif
+    (void)is_single;
+    return run<IKOL_LANES_BYTES / 8>(call);
 }
 
 #ifdef IKOL_ENTRY  // one variant of each library holds the entry points
 #include "entry.h"
 
 #if defined(__x86_64__)
-extern "C" int ikol_general_avx2(const ikol_general_call*);
+extern "C" int ikol_general_avx2(const ikol_general_call*, int);
 #ifndef IKOL_NO_AVX512
-extern "C" int ikol_general_avx512(const ikol_general_call*);
+extern "C" int ikol_general_avx512(const ikol_general_call*, int);
 #endif
 #endif
 
-IKOL_EXPORT int ikol_general_run(const ikol_general_call* call, int variant) {
+IKOL_EXPORT int ikol_general_run(const ikol_general_call* call, int is_single, int variant) {
 #if defined(__x86_64__)
 #ifndef IKOL_NO_AVX512
-    if (variant == 2) return ikol_general_avx512(call);
+    if (variant == 2 && !is_single) return ikol_general_avx512(call, is_single);
 #endif
-    if (variant >= 1) return ikol_general_avx2(call);
+    if (variant >= 1) return ikol_general_avx2(call, is_single);
 #endif
     (void)variant;
-    return ikol_general_base(call);
+    return ikol_general_base(call, is_single);
 }
 // So that whoever fills in the structures can tell whether he means the same.
 IKOL_EXPORT int ikol_general_sizes() { return int(sizeof(ikol_general_call)) << 16 | int(sizeof(ikol_general_block)); }
 
 #endif
+
+#endif  // IKOL_DEVICE

@@ -364,7 +364,7 @@ def test_progress_is_reported_and_can_cancel() -> None:
             raise Cancelled("the user pressed Escape")
 
     with pytest.raises(Cancelled, match="Escape"):
-        solve(RIG, evidence, RIG.rest_state(), on_iteration=stop_at_three)
+        solve(RIG, evidence, RIG.rest_state(), SolveConfig(backend="torch"), on_iteration=stop_at_three)
     assert [progress.iteration for progress in seen] == [1, 2, 3]
     assert seen[0].max_iterations == 50
     assert seen[0].num_active == 1
