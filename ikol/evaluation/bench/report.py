@@ -77,9 +77,8 @@ def report_line(case: BenchCase | None) -> str:
     converged = "-" if case.converged is None else f"{case.converged:.2%}"
     line = f"{case.case:15}{case.batch:6} {case.backend:8}{case.frames_per_s:12,.0f}{case.us_per_frame:11.2f}"
     line += f"{residual:>12}{converged:>10}"
-    if case.ratio is None:
-        return line
-    return f"{line}  {case.ratio:.3g} x {case.peer} {case.note}".rstrip()
+    ratio = "" if case.ratio is None else f"{case.ratio:.3g} x {case.peer} "
+    return f"{line}  {ratio}{case.note}".rstrip()
 
 
 def report_json(cases: Sequence[BenchCase]) -> str:

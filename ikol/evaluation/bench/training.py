@@ -86,7 +86,7 @@ def bench_train_step(batch: int, backend: Backend, seconds: float) -> BenchCase:
         timed_case("train_step", batch, backend, per_frame, distance, converged),
         peer="ResNet-34 at 256 x 256, forward and backward",
         ratio=per_picture / per_frame,
-        note=f"{share:.3%} of the {whole:.1f} s of the network, timed on {RESNET_BATCH}",
+        note=f"{100 * share:.2g} % of the {whole:.1f} s of the network, timed on {RESNET_BATCH}",
     )
 
 
