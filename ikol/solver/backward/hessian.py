@@ -6,9 +6,9 @@ joint in the world, a joint's own rotation. So the Hessian is
 
     sum over groups  J^T C J  +  f . d2y,     C = d2 cost / dy2,  f = d cost / dy,  J = dy / d unknowns
 
-C is 3 x 3 and holds the second-order parts of projection, logarithm, gate, limits and robust loss; autograd gives it,
-group by group, without the tree. `normal_equations.assemble` takes it in the place of the Gauss-Newton J^T W J.
-f . d2y is `bending`, for turns that move points on arcs, and what is here: turns that follow each other, lengths of
+C is 3 x 3 and holds the second-order parts of projection, logarithm, gate, limits and robust loss; autograd gives it
+from the rows' own Jacobians, group by group, without the tree. `normal_equations.assemble` takes it in the place of
+Gauss-Newton's J^T W J. f . d2y is `bending`, for turns that move points on arcs, and what is here: turns that follow each other, lengths of
 bones that turn. Imports: torch, ikol.geometry, the normal equations.
 
 Source: Triggs et al., Bundle adjustment, a modern synthesis, 2000, sec. 4 (the parts of the exact Hessian).
@@ -27,7 +27,6 @@ from ikol.solver.jacobian import length_motion
 from ikol.solver.normal_equations import Quadratic, assemble, length_offsets, motion_by_lengths, quadratic
 from ikol.solver.problem import Problem
 from ikol.solver.residuals import OnBones, OnJoints, OnPoints, OnRotations, OnShape, Posed, RelativePointTerm, Rows
-from ikol.solver.robust import robust_cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +62,16 @@ def exact_hessian(problem: Problem, posed: Posed, *, with_shape: bool) -> Float[
 
 
 def _differentiate_locally(problem: Problem, posed: Posed) -> tuple[tuple[Rows, ...], tuple[_Local, _Local, _Local]]:
-    """Return the rows, and the derivatives by places, by turns in the world and by right perturbations of joints."""
+    """Return the rows, and the derivatives by places, by turns in the world and by right perturbations of joints.
+
+    The first derivative is J^T W r, with the rows' own J. Differentiated once more at x Exp(y), it is the Hessian in y
+    up to an antisymmetric part, because turns do not commute.
+    """
     with torch.enable_grad():
-        places = torch.zeros_like(posed.points, requires_grad=True)
-        turns = torch.zeros_like(posed.joints, requires_grad=True)
-        own_turns = torch.zeros_like(posed.joints, requires_grad=True)
+        leaves = tuple(
+            torch.zeros_like(part, requires_grad=True) for part in (posed.points, posed.joints, posed.joints)
+        )
+        places, turns, own_turns = leaves
         near = replace(
             posed,
             points=posed.points + torch.where(_is_origin(problem)[:, None], 0.0, places),
@@ -75,20 +79,36 @@ def _differentiate_locally(problem: Problem, posed: Posed) -> tuple[tuple[Rows, 
             local_rotmat=posed.local_rotmat @ rotvec_to_rotmat(own_turns),
         )
         rows = problem.rows(near)
-        leaves = (places, turns, own_turns)
-        costs = [0.5 * robust_cost(item.loss, item.squared).sum() for item in rows]
-        total = torch.stack([places.sum() * 0.0, *costs]).sum()
-        forces = torch.autograd.grad(total, leaves, create_graph=True, materialize_grads=True)
+        forces = tuple(0.0 * leaf for leaf in leaves)
+        for item in rows:
+            _add_force(forces, item)
         # no group sees another's coordinates: one backward pass gives a row of every 3 x 3 block
         curvatures: list[tuple[Tensor, ...]] = []
         for axis in range(3):
-            along = torch.stack([force[..., axis].sum() for force in forces if force.requires_grad]).sum()
-            curvatures.append(torch.autograd.grad(along, leaves, retain_graph=axis < 2, materialize_grads=True))
+            along = torch.stack([force[..., axis].sum() for force in forces]).sum()
+            curvatures.append(torch.autograd.grad(along, leaves, retain_graph=axis < 2))
     places_of, turns_of, own_of = (
-        _Local(force.detach(), torch.stack(columns, dim=-1))
-        for force, columns in zip(forces, zip(*curvatures, strict=True), strict=True)
+        _Local(force.detach(), 0.5 * (curvature + curvature.transpose(-1, -2)))
+        for force, curvature in zip(
+            forces, (torch.stack(columns, dim=-1) for columns in zip(*curvatures, strict=True)), strict=True
+        )
     )
     return detached(rows), (places_of, turns_of, own_of)
+
+
+def _add_force(forces: tuple[Tensor, ...], rows: Rows) -> None:
+    """Add J^T W r of some rows, in place, to the forces on places, on joints in the world, on joints' own turns."""
+    on_points, on_world, on_joints = forces
+    force = quadratic(rows).force
+    match rows.touches:
+        case OnPoints():
+            on_points[:, rows.touches.span(force.shape[1])] += force
+        case OnRotations():
+            on_world.index_add_(1, rows.touches.joint_index, force)
+        case OnJoints():
+            on_joints.index_add_(1, rows.touches.joint_index, force)
+        case OnShape() | OnBones():
+            pass  # these are quadratic in the lengths
 
 
 def _relative_terms(problem: Problem) -> list[RelativePointTerm]:
