@@ -9,25 +9,20 @@ Imports: torch, ikol.geometry, the modules beside it.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from ikol.geometry.rotations import skew
 from ikol.solver.directions.config import TOLERANCE, DirectionConfig, DirectionResult
+from ikol.solver.directions.forks import cayley
 from ikol.solver.directions.native import Arrays
 from ikol.solver.directions.rebuild import local_rotations
-from ikol.solver.directions.start import analytic_start
+from ikol.solver.directions.start import Starter
 from ikol.solver.directions.tables import Level, Tables
 from ikol.solver.result import SolveStatus
 
-NEWTON_AFTER = 2  # Gauss-Newton first: far from the optimum the exact Hessian is indefinite more often than useful
-FIRST_FLOOR, FLOOR, LAST_FLOOR = 0.25, 0.05, 1e-3  # least curvature, as part of a joint's lever: in the first 4 steps,
-# later, and after a step below NEAR radians, where Newton's method is to be left alone
-NEAR = 0.1
 HIDDEN = {torch.float32: 1e-4, torch.float64: 1e-9}  # below it a direction counts as not seen by the keypoints
-STUCK_DAMPING = 1e6
 OVERFLOW = 1e12
-LAST_EVEN = 3  # steps that change the cost by rounding only
 TINY = {torch.float32: 1e-20, torch.float64: 1e-60}  # its reciprocal is finite
 
 
@@ -103,61 +98,9 @@ def make_problem(tables: Tables, arrays: Arrays, *, hold_root: bool) -> Problem:
     )
 
 
-def solve(tables: Tables, arrays: Arrays, config: DirectionConfig) -> DirectionResult:
-    """Minimise by safeguarded Newton steps from the analytic start. No gradient."""
-    problem = make_problem(tables, arrays, hold_root=config.hold_root)
-    state = State(
-        *analytic_start(tables, problem.keypoints, problem.offsets, problem.weights, hold_root=config.hold_root)
-    )
-    dtype = problem.keypoints.dtype
-    eps, tolerance = torch.finfo(dtype).eps, TOLERANCE[dtype]
-    lengths = torch.linalg.vector_norm(problem.offsets[:, 1:], dim=-1).amax(-1)
-    extent = torch.linalg.vector_norm(problem.keypoints, dim=-1).amax(-1) + lengths
-    weight, grain = problem.weights.sum(-1), eps * extent  # what rounding does to a place
-    best = _cost(problem, state)
-    damping, evens, last = torch.zeros_like(best), torch.zeros_like(best), torch.ones_like(best)
-    done = torch.zeros_like(best, dtype=torch.bool)
-    status = torch.full_like(best, SolveStatus.MAX_ITERATIONS, dtype=torch.int32)
-    iterations = torch.zeros_like(status)
-    for iteration in range(config.max_iterations):
-        if bool(done.all()):
-            break
-        floor = torch.where(last < NEAR, LAST_FLOOR, FLOOR) if iteration >= 4 else torch.full_like(last, FIRST_FLOOR)
-        factors = factor(problem, state, damping, newton=iteration >= NEWTON_AFTER, floor=floor)
-        turns, shift = step(problem, factors, state)
-        size = torch.linalg.vector_norm(turns, dim=-1).amax(-1)
-        last = torch.maximum(size, torch.linalg.vector_norm(shift, dim=-1) / lengths)
-        size = last * (1 + damping)
-        candidate = move(state, turns, shift)
-        cost = _cost(problem, candidate)
-        worse = ~(cost <= best)
-        # costs that differ by rounding only cannot judge a step any more; a Newton step is better than they are
-        # what the rounding of the sum, and of the places in it (first and second order), does to the cost
-        slack = 8 * eps * best + (2 * weight * best).sqrt() * grain + weight * (8 * grain) ** 2
-        even = worse & (size < 1e-2) & (cost <= best + slack)
-        evens += even
-        worse = worse & ~even
-        small = (size < tolerance) | (evens >= LAST_EVEN)
-        stuck = worse & (damping > STUCK_DAMPING)
-        iterations += ~done
-        status = torch.where(~done & stuck, SolveStatus.STALLED, status)
-        status = torch.where(~done & small, SolveStatus.CONVERGED, status)
-        keep = worse | done
-        state = _choose(keep, state, candidate)
-        best = torch.where(keep, best, cost)
-        eased = torch.where((damping > 1e-3) & ~even, damping / 4, 0.0)
-        last = torch.where(worse, 1.0, last)
-        damping = torch.where(worse, (4 * damping).clamp(min=0.1, max=4 * STUCK_DAMPING), eased)
-        done = done | small | stuck
-    rotmat, root = finish(problem, state)
-    batch = arrays.keypoints.shape[:-2]
-    return DirectionResult(
-        local_rotmat=rotmat.reshape(*batch, *rotmat.shape[1:]),
-        root=root.reshape(*batch, 3),
-        cost=best.reshape(batch),
-        status=status.reshape(batch),
-        iterations=iterations.reshape(batch),
-    )
+def make_starter(problem: Problem) -> Starter:
+    """Return what makes the starts of a problem."""
+    return Starter(problem.tables, problem.keypoints, problem.offsets, problem.weights, problem.hold_root)
 
 
 def unroll(tables: Tables, arrays: Arrays, config: DirectionConfig) -> DirectionResult:
@@ -167,8 +110,8 @@ def unroll(tables: Tables, arrays: Arrays, config: DirectionConfig) -> Direction
     """
     problem = make_problem(tables, arrays, hold_root=config.hold_root)
     with torch.no_grad():
-        start = analytic_start(tables, problem.keypoints, problem.offsets, problem.weights, hold_root=config.hold_root)
-    state = State(*start)
+        start = make_starter(problem).next()
+    state = State(start.rotmat, start.root)
     undamped = torch.zeros_like(problem.weights[:, 0])
     size = undamped
     for _ in range(config.unrolled_steps):
@@ -183,7 +126,7 @@ def unroll(tables: Tables, arrays: Arrays, config: DirectionConfig) -> Direction
     return DirectionResult(
         local_rotmat=rotmat.reshape(*batch, *rotmat.shape[1:]),
         root=root.reshape(*batch, 3),
-        cost=_cost(problem, state).detach().reshape(batch),
+        cost=cost_of(problem, state).detach().reshape(batch),
         status=status.reshape(batch),
         iterations=torch.full_like(status, config.unrolled_steps).reshape(batch),
     )
@@ -247,7 +190,8 @@ def misses(problem: Problem, state: State) -> Float[Tensor, "items nodes 3"]:
     return places - problem.keypoints
 
 
-def _cost(problem: Problem, state: State) -> Float[Tensor, "items"]:
+def cost_of(problem: Problem, state: State) -> Float[Tensor, "items"]:
+    """Return 1/2 sum w |p - y|^2."""
     return 0.5 * (problem.weights * misses(problem, state).square().sum(-1)).sum(-1)
 
 
@@ -341,11 +285,7 @@ def step(
 
 def move(state: State, turns: Float[Tensor, "items nodes 3"], shift: Float[Tensor, "items 3"]) -> State:
     """Turn every node by Cayley's map and shift the root."""
-    half = 0.5 * turns
-    cross = skew(half)
-    scale = 2.0 / (1.0 + half.square().sum(-1))[..., None, None]
-    eye = torch.eye(3, dtype=half.dtype, device=half.device)
-    return State((eye + scale * (cross + cross @ cross)) @ state.rotmat, state.root + shift)
+    return State(cayley(turns) @ state.rotmat, state.root + shift)
 
 
 def finish(problem: Problem, state: State) -> tuple[Float[Tensor, "items joints 3 3"], Float[Tensor, "items 3"]]:
@@ -359,12 +299,6 @@ def _gather(level: Level, values: Tensor) -> Tensor:
     """Sum over the children of each joint of a level."""
     shape = (len(values), len(level.joints), *values.shape[2:])
     return values.new_zeros(shape).index_add(1, level.owner, values)
-
-
-def _choose(keep: Bool[Tensor, "items"], old: State, new: State) -> State:
-    return State(
-        torch.where(keep[:, None, None, None], old.rotmat, new.rotmat), torch.where(keep[:, None], old.root, new.root)
-    )
 
 
 def _invert(

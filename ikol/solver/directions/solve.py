@@ -14,7 +14,7 @@ from torch import Tensor
 from ikol.body.joint_tree import JointTree
 from ikol.errors import InputError
 from ikol.solver.cuda_compiler import Kernel
-from ikol.solver.directions import cuda, native, reference
+from ikol.solver.directions import cuda, native, reference, search
 from ikol.solver.directions.config import TOLERANCE, DirectionConfig, DirectionResult
 from ikol.solver.directions.native import Arrays, Library
 from ikol.solver.directions.tables import joints_of, make_tables
@@ -115,7 +115,7 @@ def _forward(
     with torch.no_grad():
         arrays = _arrays(arrays, contiguous=False)
         _check_values(arrays, config)
-        return reference.solve(_tables(tree, arrays.keypoints), arrays, config)
+        return search.solve(_tables(tree, arrays.keypoints), arrays, config)
 
 
 def _unrolled(tree: JointTree, arrays: Arrays, config: DirectionConfig) -> DirectionResult:

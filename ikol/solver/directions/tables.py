@@ -35,6 +35,8 @@ class Tables:
     """Of all nodes but the root."""
     joints: tuple[int, ...]
     """The nodes that have children: those that have a rotation."""
+    children: tuple[tuple[int, ...], ...]
+    """Of each node."""
     levels: tuple[Level, ...]
     """Root first."""
     below: Float[Tensor, "nodes nodes"]
@@ -78,6 +80,7 @@ def make_tables(tree: JointTree, device: torch.device, dtype: torch.dtype) -> Ta
     return Tables(
         parents=torch.tensor(tree.parents[1:], device=device),
         joints=joints_of(tree),
+        children=tree.children,
         levels=tuple(levels),
         below=tree.ancestor_mask.to(device=device, dtype=dtype),
     )

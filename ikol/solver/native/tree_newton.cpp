@@ -19,6 +19,13 @@
 #include <string.h>
 #endif
 
+// runs once a solve: small rather than fast
+#if defined(__clang__) && !defined(IKOL_DEVICE)
+#define IKOL_SMALL __attribute__((minsize, noinline))
+#else
+#define IKOL_SMALL
+#endif
+
 #define IKOL_JOIN_(a, b) a##b
 #define IKOL_JOIN(a, b) IKOL_JOIN_(a, b)
 
@@ -41,6 +48,8 @@ struct ikol_tree_call {
 
 namespace {
 
+constexpr double NOISY = 0.15;
+constexpr int STARTS = 3;  // where keypoints on a fork are missing; ikol/solver/directions/forks.py says why
 enum Status { CONVERGED = 0, STALLED = 1, MAX_ITERATIONS = 2, INVALID = 4 };
 
 // What follows from the parents of K nodes, in pointers or arrays of `t`.
@@ -90,11 +99,11 @@ template <class T, int W> struct Solver {
     V3 *y, *o, *b, *d, *d_old, *r, *p, *e, *F, *g, *v, *x, *dbar, *bone_bar, *N;
     S3* C;
     V *w, *L, *twist, *twist_bar, *reach;
-    M3 *G, *G_old, *X, *R, *A;
+    M3 *G, *G_old, *X, *R, *A, *taken;
     V3 *xh, *ell;
     V3 root, root_old, root_ell, root_v, origin;
-    V extent, inverse_length;
-    M invalid;
+    V extent, inverse_length, fork_size;
+    M invalid, open;
     bool any_invalid;
 
     template <class... U> static void take(unsigned char*& at, size_t count, U*&... each) {
@@ -103,11 +112,12 @@ template <class T, int W> struct Solver {
     // Numbers that `lay_out` hands out: few, because the speed hangs on what fits into the caches. What is not alive at
     // the same time shares its place: the sums F over subtrees replace the forces e; directions and rotations before a
     // step (d_old, G_old) the step.
-    static constexpr size_t room(size_t n, size_t m, bool backward) { return n * (backward ? 68 : 58) + m * 24; }
+    static constexpr size_t room(size_t n, size_t m, bool backward) { return n * (backward ? 68 : 58) + m * (24 + 9 * (STARTS - 1)); }
     void lay_out(unsigned char*& at, bool backward) {
         size_t n = K, m = num_multi ? num_multi : 1;
         take(at, n, d, x, y, w, L, reach, p, e, g, C, v, r, o, b, twist, R, A);
         take(at, m, G, X, xh, ell);
+        take(at, m * (STARTS - 1), taken);
         F = e;
         d_old = x;
         G_old = X;
@@ -149,11 +159,14 @@ template <class T, int W> struct Solver {
         }
         V longest = {};
         extent = V{};
+        fork_size = V{};  // mean square of the bones of forks
+        int on_forks = 0;
         for (int k = 0; k < K; k++) {
             if (k) {
                 V square = dot(o[k], o[k]);
                 L[k] = sqrt_(square);
                 longest = max_(longest, L[k]);
+                if (multi[parent[k]] >= 0) { fork_size += square; on_forks++; }
                 // a joint and its child at one place: any direction does, nothing depends on it
                 M flat = square <= all(P::tiny);
                 b[k] = pick(flat, V3{V{}, all(1), V{}}, o[k] * (all(1) / sqrt_(flat ? all(1) : square)));
@@ -162,6 +175,7 @@ template <class T, int W> struct Solver {
             extent = max_(extent, dot(y[k], y[k]));
         }
         extent = sqrt_(extent) + longest;
+        fork_size = on_forks ? fork_size * T(1.0 / on_forks) : all(T(1e30));
         inverse_length = all(1) / max_(longest, all(P::tiny));
         invalid = bad | none(check == V{});
         any_invalid |= any(invalid);
@@ -179,53 +193,169 @@ template <class T, int W> struct Solver {
     }
 
     // ---- analytic start ----
-    V& share(int k) { return C[k].xx; }  // weight of an aim; the step's quadratics do not exist yet
-    void start() {
-        // where each node is aimed at: its keypoint, or the mean of what is known below it (reach: weight of a subtree)
-        for (int k = 0; k < K; k++) g[k] = y[k] * w[k];
-        for (int k = K - 1; k > 0; k--) g[parent[k]] = g[parent[k]] + g[k];
-        for (int k = 0; k < K; k++) {
+    // What each node is aimed at: it lies on a shell around e[k] with these radii, 0 where its keypoint is known. The step's
+    // quadratics, whose place this takes, do not exist yet.
+    V& trust(int k) { return C[k].xx; }  // for the first guess
+    V& low(int k) { return C[k].xy; }
+    V& high(int k) { return C[k].xz; }
+    V& weight(int k) { return C[k].yy; }  // 0 where nothing below is known
+    IKOL_SMALL void find_aims() {
+        for (int k = K - 1; k >= 0; k--) {
             M seen = w[k] > V{};
-            e[k] = pick(seen, y[k], g[k] * (all(1) / max_(reach[k], all(P::tiny))));
-            share(k) = seen ? w[k] : T(1e-3) * reach[k];  // an aim far down a limb says little of its first bone
+            V known = {}, far = {}, near = {};
+            V3 mean = zero3(), arm = zero3();
+            for (int i = begin[k]; i < begin[k + 1]; i++) {
+                int c = child[i];
+                V q = weight(c);
+                known += q; far += high(c) * q; near += low(c) * q;
+                mean = mean + e[c] * q; arm = arm + o[c] * q;
+            }
+            int count = begin[k + 1] - begin[k];
+            V part = all(1) / max_(known, all(P::tiny)), length = sqrt_(dot(arm, arm)) * part;
+            far *= part; near *= part;
+            e[k] = pick(seen, y[k], mean * part);
+            high(k) = seen ? V{} : far + length;
+            low(k) = seen ? V{} : max_(max_(near - length, length - far), V{});
+            weight(k) = seen ? w[k] : known * T(count ? 1.0 / count : 0.0);
+            trust(k) = seen ? w[k] : weight(k) * T(1e-3);
         }
-        p[0] = pick(w[0] > V{}, y[0], e[0]);
-        if (call->hold_root) p[0] = y[0];
+    }
+    // A joint with several children that starts: at `place`, or `length` away from it, or (a free root) anywhere.
+    struct Fork { int j; bool hangs, free; V3 place; V length; };
+    V3 place_of(const Fork& f, const M3& turn) {  // that suits a rotation best
+        if (!f.hangs && !f.free) return f.place;
+        V total = f.free ? w[0] : V{};
+        V3 wanted = y[0] * total;
+        for (int i = begin[f.j]; i < begin[f.j + 1]; i++) {
+            int k = child[i];
+            total += trust(k); wanted = wanted + (e[k] - mul(turn, o[k])) * trust(k);
+        }
+        wanted = pick(total > V{}, wanted * (all(1) / max_(total, all(P::tiny))), f.place);
+        return f.free ? wanted : f.place + unit(wanted - f.place) * f.length;
+    }
+    // How far the children of a fork are outside of their shells, squared; and one damped Gauss-Newton step that mends it.
+    IKOL_SMALL V violation(const Fork& f, const M3& turn, M3* next) {
+        V3 at = place_of(f, turn), torque = zero3();
+        V score = f.free ? w[0] * dot(at - y[0], at - y[0]) : V{};
+        S3 H = {};
+        for (int i = begin[f.j]; i < begin[f.j + 1]; i++) {
+            int k = child[i];
+            V3 s = mul(turn, o[k]), gap = at + s - e[k];
+            V distance = sqrt_(dot(gap, gap)), outside = max_(distance - high(k), V{}) - max_(low(k) - distance, V{});
+            score += weight(k) * outside * outside;
+            if (!next) continue;
+            V3 row = cross(s, gap * (all(1) / max_(distance, all(T(1e-10)))));
+            M seen = w[k] > V{};
+            V q = weight(k) * (outside == V{} ? V{} : all(1)), full = seen ? weight(k) : V{};
+            torque = torque + row * (q * outside);
+            q = seen ? V{} : q;
+            V square = dot(s, s);  // a known child counts with all three coordinates
+            add(H, {q * row.x * row.x + full * (square - s.x * s.x), q * row.x * row.y - full * s.x * s.y,
+                    q * row.x * row.z - full * s.x * s.z, q * row.y * row.y + full * (square - s.y * s.y),
+                    q * row.y * row.z - full * s.y * s.z, q * row.z * row.z + full * (square - s.z * s.z)});
+        }
+        if (next) {
+            V damp = (H.xx + H.yy + H.zz) * T(0.02) + T(P::tiny);
+            H.xx += damp; H.yy += damp; H.zz += damp;
+            V3 a = mul(inverse(H, all(P::tiny), MODIFIED), torque);
+            a = a * (all(T(-0.3)) / max_(sqrt_(dot(a, a)), all(T(0.6))));  // half of a turn by 0.6 at most
+            *next = mul(from_quat(all(1), a.x, a.y, a.z), turn);
+        }
+        return score;
+    }
+    // The best rotation of a fork that none of the starts before this one had: from some all around a first guess.
+    IKOL_SMALL M3 scan(const Fork& f, const M3& first, int rank) {
+        const M3 columns = transpose(first);
+        const V3 column[3] = {columns.r0, columns.r1, columns.r2};
+        M3 best = first;
+        V lever = {}, lowest = {};
+        for (int i = begin[f.j]; i < begin[f.j + 1]; i++) lever += weight(child[i]) * dot(o[child[i]], o[child[i]]);
+        M found = {};
+        for (int n = 0; n < 48; n++) {
+            int i0 = n / 16, i1 = (n & 8) ? (i0 == 2 ? 1 : 2) : (i0 == 0 ? 1 : 0), i2 = 3 - i0 - i1;
+            bool flip[3] = {(n & 4) != 0, (n & 2) != 0, (n & 1) != 0}, odd = (i1 - i0 + 3) % 3 != 1;
+            if (odd || flip[0] != (flip[1] != flip[2])) continue;  // those of a tetrahedron: 12
+            V3 to[3];
+            to[i0] = column[0] * all(flip[0] ? -1 : 1);
+            to[i1] = column[1] * all(flip[1] ? -1 : 1);
+            to[i2] = column[2] * all(flip[2] ? -1 : 1);
+            M3 turn = transpose(M3{to[0], to[1], to[2]});
+            for (int it = 0; it < 3; it++) {
+                M3 next;
+                violation(f, turn, &next);
+                turn = next;
+            }
+            V apart = all(6) - T(2) * inner(turn, first);  // squared distance of the matrices
+            V score = violation(f, turn, nullptr) + lever * apart * T(1e-4);
+            M better = (score < lowest) | none(found);
+            for (int q = 0; q < rank; q++)  // more than 32 degrees away from it
+                better = better & (inner(turn, taken[q * num_multi + multi[f.j]]) <= all(T(2.7)));
+            best = pick(better, turn, best);
+            lowest = better ? score : lowest;
+            found = found | better;
+        }
+        return best;
+    }
+    static V inner(const M3& a, const M3& b) { return dot(a.r0, b.r0) + dot(a.r1, b.r1) + dot(a.r2, b.r2); }
+    static void add_outer(V (&B)[3][3], V3 t, V3 s) {
+        B[0][0] += t.x * s.x; B[0][1] += t.x * s.y; B[0][2] += t.x * s.z;
+        B[1][0] += t.y * s.x; B[1][1] += t.y * s.y; B[1][2] += t.y * s.z;
+        B[2][0] += t.z * s.x; B[2][1] += t.z * s.y; B[2][2] += t.z * s.z;
+    }
+    IKOL_SMALL M3 first_guess(const Fork& f, const M3& above, M centred) {  // Kabsch; about the common centre where `centred`
+        V total = f.free ? w[0] : V{}, size = {}, B[3][3] = {};
+        V3 mean_y = y[0] * total, mean_o = zero3();
+        for (int i = begin[f.j]; i < begin[f.j + 1]; i++) {
+            int k = child[i];
+            total += trust(k); mean_y = mean_y + e[k] * trust(k); mean_o = mean_o + o[k] * trust(k);
+        }
+        V part = all(1) / max_(total, all(P::tiny));
+        mean_y = pick(centred, mean_y * part, f.place);
+        mean_o = pick(centred, mean_o * part, zero3());
+        for (int i = begin[f.j]; i < begin[f.j + 1]; i++) {
+            int k = child[i];
+            add_outer(B, e[k] - mean_y, (o[k] - mean_o) * trust(k));
+            size += trust(k) * dot(o[k], o[k]);
+        }
+        if (f.free) add_outer(B, y[0] - mean_y, mean_o * (-w[0]));
+        // a slight pull towards the frame above settles what the keypoints leave open
+        V pull = size * T(100 * P::eps) + T(P::tiny);
+        const V3* row[3] = {&above.r0, &above.r1, &above.r2};
+        for (int i = 0; i < 3; i++) { B[i][0] += pull * row[i]->x; B[i][1] += pull * row[i]->y; B[i][2] += pull * row[i]->z; }
+        return align(B);
+    }
+    // The start number `rank`, the best one first; they differ where forks are unclear
+    // (`open`): keypoints on them are missing, or as wrong as their bones are long (`noisy`).
+    IKOL_SMALL void start(int rank, M noisy) {
+        find_aims();
+        open = M{};
+        p[0] = call->hold_root ? y[0] : e[0];
         for (int j = 0; j < K; j++) {
-            int m = multi[j], c = only[j], f = j ? frame[parent[j]] : -1;
+            int m = multi[j], c = only[j], up = j ? parent[j] : 0, f = j ? frame[up] : -1;
             M3 above = f >= 0 ? G[f] : identity();
             if (m >= 0) {
-                bool centred = j == 0 && !call->hold_root;
-                V total = centred ? share(0) * (w[0] > V{} ? all(1) : V{}) : V{};
-                V3 mean_y = y[0] * total, mean_o = zero3();
-                for (int i = begin[j]; centred && i < begin[j + 1]; i++) {
-                    int k = child[i];
-                    total += share(k); mean_y = mean_y + e[k] * share(k); mean_o = mean_o + o[k] * share(k);
+                Fork fork = {j, j && only[up] >= 0, j == 0 && !call->hold_root, p[j], V{}};
+                M moved = M{};
+                if (fork.hangs) {
+                    moved = none(w[j] > V{});
+                    fork.place = pick(moved, p[up], p[j]);
+                    fork.length = moved ? L[j] : V{};
                 }
-                V part = all(1) / max_(total, all(P::tiny));
-                mean_y = mean_y * part; mean_o = mean_o * part;
-                V3 from = centred ? mean_y : p[j];
-                V B[3][3] = {}, size = {};
-                for (int i = begin[j]; i < begin[j + 1]; i++) {
-                    int k = child[i];
-                    V3 t = e[k] - from, s = (o[k] - mean_o) * share(k);
-                    B[0][0] += t.x * s.x; B[0][1] += t.x * s.y; B[0][2] += t.x * s.z;
-                    B[1][0] += t.y * s.x; B[1][1] += t.y * s.y; B[1][2] += t.y * s.z;
-                    B[2][0] += t.z * s.x; B[2][1] += t.z * s.y; B[2][2] += t.z * s.z;
-                    size += share(k) * dot(o[k], o[k]);
+                G[m] = first_guess(fork, above, fork.free ? none(M{}) : moved);
+                M unclear = moved | noisy;
+                for (int i = begin[j]; i < begin[j + 1]; i++)
+                    unclear = unclear | (none(w[child[i]] > V{}) & (weight(child[i]) > V{}));
+                if (any(unclear)) {
+                    M3 found = scan(fork, G[m], rank);
+                    if (rank < STARTS - 1) taken[rank * num_multi + m] = found;
+                    G[m] = pick(unclear, found, G[m]);
+                    open = open | unclear;
                 }
-                if (centred) {
-                    V3 t = (y[0] - mean_y) * (w[0] > V{} ? share(0) : V{}), s = zero3() - mean_o;
-                    B[0][0] += t.x * s.x; B[0][1] += t.x * s.y; B[0][2] += t.x * s.z;
-                    B[1][0] += t.y * s.x; B[1][1] += t.y * s.y; B[1][2] += t.y * s.z;
-                    B[2][0] += t.z * s.x; B[2][1] += t.z * s.y; B[2][2] += t.z * s.z;
+                p[j] = pick(fork.free ? none(M{}) : moved, place_of(fork, G[m]), p[j]);
+                if (fork.hangs) {
+                    V3 bone = p[j] - p[up];
+                    d[j] = pick(moved & (dot(bone, bone) > all(P::tiny)), unit(bone), d[j]);
                 }
-                // a slight pull towards the frame above settles what the keypoints leave open
-                V pull = size * T(100 * P::eps) + T(P::tiny);
-                const V3* row[3] = {&above.r0, &above.r1, &above.r2};
-                for (int i = 0; i < 3; i++) { B[i][0] += pull * row[i]->x; B[i][1] += pull * row[i]->y; B[i][2] += pull * row[i]->z; }
-                G[m] = align(B);
-                if (centred) p[0] = pick(total > V{}, mean_y - mul(G[m], mean_o), p[0]);
                 for (int i = begin[j]; i < begin[j + 1]; i++) p[child[i]] = p[j] + mul(G[m], o[child[i]]);
             } else if (c >= 0) {
                 V3 rest = mul(above, b[c]);
@@ -234,7 +364,7 @@ template <class T, int W> struct Solver {
                 V known = dot(aim, aim) > all(P::tiny) ? all(1) : V{};
                 aim = unit(aim) * known;
                 // a limb whose middle is missing starts bent: straight towards its end is a saddle
-                V3 bent = aim * (reach[c] > V{} ? all(1) : V{}) + rest * all(T(0.5));
+                V3 bent = aim * (weight(c) > V{} ? all(1) : V{}) + rest * all(T(0.5));
                 bent = pick(dot(bent, bent) > all(T(1e-4)), bent, rest);
                 d[c] = unit(pick((w[c] > V{}) & (known > V{}), aim, bent));
                 p[c] = p[j] + d[c] * L[c];
@@ -397,10 +527,10 @@ template <class T, int W> struct Solver {
             else if (m >= 0) G[m] = pick(which, G_old[m], G[m]);
         }
     }
-    void minimise(V& best, V& status, V& count) {
+    void minimise(M skip, V& best, V& status, V& count) {
         best = evaluate();
         V damping = {}, evens = {}, last = all(1);
-        M done = invalid;
+        M done = invalid | skip;
         status = done ? all(INVALID) : all(MAX_ITERATIONS);
         count = V{};
         V weight = reach[0], grain = T(P::eps) * extent;  // what rounding does to a place
@@ -470,10 +600,12 @@ template <class T, int W> struct Solver {
         }
     }
 
-    void store(int64_t first, V cost, V status, V count) {
+    void store(int64_t first, M which, V cost, V status, V count) {
+        V keep = which ? all(1) : V{};
         T *rotmat = (T*)call->rotmat, *place = (T*)call->root, *costs = (T*)call->cost;
         V3 at = root + origin;
         for (int l = 0; l < W && first + l < call->frames; l++) {
+            if (lane(keep, l) == 0) continue;
             int64_t f = first + l;
             T* to = rotmat + f * num_joints * 9;
             for (int j = 0; j < K; j++)
@@ -491,11 +623,25 @@ template <class T, int W> struct Solver {
     void solve(int64_t begin, int64_t step) {  // the frames begin, begin + step, ...
         for (int64_t first = begin; first < call->frames; first += step) {
             load(first, first > begin);
-            start();
-            V cost, status, count;
-            minimise(cost, status, count);
-            rebuild();
-            store(first, cost, status, count);
+            M todo = none(M{}), noisy = {};
+            V kept = {};
+            for (int rank = 0; rank < STARTS && any(todo); rank++) {
+                start(rank, noisy);
+                M unclear = open;
+                V cost, status, count;
+                minimise(none(todo), cost, status, count);
+                // a root mean square of 1e-5 of the extent is not worth another start, nor a switch to one
+                V small = reach[0] * extent * extent * T(0.5e-10);
+                M better = rank ? todo & (cost < kept * T(0.999) - small) : todo;
+                kept = better ? cost : kept;
+                if (any(better)) {
+                    rebuild();
+                    store(first, better, cost, status, count);
+                }
+                noisy = kept * T(2) > reach[0] * fork_size * T(NOISY * NOISY);
+                todo = todo & (unclear | noisy) & (kept > small) & none(invalid);
+                if (call->max_iterations == 0) break;
+            }
         }
     }
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ikol.body.joint_tree import JointTree
 from ikol.errors import InputError
 from ikol.solver.cuda_compiler import CudaError, Kernel, compile_source
-from ikol.solver.directions import DirectionConfig, cuda, native, reference, solve_directions
+from ikol.solver.directions import DirectionConfig, cuda, native, reference, search, solve_directions
 from ikol.solver.directions import solve as solve_module
 from ikol.solver.directions.tables import joints_of, make_tables
 
@@ -113,7 +113,7 @@ def test_layer_trains_through_the_kernel() -> None:
     assert keypoints.grad is not None
     tables = make_tables(case.tree, keypoints.device, keypoints.dtype)
     arrays = native.Arrays(case.keypoints, case.offsets, torch.ones_like(case.keypoints[..., 0]), case.twist)
-    result = reference.solve(tables, arrays, DirectionConfig())
+    result = search.solve(tables, arrays, DirectionConfig())
     wanted = reference.differentiate(tables, arrays, result, (on_rotmat, torch.zeros_like(result.root)), False)[0]
     error = float((keypoints.grad - wanted).norm() / wanted.norm())
     assert error < 1e-7, error  # both are as exact as their optimum

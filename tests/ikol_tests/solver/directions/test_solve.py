@@ -166,8 +166,40 @@ def test_missing_keypoints_are_not_read_and_the_others_are_reached(backend: str,
     result = _solve(case, weights, backend=backend)
     assert bool(torch.isfinite(result.local_rotmat).all())
     seen = _misses(case, result)[:, weights > 0]
-    # a chain whose middle is missing can fold to several sides; nearly all frames find an exact one
-    assert float((seen.amax(-1) < 1e-4).double().mean()) > 0.9
+    assert float(seen.max()) < 1e-4
+
+
+FORKS = {
+    "hips": (1, 2),
+    "pelvis": (1, 2, 3),
+    "chest": (9,),
+    "neck and collars": (12, 13, 14),
+    "left of chest": (12, 13),
+    "what COCO lacks": (0, 3, 6, 9, 10, 11, 12, 13, 14, 15, 22, 23),
+}
+
+
+@pytest.mark.parametrize("hold_root", [True, False])
+@pytest.mark.parametrize("missing", FORKS)
+def test_reachable_keypoints_are_reached_without_those_at_forks(missing: str, hold_root: bool) -> None:
+    case = make_case(1000, seed=14, max_angle=math.pi)
+    weights = torch.ones(29, dtype=torch.float64)
+    weights[list(FORKS[missing])] = 0.0
+    weights[0] = 1.0 if hold_root else weights[0]
+    result = _solve(case, weights, hold_root=hold_root, backend="native")
+    miss = _misses(case, result)[:, weights > 0].square().mean(-1).sqrt()
+    # 0.1 mm; from a single start 20 % of the frames without hips end in a local optimum
+    assert int((miss > 1e-4).sum()) <= 2, miss.topk(5)
+
+
+@pytest.mark.parametrize("missing", ["hips", "pelvis", "chest"])
+def test_backends_find_the_same_optimum_without_keypoints_at_forks(missing: str) -> None:
+    case = make_case(40, seed=15, max_angle=math.pi, noise=0.02)
+    weights = torch.ones(29, dtype=torch.float64)
+    weights[list(FORKS[missing])] = 0.0
+    native, torch_ = (_solve(case, weights, backend=backend).cost for backend in BACKENDS)
+    # of two starts that end within a thousandth of each other either may be kept
+    torch.testing.assert_close(native, torch_, rtol=1e-3, atol=0.0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -213,7 +245,7 @@ def test_a_bone_of_length_zero_is_allowed(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_cost_never_rises_with_more_iterations(backend: str) -> None:
-    case = make_case(64, seed=10, max_angle=math.pi / 2, noise=0.05)
+    case = make_case(64, seed=10, max_angle=math.pi / 2, noise=0.01)
     costs = torch.stack([_solve(case, max_iterations=count, backend=backend).cost for count in range(12)])
     # rounding of a sum of 29 squares
     assert float((costs[1:] - costs[:-1]).max()) < 1e-13
