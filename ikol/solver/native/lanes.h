@@ -15,8 +15,10 @@
 #define IKOL_LANES_H
 
 #if defined(__CUDACC_RTC__)
+typedef unsigned char uint8_t;
 typedef int int32_t;
 typedef long long int64_t;
+typedef unsigned long long uintptr_t;
 #else
 #include <stddef.h>
 #include <stdint.h>
@@ -76,6 +78,7 @@ template <class X> X abs_(X a) { return __builtin_elementwise_abs(a); }
 template <class M> bool any(M m) { return __builtin_reduce_or(m) != 0; }
 template <class M> M none(M m) { return ~m; }
 template <class M> void mark(M& m, int l) { m[l] = -1; }
+template <class M> bool is_marked(M m, int l) { return m[l] != 0; }
 template <class X> Scalar<X>& lane(X& a, int l) { return ((Scalar<X>*)&a)[l]; }
 #endif
 inline float sqrt_(float a) { return sqrtf(a); }
@@ -85,6 +88,7 @@ inline double abs_(double a) { return fabs(a); }
 inline bool any(bool m) { return m; }
 inline bool none(bool m) { return !m; }
 inline void mark(bool& m, int) { m = true; }
+inline bool is_marked(bool m, int) { return m; }
 inline float& lane(float& a, int) { return a; }
 inline double& lane(double& a, int) { return a; }
 
