@@ -8,8 +8,8 @@ joint in the world, a joint's own rotation. So the Hessian is
 
 C is 3 x 3 and holds the second-order parts of projection, logarithm, gate, limits and robust loss; autograd gives it
 from the rows' own Jacobians, group by group, without the tree. `normal_equations.assemble` takes it in the place of
-Gauss-Newton's J^T W J. f . d2y is `bending`, for turns that move points on arcs, and what is here: turns that follow each other, lengths of
-bones that turn. Imports: torch, ikol.geometry, the normal equations.
+Gauss-Newton's J^T W J. f . d2y is `bending`, for turns that move points on arcs, and what is here: turns that follow
+each other, lengths of bones that turn. Imports: torch, ikol.geometry, the normal equations.
 
 Source: Triggs et al., Bundle adjustment, a modern synthesis, 2000, sec. 4 (the parts of the exact Hessian).
 """
