@@ -19,7 +19,7 @@ class SolveConfig:
     """What may move, and when to stop."""
 
     max_iterations: int = 50
-    """Steps tried, rejected ones included; 0 only evaluates the initial state."""
+    """Steps tried, rejected ones included; 0 only evaluates the initial state. With `Pins`, of each round."""
     free_joints: Bool[Tensor, "..."] | None = None
     """(J,), or (J, 3) for each axis of the joint: which rotations may change. None: all, the root's too."""
     free_transl: bool = True
@@ -44,7 +44,10 @@ class SolveConfig:
     backend: Literal["auto", "native", "torch"] = "auto"
     """What computes the steps: torch, on any device, or the compiled kernel, on the CPU; auto prefers the kernel."""
     backward: Literal["implicit", "one_step", "unrolled"] = "implicit"
-    """How gradients come about: from the optimum, from the last step, or through the last `unrolled_steps`."""
+    """How gradients come about. `implicit`: exactly, from the optimum alone. `one_step`: from one more Gauss-Newton step
+    there, which is wrong where residuals are left. `unrolled`: through `unrolled_steps` plain Gauss-Newton steps, which
+    then are all that is done (GN-Diff, for comparison). Without safeguards; its gradients are not held back where the
+    steps have not converged."""
     unrolled_steps: int = 5
 
     def __post_init__(self) -> None:
@@ -73,7 +76,7 @@ class Progress:
     """Handed to the callback after each iteration."""
 
     iteration: int
-    """Counted from 1."""
+    """Counted from 1; with `Pins`, in each round."""
     max_iterations: int
     cost: Float[Tensor, "*batch"]
     num_active: int
