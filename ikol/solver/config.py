@@ -44,10 +44,10 @@ class SolveConfig:
     backend: Literal["auto", "native", "torch"] = "auto"
     """What computes the steps: torch, on any device, or the compiled kernel, on the CPU; auto prefers the kernel."""
     backward: Literal["implicit", "one_step", "unrolled"] = "implicit"
-    """How gradients come about. `implicit`: exactly, from the optimum alone. `one_step`: from one more Gauss-Newton step
-    there, which is wrong where residuals are left. `unrolled`: through `unrolled_steps` plain Gauss-Newton steps, which
-    then are all that is done (GN-Diff, for comparison). Without safeguards; its gradients are not held back where the
-    steps have not converged."""
+    """How gradients come about. `implicit`: exactly, from the optimum alone. `one_step`: from a Gauss-Newton step more,
+    which is wrong where residuals are left. `unrolled`: through `unrolled_steps` plain Gauss-Newton steps, which then
+    are all that is done (GN-Diff, for comparison). It has no safeguards, and its gradients are those of the steps
+    whether or not they have converged."""
     unrolled_steps: int = 5
 
     def __post_init__(self) -> None:

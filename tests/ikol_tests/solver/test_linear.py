@@ -69,3 +69,19 @@ def test_the_second_order_part_is_used_where_the_sum_is_definite() -> None:
     chosen = newton_where_definite(NormalEquations(hessian, gradient), bending)
     assert torch.equal(chosen.hessian, hessian + bending * torch.tensor((1.0, 0.0, 0.0))[:, None, None])
     assert torch.equal(chosen.gradient, gradient)
+
+
+def test_a_hard_item_gets_the_indefinite_sum_with_positive_eigenvalues() -> None:
+    hessian, gradient = make_system()
+    bending = torch.zeros_like(hessian)
+    bending[1:] = -2.0 * hessian[1:]
+    is_hard = torch.tensor([True, True, False])
+    chosen = newton_where_definite(NormalEquations(hessian, gradient), bending, is_hard)
+    # the sum is minus the Hessian, so that its eigenvalues made positive are the Hessian's
+    assert torch.allclose(chosen.hessian, hessian, rtol=1e-12)
+    coupling = torch.zeros_like(hessian)
+    coupling[:, 0, 1] = coupling[:, 1, 0] = 3.0 * (hessian[:, 0, 0] * hessian[:, 1, 1]).sqrt()
+    saddle = newton_where_definite(NormalEquations(hessian, gradient), coupling, is_hard).hessian
+    assert (torch.linalg.eigvalsh(saddle) > 0).all()
+    assert torch.equal(saddle[2], hessian[2])
+    assert not torch.allclose(saddle[:2], hessian[:2], rtol=0.1)
