@@ -105,7 +105,7 @@ def measure(
     parser.add_argument("--seconds", type=float, default=4.0, help="for each figure")
     options = parser.parse_args()
     problem = load_problem(options.problem)
-    chosen, tried = _choose(problem, make_settings(problem), frames)
+    chosen, tried = choose(problem, make_settings(problem), frames)
     keypoints = problem.keypoints
     single, rates = math.inf, []
     for threads in (1, os.cpu_count() or 1) if set_threads else (None,):
@@ -131,7 +131,8 @@ def measure(
     options.out.write_text(json.dumps(report, indent=1))
 
 
-def _choose(problem: Problem, settings: Sequence[Setting], frames: int) -> tuple[Setting, list[dict]]:
+def choose(problem: Problem, settings: Sequence[Setting], frames: int) -> tuple[Setting, list[dict]]:
+    """Return the first setting that reaches the optimum, or the best of all, and how each tried one did."""
     tried: list[dict] = []
     for setting in settings:
         run, rotations = setting.prepare(problem.keypoints[:frames])
