@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A start for any evidence: from its 3D points if there are any, else the rest pose, placed by the pictures.
+"""A start for any evidence.
+
+From its 3D points if there are any, else from the points that several pictures show, else the rest pose, placed by the
+picture.
 
 Imports: torch, the evidence and what makes a start of points or pixels.
 """
@@ -18,6 +21,8 @@ from ikol.solver.start import start_from_points, translation_from_projection
 from ikol.solver.state import SolveState
 
 PIN_WEIGHT = 1e4  # 1 / m^2, as a point known to a centimetre
+LEAST_PARALLAX = 1e-3  # squared sine of half the angle between two rays: less than 4 degrees say little about depth
+LEAST_POINTS = 6  # fewer are more likely a limb than a body
 
 
 def analytic_start(
@@ -25,8 +30,8 @@ def analytic_start(
 ) -> SolveState:
     """Return a state near the evidence, which has been checked.
 
-    Points in the world, else those relative to others, give the pose, with the limits and the twists that are known;
-    without points in the world, the first picture gives the place.
+    Points in the world, else those relative to others, else those that several pictures show give the pose, with the
+    limits and the twists that are known; without points in the world, the first picture gives the place.
 
     Args:
         skeleton: the rig.
@@ -37,6 +42,9 @@ def analytic_start(
     rest = skeleton.rest_state()
     in_world = [_points_of(block) for block in evidence if isinstance(block, Points3D | Pins)]
     relative = next((block for block in evidence if isinstance(block, RelativePoints3D)), None)
+    pictures = [block for block in evidence if isinstance(block, Points2D)]
+    if not in_world and relative is None and len(pictures) > 1:
+        in_world = _triangulated(pictures)
     state = rest
     if in_world:
         points, targets, weights = zip(*in_world, strict=True)
@@ -47,13 +55,42 @@ def analytic_start(
         state = _from_points(skeleton, evidence, relative.points, target, weight)
     joint_is_free = is_free.all(-1)[:, None, None]
     state = replace(state, local_rotmat=torch.where(joint_is_free, state.local_rotmat, rest.local_rotmat))
-    picture = next((block for block in evidence if isinstance(block, Points2D)), None)
-    if not in_world and picture is not None:
+    if pictures and not in_world:
+        picture = pictures[0]
         camera = picture.camera
         seen = camera.to_camera(skeleton.posed_points(picture.points, state))
         shift = translation_from_projection(seen, picture.target, 1.0 / picture.sigma.square(), camera)
         state = replace(state, transl=state.transl + (shift[..., None, :] @ camera.R_camera_world).squeeze(-2))
     return state if free_transl else replace(state, transl=rest.transl)
+
+
+def _triangulated(pictures: Sequence[Points2D]) -> list[tuple[AttachedPoints, Tensor, Tensor]]:
+    """The points that several pictures show, by linear least squares; nothing where they are too few for a pose."""
+    names = tuple(dict.fromkeys(name for block in pictures for name in block.points.names))
+    parts: list[AttachedPoints] = []
+    normal, right = torch.zeros(()), torch.zeros(())
+    for block in pictures:
+        known = [name for part in parts for name in part.names]
+        parts.append(block.points.select(tuple(name for name in block.points.names if name not in known)))
+        camera, is_seen = block.camera, torch.isfinite(block.sigma)[..., None]
+        slope = (block.target - camera.center[..., None, :]) / camera.focal[..., None, :]
+        slope = torch.where(is_seen, slope, 0.0)
+        R, t = camera.R_camera_world[..., None, :, :], camera.t_camera_world[..., None, :]
+        # x - slope z = 0 in camera axes, each row in pixels at a depth of a metre
+        rows = R[..., :2, :] - slope[..., None] * R[..., 2:, :]
+        value = slope * t[..., 2:] - t[..., :2]
+        weighted = (camera.focal[..., None, :] / block.sigma[..., None]).square()[..., None] * rows
+        order = [names.index(name) for name in block.points.names]
+        place = torch.eye(len(names), dtype=rows.dtype, device=rows.device)[:, order]
+        normal = normal + torch.einsum("np,...pij->...nij", place, weighted.mT @ rows)
+        right = right + torch.einsum("np,...pi->...ni", place, (weighted.mT @ value[..., None]).squeeze(-1))
+    spread = torch.linalg.eigvalsh(normal)
+    is_known = spread[..., 0] > LEAST_PARALLAX * spread[..., 2]
+    if not bool((is_known.sum(-1) >= LEAST_POINTS).all()):
+        return []
+    eye = torch.eye(3, dtype=normal.dtype, device=normal.device)
+    target = torch.linalg.solve(torch.where(is_known[..., None, None], normal, eye), right)
+    return [(_joined(parts), target, spread[..., 0] * is_known)]
 
 
 def _from_points(

@@ -112,6 +112,24 @@ def test_two_cameras_without_any_3d_point_triangulate_the_pose() -> None:
     assert distance(alone.state, truth) > 0.01
 
 
+def test_two_cameras_find_a_body_that_turns_its_back() -> None:
+    truth = true_state((2,))
+    truth = replace(truth, transl=0.1 * truth.transl)
+    truth.local_rotmat[:, 0] = torch.diag(torch.tensor((-1.0, 1.0, -1.0), dtype=torch.float64))
+    world = RIG.posed_points(POINTS, truth)
+    sigma = sigmas(35, value=1.0)
+    sigma[3] = math.inf
+    evidence = [
+        Points2D(POINTS, camera.project(world), sigma.clone(), camera, name=f"camera {k}")
+        for k, camera in enumerate([make_camera(0.0), make_camera(1.2)])
+    ]
+    # the second sees the points in another order
+    evidence[1] = replace(evidence[1], points=POINTS.select(POINTS.names[::-1]), target=evidence[1].target.flip(-2))
+    evidence[1] = replace(evidence[1], sigma=evidence[1].sigma.flip(0))
+    result = solve(RIG, [*evidence, prior(100.0)])
+    assert distance(result.state, truth) < 1e-2
+
+
 def test_nothing_known_is_the_rest_pose() -> None:
     result = solve(RIG, [])
     assert status_of(result) == SolveStatus.CONVERGED
