@@ -86,8 +86,6 @@ class _Step(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):  # pyright: ignore
-        if grad.shape[-1] == 0:
-            return None, None, None
         step, forces = ctx.inverse().solve(grad[..., None])
         return -step.squeeze(-1), -forces.squeeze(-1), None
 

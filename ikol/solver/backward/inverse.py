@@ -43,7 +43,7 @@ class Inverse:
     def unseen(self, columns: Float[Tensor, "n free columns"]) -> Float[Tensor, "n columns"]:
         """Return how much of each column lies along what is left out, 0 to 1."""
         scaled = columns * self.scale[..., None]
-        part = torch.zeros_like(scaled[:, 0])
+        part = scaled.new_zeros(len(scaled), scaled.shape[-1])
         if len(self.values):
             hidden = (self.vectors.transpose(-1, -2) @ scaled[self.eigen]) * (self.values == 0)[..., None]
             size = torch.linalg.vector_norm(scaled[self.eigen], dim=1)
@@ -90,6 +90,15 @@ def invert(hessian: Float[Tensor, "n free free"], gauss_newton: Float[Tensor, "n
         hessian: to invert.
         gauss_newton: at the same place.
     """
+    if hessian.shape[-1] == 0:
+        nothing = hessian.sum(-1)
+        return Inverse(
+            nothing,
+            hessian,
+            torch.zeros(len(hessian), dtype=torch.bool, device=hessian.device),
+            nothing[:0],
+            hessian[:0],
+        )
     scale = diagonal_scale(gauss_newton).reciprocal()
     scaled = scale[..., :, None] * hessian * scale[..., None, :]
     factor, info = torch.linalg.cholesky_ex(scaled)

@@ -100,6 +100,16 @@ def test_what_nothing_sees_is_flagged() -> None:
     assert torch.isfinite(marginals.rotation).all()
 
 
+def test_what_is_held_is_certain() -> None:
+    case = make_case(make_inputs())
+    config = replace(PLAIN, free_transl=False, free_joints=torch.zeros(5, dtype=torch.bool))
+    result = solve(case.skeleton, case.evidence, case.start, config)
+    marginals = covariance(case.skeleton, case.evidence, result, config)
+    assert not marginals.position.any()
+    assert not marginals.rotation.any()
+    assert marginals.is_position_seen.all()
+
+
 def test_items_that_have_not_converged_are_not_seen() -> None:
     case = make_case(make_inputs())
     config = replace(FREE, max_iterations=1)
