@@ -182,14 +182,18 @@ def derivative_call(
     outputs = new((*batch, nodes, 3)), new((*batch, nodes, 3)), new((*batch, nodes)), new((*batch, joints))
     call = _call(parents, arrays)
     call.hold_root = hold_root
-    names = ("rotmat", "root", "status", "grad_rotmat", "grad_root")
-    tensors = (result.local_rotmat, result.root, result.status, *gradients)
-    sizes = (joints * 9 * item, 3 * item, 4, joints * 9 * item, 3 * item)
-    names += tuple(f"grad_{name}" for name in ("keypoints", "offsets", "weights", "twist"))
-    sizes += (nodes * 3 * item, nodes * 3 * item, nodes * item, joints * item)
-    for name, tensor in zip(names, (*tensors, *outputs), strict=True):
-        setattr(call, name, tensor.data_ptr())
-    return call, outputs, dict(zip(names, sizes, strict=True))
+    call.rotmat, call.root, call.status = (
+        result.local_rotmat.data_ptr(),
+        result.root.data_ptr(),
+        result.status.data_ptr(),
+    )
+    call.grad_rotmat, call.grad_root = gradients[0].data_ptr(), gradients[1].data_ptr()
+    call.grad_keypoints, call.grad_offsets = outputs[0].data_ptr(), outputs[1].data_ptr()
+    call.grad_weights, call.grad_twist = outputs[2].data_ptr(), outputs[3].data_ptr()
+    frame, point = joints * 9 * item, nodes * 3 * item
+    steps = {"rotmat": frame, "root": 3 * item, "status": 4, "grad_rotmat": frame, "grad_root": 3 * item}
+    steps |= {"grad_keypoints": point, "grad_offsets": point, "grad_weights": nodes * item, "grad_twist": joints * item}
+    return call, outputs, steps
 
 
 @lru_cache(maxsize=64)

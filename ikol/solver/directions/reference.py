@@ -133,18 +133,24 @@ def unroll(tables: Tables, arrays: Arrays, config: DirectionConfig) -> Direction
 
 
 def differentiate(
-    tables: Tables, arrays: Arrays, result: DirectionResult, gradients: tuple[Tensor, Tensor], hold_root: bool
+    tables: Tables,
+    arrays: Arrays,
+    result: DirectionResult,
+    gradients: tuple[Tensor, Tensor],
+    hold_root: bool,
+    *,
+    newton: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the derivative of a loss at the optimum to keypoints, offsets, weights and twist, one row an item.
 
     One Newton step from the optimum has length zero; with its Hessian held fixed, its derivative is that of the
-    optimum.
+    optimum. Without `newton` the step is one of Gauss-Newton.
     """
-    assert arrays.weights is not None
+    weights = torch.ones_like(arrays.keypoints[..., 0]) if arrays.weights is None else arrays.weights
     nodes, joints = arrays.keypoints.shape[-2], arrays.twist.shape[-1]
     batch = arrays.keypoints.shape[:-2]
     shapes = ((*batch, nodes, 3), (*batch, nodes, 3), (*batch, nodes), (*batch, joints))
-    inputs = (arrays.keypoints, arrays.offsets, arrays.weights, arrays.twist)
+    inputs = (arrays.keypoints, arrays.offsets, weights, arrays.twist)
     with torch.enable_grad():
         leaves = tuple(
             each.detach().expand(shape).clone().requires_grad_() for each, shape in zip(inputs, shapes, strict=True)
@@ -154,7 +160,7 @@ def differentiate(
         state = _state_of(tables, result, problem.origin.detach())
         with torch.no_grad():
             still = torch.zeros_like(problem.weights[:, 0])
-            factors = factor(problem, state, still, newton=True, floor=still + HIDDEN[still.dtype], pseudo=True)
+            factors = factor(problem, state, still, newton=newton, floor=still + HIDDEN[still.dtype], pseudo=True)
         rotmat, root = finish(problem, move(state, *step(problem, factors, state)))
         is_converged = (result.status == SolveStatus.CONVERGED).reshape(-1)
         outputs = (

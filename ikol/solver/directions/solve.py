@@ -5,7 +5,6 @@ Imports: torch, the skeleton, ikol.errors, the modules beside it.
 """
 
 import math
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -63,13 +62,11 @@ def solve_directions(
     )
     library = _library(tree, keypoints, config)
     if not wants_gradient:
-        return _forward(tree, len(joints), library, Arrays(keypoints, offsets, weights, twist), config)
+        arrays = _arrays(Arrays(keypoints, offsets, weights, twist), contiguous=library is not None)
+        return _forward(tree, len(joints), library, arrays, config)
     if config.backward == "unrolled":
         return _unrolled(tree, Arrays(keypoints, offsets, weights, twist), config)
-    if weights is None:
-        weights = keypoints.new_ones(tree.num_joints)
-    rotmat, root, cost, status, iterations = _Implicit.apply(keypoints, offsets, weights, twist, tree, library, config)
-    return DirectionResult(rotmat, root, cost, status, iterations)
+    return DirectionResult(*_Implicit.apply(keypoints, offsets, weights, twist, tree, library, config))
 
 
 class _Implicit(torch.autograd.Function):
@@ -77,43 +74,51 @@ class _Implicit(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, keypoints, offsets, weights, twist, tree, library, config):  # pyright: ignore
-        arrays = Arrays(keypoints.detach(), offsets.detach(), weights.detach(), twist.detach())
+        arrays = _arrays(Arrays(keypoints, offsets, weights, twist), contiguous=library is not None)
         result = _forward(tree, len(joints_of(tree)), library, arrays, config)
-        ctx.save_for_backward(keypoints, offsets, weights, twist, result.local_rotmat, result.root, result.status)
-        ctx.rest = tree, library, config
+        solved = (arrays.keypoints, arrays.offsets, arrays.weights, arrays.twist)
+        ctx.save_for_backward(*solved, result.local_rotmat, result.root, result.status)
+        shapes = tuple(None if each is None else each.shape for each in (keypoints, offsets, weights, twist))
+        ctx.rest = tree, library, config, shapes
         ctx.mark_non_differentiable(result.cost, result.status, result.iterations)
+        ctx.set_materialize_grads(False)
         return result.local_rotmat, result.root, result.cost, result.status, result.iterations
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_rotmat, grad_root, *_unused):  # pyright: ignore
         keypoints, offsets, weights, twist, rotmat, root, status = ctx.saved_tensors
-        tree, library, config = ctx.rest
-        arrays = _arrays(Arrays(keypoints, offsets, weights, twist), contiguous=library is not None)
+        tree, library, config, shapes = ctx.rest
+        gradients = (
+            torch.zeros_like(rotmat) if grad_rotmat is None else grad_rotmat.contiguous(),
+            torch.zeros_like(root) if grad_root is None else grad_root.contiguous(),
+        )
+        arrays = Arrays(keypoints, offsets, weights, twist)
         result = DirectionResult(rotmat, root, root[..., 0], status, status)
-        gradients = (grad_rotmat.contiguous(), grad_root.contiguous())
         if isinstance(library, Kernel):
             library = cuda.find_kernel(tree.parents, keypoints.dtype, keypoints.device, backward=True)
-        if isinstance(library, Kernel):
+        if library is None or config.backward == "one_step":
+            tables, newton = _tables(tree, keypoints), config.backward != "one_step"
+            found = reference.differentiate(tables, arrays, result, gradients, config.hold_root, newton=newton)
+        elif isinstance(library, Kernel):
             found = cuda.differentiate_cuda(library, tree.parents, arrays, result, gradients, config.hold_root)
-        elif library is not None:
-            found = native.differentiate_native(library, tree.parents, arrays, result, gradients, config.hold_root)
         else:
-            found = reference.differentiate(_tables(tree, keypoints), arrays, result, gradients, config.hold_root)
-        inputs = (keypoints, offsets, weights, twist)
-        return (*(value.sum_to_size(each.shape) for value, each in zip(found, inputs, strict=True)), None, None, None)
+            found = native.differentiate_native(library, tree.parents, arrays, result, gradients, config.hold_root)
+        sums = (
+            value if value.shape == shape else value.sum_to_size(shape) if is_needed else None
+            for value, shape, is_needed in zip(found, shapes, ctx.needs_input_grad, strict=False)
+        )
+        return (*sums, None, None, None)
 
 
 def _forward(
     tree: JointTree, num_joints: int, library: Library | Kernel | None, arrays: Arrays, config: DirectionConfig
 ) -> DirectionResult:
     if library is not None:
-        arrays = _arrays(arrays, contiguous=True)
         if isinstance(library, Kernel):
             return cuda.solve_cuda(library, tree.parents, num_joints, arrays, config)
         return native.solve_native(library, tree.parents, num_joints, arrays, config)
     with torch.no_grad():
-        arrays = _arrays(arrays, contiguous=False)
         _check_values(arrays, config)
         return search.solve(_tables(tree, arrays.keypoints), arrays, config)
 
@@ -152,7 +157,7 @@ def _arrays(arrays: Arrays, *, contiguous: bool) -> Arrays:
 
     def fit(tensor: Tensor, own: int) -> Tensor:
         lead = tensor.shape[: tensor.ndim - own]
-        if math.prod(lead) == 1 and lead != batch:
+        if lead and math.prod(lead) == 1 and lead != batch:
             tensor = tensor.reshape(tensor.shape[tensor.ndim - own :])
         elif lead and lead != batch:
             tensor = tensor.expand(*batch, *tensor.shape[tensor.ndim - own :])
@@ -160,9 +165,7 @@ def _arrays(arrays: Arrays, *, contiguous: bool) -> Arrays:
 
     keypoints = arrays.keypoints.contiguous() if contiguous else arrays.keypoints
     weights = None if arrays.weights is None else fit(arrays.weights, 1)
-    return replace(
-        arrays, keypoints=keypoints, offsets=fit(arrays.offsets, 2), weights=weights, twist=fit(arrays.twist, 1)
-    )
+    return Arrays(keypoints=keypoints, offsets=fit(arrays.offsets, 2), weights=weights, twist=fit(arrays.twist, 1))
 
 
 def _check_shapes(

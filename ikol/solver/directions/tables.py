@@ -43,6 +43,7 @@ class Tables:
     """1 where the second node lies on the way from the root to the first, or is it."""
 
 
+@lru_cache(maxsize=16)
 def joints_of(tree: JointTree) -> tuple[int, ...]:
     """Return the joints that have children, in order.
 
