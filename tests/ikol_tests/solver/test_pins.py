@@ -3,6 +3,7 @@
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -40,11 +41,12 @@ def reached(pin_distance: Tensor | None) -> Tensor:
     return pin_distance
 
 
+@pytest.mark.parametrize("backend", ["auto", "torch"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_pins_that_can_be_reached_are_reached(shape: tuple[int, ...]) -> None:
+def test_pins_that_can_be_reached_are_reached(shape: tuple[int, ...], backend: Literal["auto", "torch"]) -> None:
     truth = true_state(shape)
     target = moved(truth, 0.05)
-    result = solve(RIG, [*soft(truth), prior(), Pins(ENDS, target)], truth)
+    result = solve(RIG, [*soft(truth), prior(), Pins(ENDS, target)], truth, SolveConfig(backend=backend))
     assert (result.status == SolveStatus.CONVERGED).all()
     assert result.is_pin_reached is not None
     assert result.is_pin_reached.all()
@@ -107,13 +109,14 @@ def test_an_unreachable_pin_is_reported_with_the_arm_stretched_towards_it() -> N
     assert (joints - before)[:, legs].norm(dim=-1).mean() < 0.03
 
 
-def test_of_pins_that_cannot_all_be_reached_the_far_one_gives_way() -> None:
+@pytest.mark.parametrize("backend", ["auto", pytest.param("torch", marks=pytest.mark.slow)])
+def test_of_pins_that_cannot_all_be_reached_the_far_one_gives_way(backend: Literal["auto", "torch"]) -> None:
     # both feet stand and the hand is asked for something 3 m away; a compromise would tear the feet off the ground
     truth = true_state((2,))
     points = POINTS.select(("L_Wrist", "R_Ankle", "L_Ankle"))
     target = RIG.posed_points(points, truth)
     target[:, 0, 0] += 3.0
-    result = solve(RIG, [*soft(truth), prior(), Pins(points, target)], truth)
+    result = solve(RIG, [*soft(truth), prior(), Pins(points, target)], truth, SolveConfig(backend=backend))
     assert result.is_pin_reached is not None
     assert result.is_pin_reached.tolist() == [[False, True, True]] * 2
     assert float(reached(result.pin_distance)[:, 0].min()) > 1.0
