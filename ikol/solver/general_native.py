@@ -38,7 +38,7 @@ _POINTS_3D, _RELATIVE, _POINTS_2D, _ORIENTATION, _ANCHOR, _TWIST, _LIMITS, _SHAP
 _ROWS = (3, 3, 2, 3, 3, 1, 3, 1, 1)
 
 
-class _Block(ctypes.Structure):
+class Block(ctypes.Structure):
     """`struct ikol_general_block`, field by field."""
 
     _fields_ = (  # pyright: ignore[reportIncompatibleUnannotatedOverride] - ctypes takes any sequence
@@ -51,7 +51,7 @@ class _Block(ctypes.Structure):
     )
 
 
-class _Call(ctypes.Structure):
+class Call(ctypes.Structure):
     """`struct ikol_general_call`, field by field."""
 
     _fields_ = (  # pyright: ignore[reportIncompatibleUnannotatedOverride] - ctypes takes any sequence
@@ -101,7 +101,7 @@ def load_library(path: Path) -> Library:
     run = handle.ikol_general_run
     run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
     run.restype = ctypes.c_int
-    if handle.ikol_general_sizes() != ctypes.sizeof(_Call) << 16 | ctypes.sizeof(_Block):
+    if handle.ikol_general_sizes() != ctypes.sizeof(Call) << 16 | ctypes.sizeof(Block):
         raise OSError(f"{path.name} was built from other sources")
     return Library(run, int(handle.ikol_best_variant()))
 
@@ -114,8 +114,14 @@ def library_for(config: SolveConfig, like: Tensor) -> Library | None:
     """
     if config.backend == "torch":
         return None
-    fits = like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64)
-    library = find_library() if fits else None
+    library = None
+    if like.dtype in (torch.float32, torch.float64):
+        if like.device.type == "cpu":
+            library = find_library()
+        elif like.device.type == "cuda":
+            from ikol.solver import general_cuda  # noqa: PLC0415 - it builds on this module
+
+            library = general_cuda.find_library(like.device)
     if library is None and config.backend == "native":
         raise InputError(
             f"the compiled solver cannot be used for {like.dtype} on {like.device}, or its library does not load here; "
@@ -155,7 +161,7 @@ class PackedProblem:
         self.like = problem.skeleton.joints_template
         self._kept: dict[str, Tensor | np.ndarray] = {}
         skeleton, tree = problem.skeleton, problem.skeleton.tree
-        call = self.call = _Call()
+        call = self.call = Call()
         call.joints, call.betas, call.blocks = tree.num_joints, skeleton.num_betas, len(problem.terms)
         call.is_double = self.like.dtype == torch.float64
         call.solve_shape, call.free_transl = config.solve_shape, config.free_transl
@@ -172,7 +178,7 @@ class PackedProblem:
             number = torch.where(groups.sum(-1) > 0, groups.argmax(-1), -1)
             call.bone_groups = self._whole("bone_groups", number.tolist())
         self._point = self._points()
-        self.blocks = (_Block * len(problem.terms))()
+        self.blocks = (Block * len(problem.terms))()
         call.block = ctypes.addressof(self.blocks)
         self.packed = [self._pack(self.blocks[number], term) for number, term in enumerate(problem.terms)]
 
@@ -191,16 +197,16 @@ class PackedProblem:
         problem = self.problem
         joints = problem.point_joints.detach()
         rest, shapedirs = problem.point_rest.detach(), problem.point_shapedirs.detach()
-        keys = torch.cat((joints[:, None].to(rest), rest, shapedirs.flatten(1)), dim=1).contiguous().numpy()
+        keys = torch.cat((joints[:, None].to(rest), rest, shapedirs.flatten(1)), dim=1).contiguous().cpu().numpy()
         raw = keys.view(np.dtype((np.void, keys.dtype.itemsize * keys.shape[1]))).ravel()
         _, first, place = np.unique(raw, return_index=True, return_inverse=True)
         self.call.points = len(first)
-        self.call.point_joints = self._whole("point_joints", joints.numpy()[first])
+        self.call.point_joints = self._whole("point_joints", joints.cpu().numpy()[first])
         self.call.points_rest = self._keep("points_rest", rest[first])
         self.call.points_shapedirs = self._keep("points_shapedirs", shapedirs[first])
         return place.astype(np.int32)
 
-    def _pack(self, block: _Block, term: res.Term) -> _PackedBlock:
+    def _pack(self, block: Block, term: res.Term) -> _PackedBlock:
         """Fill in the C structure of one term."""
         number, loss = len(self._kept), getattr(term, "loss", None)
 
@@ -253,7 +259,7 @@ class PackedProblem:
         is_shape = block.kind == _SHAPE
         return _PackedBlock(term.name, block.kind, loss, block.count, _ROWS[block.kind], not is_shape)
 
-    def set_rows(self, block: _Block, name: str, target: Tensor | None, weight: Tensor) -> None:
+    def set_rows(self, block: Block, name: str, target: Tensor | None, weight: Tensor) -> None:
         """Point to the targets and weights of a block: one row a frame, or one for all."""
         if target is not None:
             block.target = self._keep(f"{name} target", target)
@@ -261,7 +267,7 @@ class PackedProblem:
         block.weight = self._keep(f"{name} weight", weight)
         block.weight_stride = weight.numel() // len(weight) if len(weight) > 1 else 0
 
-    def _frame(self, block: _Block, number: int, frame: Tensor) -> None:
+    def _frame(self, block: Block, number: int, frame: Tensor) -> None:
         block.frame = self._keep(f"{number} frame", frame)
         block.frame_stride = frame.shape[-1] if len(frame) > 1 else 0
 
@@ -297,7 +303,7 @@ class PackedProblem:
         cost, initial_cost, gradient_norm = new(batch), new(batch), new(batch)
         call.cost, call.initial_cost = cost.data_ptr(), initial_cost.data_ptr()
         call.gradient_norm = gradient_norm.data_ptr()
-        ends = torch.empty((2, *batch), dtype=torch.int32)
+        ends = new((2, *batch), dtype=torch.int32)
         status, iterations = ends.unbind()
         call.status, call.iterations = status.data_ptr(), iterations.data_ptr()
         rows: list[tuple[Tensor, Tensor]] = []
@@ -324,9 +330,9 @@ def _block_residual(packed: _PackedBlock, rows: tuple[Tensor, Tensor]) -> BlockR
     return BlockResidual(name=packed.name, residual=residual, robust_weight=robust)
 
 
-def _run(library: Library, call: _Call, frames: int) -> None:
+def _run(library: Library, call: Call, frames: int) -> None:
     def run(first: int, count: int) -> int:
-        part = _Call.from_buffer_copy(call)
+        part = Call.from_buffer_copy(call)
         part.first, part.frames = first, count
         return library.run(ctypes.addressof(part), frames == 1, library.variant)
 
