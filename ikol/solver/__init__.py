@@ -17,6 +17,7 @@ from ikol.solver.evidence import RelativePoints3D as RelativePoints3D
 from ikol.solver.evidence import ShapePrior as ShapePrior
 from ikol.solver.evidence import Twist as Twist
 from ikol.solver.limits import JointLimits as JointLimits
+from ikol.solver.prepared import PreparedSolve as PreparedSolve
 from ikol.solver.result import BlockResidual as BlockResidual
 from ikol.solver.result import SolveResult as SolveResult
 from ikol.solver.result import SolveStatus as SolveStatus

@@ -262,10 +262,14 @@ class PackedProblem:
     def set_rows(self, block: Block, name: str, target: Tensor | None, weight: Tensor) -> None:
         """Point to the targets and weights of a block: one row a frame, or one for all."""
         if target is not None:
-            block.target = self._keep(f"{name} target", target)
-            block.target_stride = target.numel() // len(target) if len(target) > 1 else 0
+            self.set_target(block, name, target)
         block.weight = self._keep(f"{name} weight", weight)
         block.weight_stride = weight.numel() // len(weight) if len(weight) > 1 else 0
+
+    def set_target(self, block: Block, name: str, target: Tensor) -> None:
+        """Point to other targets of a block, one row a frame or one for all; for a problem that is solved again."""
+        block.target = self._keep(f"{name} target", target)
+        block.target_stride = target.numel() // len(target) if len(target) > 1 else 0
 
     def _frame(self, block: Block, number: int, frame: Tensor) -> None:
         block.frame = self._keep(f"{number} frame", frame)
