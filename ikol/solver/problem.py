@@ -20,6 +20,7 @@ from ikol.errors import InputError
 from ikol.solver import evidence as ev
 from ikol.solver import residuals as res
 from ikol.solver.bones import group_membership
+from ikol.solver.checks import check_finite, check_like, check_rotations, flatten
 from ikol.solver.linear import WIDE
 from ikol.solver.skeleton import Skeleton
 from ikol.solver.state import SolveState
@@ -166,7 +167,7 @@ class _Builder:
                 first = self._add_points(name, block.points)
                 target, weight = self._target(name, block.target, block.sigma, (len(block.points), 3))
                 axes = self._flat(name, "axes", block.axes, (3, 3))
-                _check_finite(f"{name}: axes", axes)
+                check_finite(f"{name}: axes", axes)
                 return res.RelativePointTerm(name, block.loss, first, target, weight, axes, self._reference(block))
             case ev.Points2D():
                 first = self._add_points(name, block.points)
@@ -248,7 +249,7 @@ class _Builder:
         }
         flat = {key: self._flat(block.name, f"camera {key}", value, shape) for key, (value, shape) in parts.items()}
         for key, value in flat.items():
-            _check_finite(f"{block.name}: camera {key}", value)
+            check_finite(f"{block.name}: camera {key}", value)
         return replace(camera, **flat)
 
     def _twist(self, block: ev.Twist) -> res.TwistTerm:
@@ -276,8 +277,8 @@ class _Builder:
         is_used = (weight > 0).any(-1)[..., None, None]
         eye = torch.eye(3, dtype=flat.dtype, device=flat.device)
         safe = torch.where(is_used, flat, eye)
-        _check_finite(f"{name}: reference", safe)
-        _check_rotations(f"{name}: reference", safe)
+        check_finite(f"{name}: reference", safe)
+        check_rotations(f"{name}: reference", safe)
         return safe.expand(max(len(flat), len(weight)), -1, -1, -1), weight
 
     def _target(
@@ -296,7 +297,7 @@ class _Builder:
         weight = torch.where(is_missing, 0.0, torch.where(is_missing, 1.0, deviation).square().reciprocal())
         is_missing = weight == 0
         flat = torch.where(is_missing, 0.0, flat)
-        _check_finite(f"{name}: target", flat)
+        check_finite(f"{name}: target", flat)
         return flat, weight
 
     def _joints(self, name: str, joint_index: Tensor) -> Int[Tensor, "rows"]:
@@ -309,10 +310,10 @@ class _Builder:
         return joint_index
 
     def _flat(self, name: str, field: str, tensor: Tensor, shape: tuple[int, ...]) -> Float[Tensor, "..."]:
-        return _flatten(self._like, self._batch, f"{name}: {field}", tensor, shape)
+        return flatten(self._like, self._batch, f"{name}: {field}", tensor, shape)
 
     def _check_like(self, name: str, field: str, tensor: Tensor) -> None:
-        _check_like(self._like, f"{name}: {field}", tensor)
+        check_like(self._like, f"{name}: {field}", tensor)
 
 
 def flatten_state(state: SolveState, skeleton: Skeleton, batch_shape: tuple[int, ...]) -> SolveState:
@@ -329,10 +330,10 @@ def flatten_state(state: SolveState, skeleton: Skeleton, batch_shape: tuple[int,
     size = math.prod(batch_shape)
     for field, shape in shapes.items():
         what = f"initial state: {field}"
-        value = _flatten(skeleton.joints_template, batch_shape, what, getattr(state, field), shape)
-        _check_finite(what, value)
+        value = flatten(skeleton.joints_template, batch_shape, what, getattr(state, field), shape)
+        check_finite(what, value)
         flat[field] = value.expand(size, *shape)
-    _check_rotations("initial state: local_rotmat", flat["local_rotmat"])
+    check_rotations("initial state: local_rotmat", flat["local_rotmat"])
     return SolveState(**flat)
 
 
@@ -386,46 +387,3 @@ def _batches(block: ev.Evidence) -> list[tuple[int, ...]]:
 
 def _is_pins(term: res.Term) -> TypeGuard[res.PointTerm]:
     return isinstance(term, res.PointTerm) and term.tolerance is not None
-
-
-def _flatten(
-    like: Tensor, batch: tuple[int, ...], what: str, tensor: Tensor, shape: tuple[int, ...]
-) -> Float[Tensor, "..."]:
-    """Return the tensor with one batch dimension, of size 1 where it is the same for the whole batch."""
-    _check_like(like, what, tensor)
-    lead = tensor.shape[: tensor.ndim - len(shape)]
-    fits = tensor.ndim >= len(shape) and tensor.shape[tensor.ndim - len(shape) :] == shape
-    if not fits or not _broadcasts(lead, batch):
-        expected = ", ".join(str(size) for size in shape)
-        raise InputError(
-            f"{what} must have shape (*batch, {expected}) with a batch that fits {batch}, got {tuple(tensor.shape)}"
-        )
-    if math.prod(lead) == 1:
-        return tensor.reshape(1, *shape)
-    return tensor.expand(*batch, *shape).reshape(math.prod(batch), *shape)
-
-
-def _broadcasts(shape: Sequence[int], target: Sequence[int]) -> bool:
-    if len(shape) > len(target):
-        return False
-    return all(size in (1, wanted) for size, wanted in zip(reversed(shape), reversed(target), strict=False))
-
-
-def _check_like(like: Tensor, what: str, tensor: Tensor) -> None:
-    if tensor.dtype != like.dtype or tensor.device != like.device:
-        raise InputError(
-            f"{what} is {tensor.dtype} on {tensor.device}, the tree is {like.dtype} on {like.device}; convert one of "
-            "them with .to()"
-        )
-
-
-def _check_finite(what: str, tensor: Tensor) -> None:
-    if not bool(torch.isfinite(tensor).all()):
-        raise InputError(f"{what} holds NaN or infinite numbers; give a missing row the sigma inf, or leave it out")
-
-
-def _check_rotations(what: str, rotmat: Tensor) -> None:
-    eye = torch.eye(3, dtype=rotmat.dtype, device=rotmat.device)
-    # a hundredth: rotations that went through a file with three digits are taken, scaled or mixed-up ones are not
-    if not bool(((rotmat @ rotmat.transpose(-1, -2) - eye).abs() < 1e-2).all() & (torch.linalg.det(rotmat) > 0).all()):
-        raise InputError(f"{what} must hold rotation matrices; some are not orthonormal, or are mirrored")
