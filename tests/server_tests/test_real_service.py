@@ -5,14 +5,14 @@ import dataclasses
 import io
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
 import torch
-from server_client import Client, ServerProcess
+from server_client import ROOT, Client, ServerProcess
 
 from ikol.errors import Cancelled, IkolError
 from solver_server import protocol, self_test
@@ -118,36 +118,47 @@ def body_service() -> Service:
     return make_service("cpu", 1)
 
 
-def test_cancel_takes_effect_at_the_next_iteration_and_the_worker_stays(client: Client) -> None:
+def start_detect(client: Client) -> int:
+    """Send a photograph: its networks take some tenths of a second."""
+    writer = FrameWriter()
+    image = writer.add_blob((ROOT / "samples" / "front_step.jpg").read_bytes())
+    return client.send(protocol.Detect(id=client.next_id(), image=image), writer)
+
+
+@pytest.mark.parametrize(("start_work", "rounds"), [(start_long_solve, 20), (start_detect, 5)], ids=["solve", "detect"])
+def test_cancel_frees_the_worker_at_its_next_step_without_a_kill(
+    client: Client, start_work: Callable[[Client], int], rounds: int
+) -> None:
     worker = client.stats().worker_pid
-    times: list[float] = []
-    for _ in range(20):
-        request = start_long_solve(client)
-        client.wait_for_progress()
+    told: list[float] = []
+    free: list[float] = []
+    for _ in range(rounds):
+        request = start_work(client)
         start = time.monotonic()
-        client.send(protocol.Cancel(id=client.next_id(), target=request))
-        error, reply = client.receive(), client.receive()
-        assert (error.id, error.code, reply.found) == (request, "cancelled", True)
-        told = time.monotonic() - start
+        cancel = client.send(protocol.Cancel(id=client.next_id(), target=request))
+        replies = {reply.id: reply for reply in (client.receive(), client.receive())}
+        told.append(time.monotonic() - start)
+        # the compiled solver may have been quicker than the cancel; then there is its result, and nothing was found
+        assert replies[cancel].found == (getattr(replies[request], "code", "") == "cancelled")
         while client.ping().busy:
-            assert time.monotonic() - start < 20
-        times.append(time.monotonic() - start)
-        assert told < 1
-    print(f"worker free after {sorted(times)[10] * 1e3:.0f} ms (median), {max(times) * 1e3:.0f} ms (highest)")
+            assert time.monotonic() - start < 60
+        free.append(time.monotonic() - start)
+    median = rounds // 2
+    free_ms = f"{sorted(free)[median] * 1e3:.0f} ms, at most {max(free) * 1e3:.0f} ms"
+    print(f"told after {sorted(told)[median] * 1e3:.1f} ms, worker free after {free_ms}")
+    assert sorted(told)[median] < 0.5, told
     assert client.stats().worker_pid == worker  # no one was killed
-    # an iteration takes 5 ms on an idle machine; 5 s would be the kill
-    assert sorted(times)[10] < 0.5, times
 
 
-def test_every_iteration_can_be_cancelled(body_service: Service) -> None:
-    """The k-th step of a real solve is answered with `cancelled`, for every k there is."""
+def test_every_step_of_a_solve_can_be_cancelled(body_service: Service) -> None:
+    """The k-th report of a real solve is answered with `cancelled`, for every k there is."""
     writer = FrameWriter()
     points, sigma = writer.add_array(np.array(list(ANSWER.values()))), writer.add_array(np.full(len(ANSWER), 0.005))
     request = protocol.Solve(id=1, evidence=(protocol.Keypoints3D(tuple(ANSWER), points, sigma),))
     frames = protocol.Frames(writer.frames)
     steps: list[float] = []
     body_service.handle(request, frames, lambda fraction, text: steps.append(fraction))
-    assert len(steps) > 5
+    assert steps  # one for each iteration, or one in all where the compiled solver does them in a millisecond
     for last in range(len(steps)):
         seen = 0
 
@@ -165,19 +176,17 @@ def test_every_iteration_can_be_cancelled(body_service: Service) -> None:
 def test_ping_is_answered_at_once_while_torch_computes(client: Client) -> None:
     times: list[float] = []
     busy = 0
-    for _ in range(10):
-        request = start_long_solve(client)
+    for _ in range(5):
+        request = start_detect(client)
         client.wait_for_progress()
-        for _ in range(5):
+        for _ in range(10):
             start = time.monotonic()
             busy += client.ask(protocol.Ping(client.next_id())).busy
             times.append(time.monotonic() - start)
         client.send(protocol.Cancel(id=client.next_id(), target=request))
         while client.receive(timeout=0.05) is not None:
             pass
-    print(
-        f"{busy} of {len(times)} while it computes; {sorted(times)[25] * 1e3:.1f} ms, at most {max(times) * 1e3:.1f} ms"
-    )
+    print(f"{busy} of {len(times)} while it computes; at most {max(times) * 1e3:.1f} ms")
     assert busy > 25
     assert sorted(times)[45] < 0.1, times  # nine of ten; a busy machine may hold up one
 
