@@ -15,12 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "ikol" / "solver" / "native"
+GENERAL = ("lanes.h", "general_rows.h", "general_problem.h", "general_pose.h", "general_factor.h", "entry.h")
 SOURCES = {  # the last one is compiled, the others are what it includes
     "tree": ("lanes.h", "tree_newton.cpp"),
-    "general": (
-        *("lanes.h", "general_rows.h", "general_problem.h", "general_pose.h", "general_factor.h"),
-        *("entry.h", "tree_general.cpp"),
-    ),
+    "general": (*GENERAL, "tree_general.cpp"),
+    "adjoint": (*GENERAL, "general_adjoint.h", "tree_adjoint.cpp"),
 }
 COMMON = (
     *("-std=c++17", "-O3", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-fno-sanitize=all", "-g0"),
@@ -37,7 +36,7 @@ PLATFORMS = {
     "linux-x86_64": ("x86_64-linux-gnu.2.17", "libikol_{}.so", X86),
     "linux-aarch64": ("aarch64-linux-gnu.2.17", "libikol_{}.so", ARM),
     "macos-arm64": ("aarch64-macos.11.0", "libikol_{}.dylib", ARM),
-    # without AVX-512: with it the library is 455 KB, and 400 KB is what a binary in the repository may have
+    # without AVX-512, which makes the libraries half as large again
     "windows-x86_64": ("x86_64-windows-gnu", "ikol_{}.dll", {name: X86[name] for name in ("base", "avx2")}),
 }
 

@@ -8,7 +8,7 @@ No copies of arrays that are contiguous. Imports: torch, ctypes, the problem, it
 import ctypes
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -158,7 +158,10 @@ class PackedProblem:
     def __init__(self, problem: Problem, config: SolveConfig, free: Bool[Tensor, "joints 3"]) -> None:
         self.problem = problem
         self.config = config
+        self.free = free
         self.like = problem.skeleton.joints_template
+        self.live: dict[str, Tensor] = {}
+        """Those of the arrays that want a gradient, with history; "3 target" is the target of the fourth block."""
         self._kept: dict[str, Tensor | np.ndarray] = {}
         skeleton, tree = problem.skeleton, problem.skeleton.tree
         call = self.call = Call()
@@ -180,9 +183,11 @@ class PackedProblem:
         self._point = self._points()
         self.blocks = (Block * len(problem.terms))()
         call.block = ctypes.addressof(self.blocks)
-        self.packed = [self._pack(self.blocks[number], term) for number, term in enumerate(problem.terms)]
+        self.packed = [self._pack(number, term) for number, term in enumerate(problem.terms)]
 
     def _keep(self, name: str, tensor: Tensor) -> int:
+        if tensor.requires_grad:
+            self.live[name] = tensor
         tensor = tensor.detach().contiguous()
         self._kept[name] = tensor
         return tensor.data_ptr()
@@ -196,8 +201,11 @@ class PackedProblem:
         """Put every different point into the table once; return where each of the problem's is."""
         problem = self.problem
         joints = problem.point_joints.detach()
-        rest, shapedirs = problem.point_rest.detach(), problem.point_shapedirs.detach()
-        keys = torch.cat((joints[:, None].to(rest), rest, shapedirs.flatten(1)), dim=1).contiguous().cpu().numpy()
+        rest, shapedirs = problem.point_rest, problem.point_shapedirs
+        parts = (joints[:, None].to(rest), rest.detach(), shapedirs.detach().flatten(1))
+        if rest.requires_grad:  # points at one place may come from different tensors: each keeps its gradient
+            parts = (torch.arange(len(joints))[:, None].to(rest),)
+        keys = torch.cat(parts, dim=1).contiguous().cpu().numpy()
         raw = keys.view(np.dtype((np.void, keys.dtype.itemsize * keys.shape[1]))).ravel()
         _, first, place = np.unique(raw, return_index=True, return_inverse=True)
         self.call.points = len(first)
@@ -206,9 +214,9 @@ class PackedProblem:
         self.call.points_shapedirs = self._keep("points_shapedirs", shapedirs[first])
         return place.astype(np.int32)
 
-    def _pack(self, block: Block, term: res.Term) -> _PackedBlock:
+    def _pack(self, number: int, term: res.Term) -> _PackedBlock:
         """Fill in the C structure of one term."""
-        number, loss = len(self._kept), getattr(term, "loss", None)
+        block, loss = self.blocks[number], getattr(term, "loss", None)
 
         def place(first: int, count: int) -> int:
             return self._whole(f"{number} points {first}", self._point[first : first + count])
@@ -290,17 +298,7 @@ class PackedProblem:
             scale = self.like.new_ones(1, joints)
         if scale is not None:
             state["bone_scale"] = new(*batch, joints)
-        starts = (initial.transl, initial.local_rotmat, initial.betas, scale)
-        held: list[Tensor] = []
-        for name, start in zip(("transl", "rotmat", "shape", "bone_scale"), starts, strict=True):
-            if start is None:
-                continue
-            # a view that repeats one row is passed as that row
-            is_shared = len(start) == 1 or start.stride(0) == 0
-            row = (start[:1] if is_shared else start).contiguous()
-            held.append(row)
-            setattr(call, name, row.data_ptr())
-            setattr(call, f"{name}_stride", 0 if is_shared else row.stride(0))
+        held = point_to_state(call, replace(initial, bone_scale=scale))
         outputs = (state["transl"], state["local_rotmat"], state["betas"], state.get("bone_scale"))
         for name, output in zip(("transl", "rotmat", "shape", "bone_scale"), outputs, strict=True):
             setattr(call, f"out_{name}", None if output is None else output.data_ptr())
@@ -315,7 +313,8 @@ class PackedProblem:
             groups, width = (packed.count, packed.rows) if packed.is_grouped else (1, packed.count)
             rows.append((new(*batch, groups, width), new(*batch, packed.count)))
             block.residual, block.robust = rows[-1][0].data_ptr(), rows[-1][1].data_ptr()
-        _run(library, call, frames)
+        run_call(lambda part: library.run(part, frames == 1, library.variant), call, frames)
+        del held
         return SolveResult(
             state=SolveState(**state),
             status=status.long(),
@@ -334,15 +333,37 @@ def _block_residual(packed: _PackedBlock, rows: tuple[Tensor, Tensor]) -> BlockR
     return BlockResidual(name=packed.name, residual=residual, robust_weight=robust)
 
 
-def _run(library: Library, call: Call, frames: int) -> None:
-    def run(first: int, count: int) -> int:
+def point_to_state(call: Call, state: SolveState) -> list[Tensor]:
+    """Point a call to a flat batch of states; return what must be kept alive."""
+    kept: list[Tensor] = []
+    parts = (state.transl, state.local_rotmat, state.betas, state.bone_scale)
+    for name, part in zip(("transl", "rotmat", "shape", "bone_scale"), parts, strict=True):
+        if part is None:
+            continue
+        # a view that repeats one row is passed as that row
+        is_shared = len(part) == 1 or part.stride(0) == 0
+        row = (part[:1] if is_shared else part).contiguous()
+        kept.append(row)
+        setattr(call, name, row.data_ptr())
+        setattr(call, f"{name}_stride", 0 if is_shared else row.stride(0))
+    return kept
+
+
+def run_call(run: Callable[[int], int], call: Call, frames: int) -> None:
+    """Call run(address of a part of the call) for all frames, on threads where that pays.
+
+    Raises:
+        MemoryError: there is not enough.
+    """
+
+    def run_part(first: int, count: int) -> int:
         part = Call.from_buffer_copy(call)
         part.first, part.frames = first, count
-        return library.run(ctypes.addressof(part), frames == 1, library.variant)
+        return run(ctypes.addressof(part))
 
     if frames == 0:
         return
-    code = run_parts(run, frames, THREAD_FRAMES, torch.get_num_threads())
+    code = run_parts(run_part, frames, THREAD_FRAMES, torch.get_num_threads())
     if code == 1:
         raise InputError("the compiled solver was given a problem that makes no sense; please report this")
     if code:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ikol.errors import InputError
 from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat
 from ikol.solver.analytic_start import analytic_start
-from ikol.solver.backward import attach, unroll, wants_gradient
+from ikol.solver.backward import attach, attach_native, can_attach, unroll, wants_gradient
 from ikol.solver.config import Progress, SolveConfig
 from ikol.solver.evidence import Evidence
 from ikol.solver.general_native import PackedProblem, library_for, minimise_native
@@ -57,8 +57,8 @@ def solve(
     Raises:
         InputError: shapes, types or values that cannot be used.
 
-    Gradient: to whatever tensors of the skeleton, the evidence and the start require it; see `SolveConfig.backward`.
-    Items that did not converge get none.
+    Gradient: of the state, to whatever tensors of the skeleton, the evidence and the start require it; see
+    `SolveConfig.backward`. Items that did not converge get none. Cost and residuals are numbers without history.
     """
     config = SolveConfig() if config is None else config
     batch = batch_shape_of(skeleton.rest_state() if start is None else start, evidence)
@@ -92,10 +92,12 @@ def solve(
         end = evaluate(problem, orthonormal(found.end.state, free.any(-1)))
         return _result(problem, found, end, batch)
     has_gradient = wants_gradient(problem, initial)
-    if library is not None and problem.pins is None and not has_gradient:
-        result = PackedProblem(problem, config, free).run(library, initial, batch)
-        report(int(result.iterations.max()) if result.iterations.numel() else 0, result.cost, 0)
-        return result
+    if library is not None and problem.pins is None:
+        packed = PackedProblem(problem, config, free)
+        if not has_gradient or can_attach(packed, initial):
+            result = packed.run(library, initial, batch)
+            report(int(result.iterations.max()) if result.iterations.numel() else 0, result.cost, 0)
+            return attach_native(packed, initial, result) if has_gradient else result
     with torch.no_grad():
         if problem.pins is None:
             found, solved = iterate(problem, initial, config), problem

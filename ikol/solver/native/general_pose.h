@@ -102,6 +102,31 @@ template <class V> struct Information {
     }
 };
 
+// The state of frame f into lane l; says whether all its numbers are usable.
+template <class V> bool load_state(const Problem<V>& problem, Frame<V>& frame, int64_t f, int l) {
+    bool good = true;
+    const ikol_general_call& c = *problem.call;
+    good &= put(problem, c.transl, f * c.transl_stride, frame.transl.x, l, l + 1);
+    good &= put(problem, c.transl, f * c.transl_stride + 1, frame.transl.y, l, l + 1);
+    good &= put(problem, c.transl, f * c.transl_stride + 2, frame.transl.z, l, l + 1);
+    for (int j = 0; j < problem.J; j++) {
+        double m[9], q[4];
+        for (int k = 0; k < 9; k++) {
+            m[k] = problem.read(c.rotmat, f * c.rotmat_stride + 9 * j + k);
+            lane(((V*)&problem.held_rotmat[j])[k], l) = m[k];
+        }
+        quaternion_of(m, q);
+        double length = sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
+        for (int k = 0; k < 4; k++) {
+            lane(((V*)&frame.quat[j])[k], l) = q[k] / length;
+            good &= q[k] - q[k] == 0 && length > 0;
+        }
+        lane(frame.scale[j], l) = 1;
+        if (c.bone_scale) good &= put(problem, c.bone_scale, f * c.bone_scale_stride + j, frame.scale[j], l, l + 1);
+    }
+    for (int k = 0; k < problem.B; k++) good &= put(problem, c.shape, f * c.shape_stride + k, frame.betas[k], l, l + 1);
+    return good;
+}
 template <class X, class V> void take_shape(const Problem<V>& problem, Frame<X>& f) {
     int B = problem.B;
     for (int j = 0; j < problem.J; j++) {
@@ -264,6 +289,31 @@ void add_relative(const Rows<V>& rows, const Block<V>& b, int i, const Sym3<V>& 
             info.corner[size_t(d) * columns + c] += dot(held, info.arm_motion[size_t(problem.P) * problem.num_betas + d]);
     }
 }
+// Where the reference lies anywhere: its place and the force on it are columns of the border.
+template <class V> void add_reference(const Rows<V>& rows, const Block<V>& b, const Frame<V>& f) {
+    const ikol_general_block& s = *b.source;
+    // the force on the reference is an unknown, held against the reference's own unknown place
+    const Problem<V>& problem = *rows.problem;
+    Information<V>& info = *rows.information;
+    int columns = problem.num_columns;
+    for (int k = 0; k < 3; k++) {
+        int c = b.column + 3 + k;
+        info.corner[size_t(c) * columns + b.column + k] -= all<V>(1);
+        info.corner[size_t(b.column + k) * columns + c] -= all<V>(1);
+        for (int q = 0; q < s.reference_count; q++) {
+            int p = s.reference_index[q];
+            size_t j = problem.point_joint[p];
+            Vec3<V> line = axis_of<V>(k) * b.constants[q];
+            info.shift[j * columns + c] = info.shift[j * columns + c] + line;
+            info.turn[j * columns + c] = info.turn[j * columns + c] + cross(f.arm[p], line);
+            for (int d = 0; d < problem.num_betas; d++) {
+                V mixed = dot(info.arm_motion[size_t(p) * problem.num_betas + d], line);
+                info.corner[size_t(d) * columns + c] += mixed;
+                info.corner[size_t(c) * columns + d] += mixed;
+            }
+        }
+    }
+}
 template <class X, class V> void on_relative(const Rows<V>& rows, Block<V>& b, Frame<X>& f) {
     const ikol_general_block& s = *b.source;
     Mat3<X> axes = {lift<X>(b.frame), lift<X>(b.frame + 3), lift<X>(b.frame + 6)};
@@ -293,30 +343,8 @@ template <class X, class V> void on_relative(const Rows<V>& rows, Block<V>& b, F
         int p = s.reference_index[q];
         f.force[p] = f.force[p] - total * X(b.constants[q]);
     }
-    if constexpr (IsLanes<X, V>::value) {
-        if (b.route != ANYWHERE) return;
-        // the force on the reference is an unknown, held against the reference's own unknown place
-        const Problem<V>& problem = *rows.problem;
-        Information<V>& info = *rows.information;
-        int columns = problem.num_columns;
-        for (int k = 0; k < 3; k++) {
-            int c = b.column + 3 + k;
-            info.corner[size_t(c) * columns + b.column + k] -= all<V>(1);
-            info.corner[size_t(b.column + k) * columns + c] -= all<V>(1);
-            for (int q = 0; q < s.reference_count; q++) {
-                int p = s.reference_index[q];
-                size_t j = problem.point_joint[p];
-                Vec3<V> line = axis_of<V>(k) * b.constants[q];
-                info.shift[j * columns + c] = info.shift[j * columns + c] + line;
-                info.turn[j * columns + c] = info.turn[j * columns + c] + cross(f.arm[p], line);
-                for (int d = 0; d < problem.num_betas; d++) {
-                    V mixed = dot(info.arm_motion[size_t(p) * problem.num_betas + d], line);
-                    info.corner[size_t(d) * columns + c] += mixed;
-                    info.corner[size_t(c) * columns + d] += mixed;
-                }
-            }
-        }
-    }
+    if constexpr (IsLanes<X, V>::value)
+        if (b.route == ANYWHERE) add_reference(rows, b, f);
 }
 template <class X, class V> void on_points_2d(const Rows<V>& rows, Block<V>& b, Frame<X>& f) {
     const ikol_general_block& s = *b.source;

@@ -13,6 +13,9 @@
 #ifndef __CUDACC_RTC__
 #include <stdlib.h>
 #include <string.h>
+
+#define IKOL_JOIN_(a, b) a##b
+#define IKOL_JOIN(a, b) IKOL_JOIN_(a, b)
 #endif
 
 enum ikol_general_kind {
@@ -100,6 +103,18 @@ inline bool is_valid(const ikol_general_call& c) {
     for (int i = 0; i < c.blocks; i++)
         if (!is_valid(c.block[i], c)) return false;
     return true;
+}
+
+template <class U> U* allocate(size_t count) {  // on the boundary of a register; `release` it
+    if (count > (size_t(1) << 30) / sizeof(U)) return nullptr;  // a gigabyte: nothing meant seriously takes more
+    char* memory = (char*)calloc(1, count * sizeof(U) + 128);
+    if (!memory) return nullptr;
+    char* result = (char*)(((uintptr_t)memory + 128) / 64 * 64);
+    ((void**)result)[-1] = memory;
+    return (U*)result;
+}
+inline void release(void* result) {
+    if (result) free(((void**)result)[-1]);
 }
 
 // Hands out parts of one piece of memory; counts first, with at = 0.

@@ -19,9 +19,6 @@
 
 #include "general_factor.h"
 
-#define IKOL_JOIN_(a, b) a##b
-#define IKOL_JOIN(a, b) IKOL_JOIN_(a, b)
-
 namespace {
 
 enum Status { CONVERGED = 0, STALLED = 1, MAX_ITERATIONS = 2, FAILED = 3 };  // ikol.solver.result.SolveStatus
@@ -72,36 +69,12 @@ template <int W> struct Solver {
     }
 
     // ---- frames in and out of lanes ----
-    bool load_state(int64_t f, int l) {
-        bool good = true;
-        const ikol_general_call& c = *call;
-        good &= put(problem, c.transl, f * c.transl_stride, frame.transl.x, l, l + 1);
-        good &= put(problem, c.transl, f * c.transl_stride + 1, frame.transl.y, l, l + 1);
-        good &= put(problem, c.transl, f * c.transl_stride + 2, frame.transl.z, l, l + 1);
-        for (int j = 0; j < problem.J; j++) {
-            double m[9], q[4];
-            for (int k = 0; k < 9; k++) {
-                m[k] = problem.read(c.rotmat, f * c.rotmat_stride + 9 * j + k);
-                lane(((V*)&problem.held_rotmat[j])[k], l) = m[k];
-            }
-            quaternion_of(m, q);
-            double length = sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
-            for (int k = 0; k < 4; k++) {
-                lane(((V*)&frame.quat[j])[k], l) = q[k] / length;
-                good &= q[k] - q[k] == 0 && length > 0;
-            }
-            lane(frame.scale[j], l) = 1;
-            if (c.bone_scale) good &= put(problem, c.bone_scale, f * c.bone_scale_stride + j, frame.scale[j], l, l + 1);
-        }
-        for (int k = 0; k < problem.B; k++) good &= put(problem, c.shape, f * c.shape_stride + k, frame.betas[k], l, l + 1);
-        return good;
-    }
     // The next frame that can be solved, into a lane.
     void refill(int l) {
         at[l] = -1;
         while (next < call->first + call->frames) {
             int64_t f = next++;
-            bool good = load_state(f, l) && !shared_is_bad;
+            bool good = load_state(problem, frame, f, l) && !shared_is_bad;
             for (int i = 0; i < call->blocks; i++)
                 if (!problem.block[i].is_shared) good &= load_block(problem, problem.block[i], f, l, l + 1);
             if (!good) {
@@ -489,18 +462,6 @@ extern "C" __global__ void __launch_bounds__(IKOL_BLOCK)
 }
 
 #else
-
-template <class U> U* allocate(size_t count) {  // on the boundary of a register; `release` it
-    if (count > (size_t(1) << 30) / sizeof(U)) return nullptr;  // a gigabyte: nothing meant seriously takes more
-    char* memory = (char*)calloc(1, count * sizeof(U) + 128);
-    if (!memory) return nullptr;
-    char* result = (char*)(((uintptr_t)memory + 128) / 64 * 64);
-    ((void**)result)[-1] = memory;
-    return (U*)result;
-}
-inline void release(void* result) {
-    if (result) free(((void**)result)[-1]);
-}
 
 template <int W> int run(const ikol_general_call* call) {
     typedef Solver<W> S;

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The derivative of the optimum by the compiled kernel: what `attach` does in PyTorch, in some microseconds a frame.
+
+For translation and rotations as unknowns. With lengths among them, or where a gradient is wanted of what the kernel
+takes as a constant (shape directions, axes, limits, rotations that are held), `attach` does it.
+Imports: torch, ctypes, the packed problem.
+"""
+
+import ctypes
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ikol.solver.general_native import SOURCES as GENERAL
+from ikol.solver.general_native import Call, PackedProblem, point_to_state, run_call
+from ikol.solver.native_library import library_path
+from ikol.solver.result import SolveResult
+from ikol.solver.state import SolveState
+
+SOURCES = (*GENERAL[:-1], "general_adjoint.h", "tree_adjoint.cpp")
+_LOGGER = logging.getLogger(__name__)
+CONSTANTS = ("constants", "shapedirs")  # how names of arrays end that the kernel has no derivative for
+
+
+class _BlockGradient(ctypes.Structure):
+    """`struct ikol_general_block_gradient`, field by field."""
+
+    _fields_ = (  # pyright: ignore[reportIncompatibleUnannotatedOverride] - ctypes takes any sequence
+        *((name, ctypes.c_void_p) for name in ("target", "weight", "frame")),
+    )
+
+
+class _Gradient(ctypes.Structure):
+    """`struct ikol_general_gradient`, field by field."""
+
+    _fields_ = (  # pyright: ignore[reportIncompatibleUnannotatedOverride] - ctypes takes any sequence
+        *((name, ctypes.c_void_p) for name in ("status", "transl", "rotmat", "cost")),
+        *((name, ctypes.c_void_p) for name in ("joints_template", "points_rest", "betas", "bone_scale", "block")),
+    )
+
+
+@dataclass(frozen=True)
+class Library:
+    """The loaded derivative."""
+
+    run: Callable[[int, int, int], int]
+    """(address of the call, of the gradient, variant) -> 0, or what went wrong."""
+    variant: int
+    """The best of `VARIANTS` that this processor runs."""
+
+
+@lru_cache(maxsize=1)
+def find_library() -> Library | None:
+    """Return the compiled derivative, or None with one line in the log when it cannot be used."""
+    try:
+        return load_library(library_path("adjoint"))
+    except (OSError, AttributeError) as error:
+        _LOGGER.warning("the compiled derivative is not used, PyTorch takes its place: %s", error)
+        return None
+
+
+def load_library(path: Path) -> Library:
+    """Load a library.
+
+    Raises:
+        OSError: it is missing or not for this machine, or means other structures.
+        AttributeError: it is another library.
+    """
+    handle = ctypes.CDLL(str(path))
+    run = handle.ikol_adjoint_run
+    run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
+    run.restype = ctypes.c_int
+    if handle.ikol_adjoint_sizes() != ctypes.sizeof(Call) << 16 | ctypes.sizeof(_Gradient):
+        raise OSError(f"{path.name} was built from other sources")
+    return Library(run, int(handle.ikol_best_variant()))
+
+
+def can_attach(packed: PackedProblem, initial: SolveState) -> bool:
+    """Say whether the kernel has the derivative to everything that wants it; `initial`: a flat batch."""
+    config = packed.config
+    has_lengths = config.solve_shape or packed.has_groups
+    is_turned = initial.local_rotmat.requires_grad and not bool(packed.free.all())
+    is_moved = initial.transl.requires_grad and not config.free_transl
+    is_constant = any(name.endswith(CONSTANTS) for name in packed.live)
+    if config.backward != "implicit" or has_lengths or is_turned or is_moved or is_constant:
+        return False
+    return find_library() is not None
+
+
+def attach_native(packed: PackedProblem, initial: SolveState, result: SolveResult) -> SolveResult:
+    """Return the same result whose states have a derivative to everything that the solve was given.
+
+    Items that have not converged get no gradient. Only where `can_attach` says so.
+
+    Args:
+        packed: the problem, whose `live` tensors have history.
+        initial: flat batch; what is held keeps its derivative.
+        result: of any batch shape, without history.
+    """
+    library = find_library()
+    assert library is not None
+    state, scale = result.state, initial.bone_scale
+    parts = {"betas": initial.betas, "bone_scale": scale}
+    live = packed.live | {name: part for name, part in parts.items() if part is not None and part.requires_grad}
+    adjoint = _Adjoint(library, packed, result, tuple(live))
+    transl, rotmat, cost = _Optimum.apply(adjoint, *live.values())  # pyright: ignore[reportUnknownMemberType]
+    frames = result.status.numel()
+    shaped = replace(
+        state,
+        transl=transl,
+        local_rotmat=rotmat,
+        betas=initial.betas.expand(frames, -1).reshape(state.betas.shape),
+        bone_scale=None if scale is None else scale.expand(frames, -1).reshape(state.local_rotmat.shape[:-2]),
+    )
+    return replace(result, state=shaped, cost=cost)
+
+
+@dataclass(frozen=True, eq=False)
+class _Adjoint:
+    """What the backward pass needs of the forward one."""
+
+    library: Library
+    packed: PackedProblem
+    result: SolveResult
+    names: tuple[str, ...]
+    """Of the arrays that want a gradient."""
+
+    def gradients(self, outputs: Sequence[Tensor], live: Sequence[Tensor]) -> list[Tensor]:
+        """Return the gradient of a loss to each of `live`, from that to the states and costs."""
+        frames, end = self.result.status.numel(), self.result.state
+        flat = replace(
+            end,
+            transl=end.transl.reshape(frames, 3),
+            local_rotmat=end.local_rotmat.reshape(frames, -1, 3, 3),
+            betas=end.betas.reshape(frames, -1),
+            bone_scale=None if end.bone_scale is None else end.bone_scale.reshape(frames, -1),
+        )
+        call, state = Call.from_buffer_copy(self.packed.call), _Gradient()
+        kept = point_to_state(call, flat)
+        for name in ("transl", "rotmat", "shape"):  # outputs of a solve, which must be there and are not written to
+            setattr(call, f"out_{name}", getattr(call, name))
+        for name in ("cost", "initial_cost", "gradient_norm", "status", "iterations"):
+            setattr(call, name, call.transl)
+        blocks = (_BlockGradient * max(call.blocks, 1))()
+        given = (self.result.status.to(torch.int32).contiguous(), *(output.contiguous() for output in outputs))
+        for name, tensor in zip(("status", "transl", "rotmat", "cost"), given, strict=True):
+            setattr(state, name, tensor.data_ptr())
+        state.block = ctypes.addressof(blocks)
+        found: list[Tensor] = []
+        for name, tensor in zip(self.names, live, strict=True):
+            # arrays of the skeleton have no batch dimension
+            shape = tensor.shape if name in ("joints_template", "points_rest") else tensor.shape[1:]
+            output = tensor.new_empty(frames, *shape)
+            number, _, field = name.rpartition(" ")
+            setattr(blocks[int(number)] if number else state, field, output.data_ptr())
+            found.append(output)
+        address = ctypes.addressof(state)
+        run_call(lambda part: self.library.run(part, address, self.library.variant), call, frames)
+        del kept, given
+        return [
+            output if len(tensor) == frames and output.shape == tensor.shape else output.sum(0).reshape(tensor.shape)
+            for output, tensor in zip(found, live, strict=True)
+        ]
+
+
+class _Optimum(torch.autograd.Function):
+    """The states and their costs, as they are."""
+
+    @staticmethod
+    def forward(ctx, adjoint: _Adjoint, *live: Tensor):  # pyright: ignore
+        ctx.adjoint = adjoint
+        ctx.save_for_backward(*live)
+        result = adjoint.result
+        return result.state.transl.clone(), result.state.local_rotmat.clone(), result.cost.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, *outputs: Tensor):  # pyright: ignore
+        return None, *ctx.adjoint.gradients(outputs, ctx.saved_tensors)

@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The derivative of the general solve's optimum, by the implicit function theorem, linear in the joints.
+//
+// Each group of rows looks at one place or one rotation only, so the exact Hessian has the shape of the Gauss-Newton
+// matrix with other 3x3 blocks: what projections, logarithms, gates and robust losses add to them. `sharpen` puts those
+// in, then z = -H^-1 (gradient of the loss) is one elimination, and the gradient of the loss to an input is the
+// derivative along z of the gradient of the cost to that input, taken with dual numbers.
+//
+// Solved for are translation and rotations: with lengths among the unknowns PyTorch does it.
+
+#ifndef IKOL_GENERAL_ADJOINT_H
+#define IKOL_GENERAL_ADJOINT_H
+
+#include "general_factor.h"
+
+// Of the loss: in, and out (null: not wanted). The state in the call is the optimum. Arrays are dense, a row a frame.
+struct ikol_general_block_gradient {
+    void *target, *weight, *frame;
+};
+struct ikol_general_gradient {
+    const int32_t* status;               // frames that are not 0 get zeros
+    const void *transl, *rotmat, *cost;  // in
+    void *joints_template, *points_rest;  // (joints, 3), (points, 3)
+    void *betas, *bone_scale;            // of the held ones
+    const ikol_general_block_gradient* block;
+};
+
+namespace {
+
+inline bool is_valid(const ikol_general_gradient& g, const ikol_general_call& c) {
+    if (!g.status || !g.transl || !g.rotmat || !g.cost || (c.blocks && !g.block) || c.solve_shape) return false;
+    for (int j = 1; c.bone_groups && j < c.joints; j++)
+        if (c.bone_groups[j] >= 0) return false;
+    return true;
+}
+
+// A number and its derivative along a direction.
+template <class V> struct Dual {
+    V a, b;
+    Dual() : a{}, b{} {}
+    Dual(V value) : a(value), b{} {}
+    Dual(V value, V slope) : a(value), b(slope) {}
+};
+template <class V> struct ScalarOf<Dual<V>> { typedef double T; };
+template <class V> Dual<V> operator+(Dual<V> x, Dual<V> y) { return {x.a + y.a, x.b + y.b}; }
+template <class V> Dual<V> operator-(Dual<V> x, Dual<V> y) { return {x.a - y.a, x.b - y.b}; }
+template <class V> Dual<V> operator-(Dual<V> x) { return {-x.a, -x.b}; }
+template <class V> Dual<V> operator*(Dual<V> x, Dual<V> y) { return {x.a * y.a, x.a * y.b + x.b * y.a}; }
+template <class V> Dual<V> operator/(Dual<V> x, Dual<V> y) {
+    V q = x.a / y.a;
+    return {q, (x.b - q * y.b) / y.a};
+}
+template <class V> Dual<V> operator+(Dual<V> x, double y) { return {x.a + y, x.b}; }
+template <class V> Dual<V> operator-(Dual<V> x, double y) { return {x.a - y, x.b}; }
+template <class V> Dual<V> operator*(Dual<V> x, double y) { return {x.a * y, x.b * y}; }
+template <class V> Dual<V> operator*(double y, Dual<V> x) { return x * y; }
+template <class V> void operator+=(Dual<V>& x, Dual<V> y) { x = x + y; }
+template <class V> void operator-=(Dual<V>& x, Dual<V> y) { x = x - y; }
+template <class V> auto operator<(Dual<V> x, Dual<V> y) { return x.a < y.a; }
+template <class V> auto operator>(Dual<V> x, Dual<V> y) { return x.a > y.a; }
+template <class M, class V> Dual<V> select(M m, Dual<V> x, Dual<V> y) { return {select(m, x.a, y.a), select(m, x.b, y.b)}; }
+template <class V> Dual<V> max_(Dual<V> x, Dual<V> y) { return select(x.a > y.a, x, y); }
+template <class V> Dual<V> sqrt_(Dual<V> x) {
+    V root = sqrt_(x.a);
+    return {root, x.b * 0.5 / root};
+}
+template <class V> Dual<V> atan2_(Dual<V> y, Dual<V> x) {
+    V square = x.a * x.a + y.a * y.a;
+    return {atan2_(y.a, x.a), (x.a * y.b - y.a * x.b) / select(square > V{}, square, all<V>(1))};
+}
+template <class V> Dual<V> wrapped(Dual<V> angle) { return {wrapped(angle.a), angle.b}; }
+
+template <class V> Vec3<V> slope(Vec3<Dual<V>> x) { return {x.x.b, x.y.b, x.z.b}; }
+template <class V> Vec3<Dual<V>> dual(Vec3<V> x, Vec3<V> slope) { return {{x.x, slope.x}, {x.y, slope.y}, {x.z, slope.z}}; }
+template <class V> Quat<Dual<V>> turned(const Quat<V>& q, Vec3<V> d) {  // q Exp(d), to first order
+    V h = all<V>(0.5), zero = V{};
+    Quat<V> s = q * Quat<V>{zero, d.x * h, d.y * h, d.z * h};
+    return {{q.w, s.w}, {q.x, s.x}, {q.y, s.y}, {q.z, s.z}};
+}
+template <class V> Sym3<V> symmetric(const Vec3<V> (&c)[3]) {  // of the columns
+    V h = all<V>(0.5);
+    return {c[0].x, (c[0].y + c[1].x) * h, (c[0].z + c[2].x) * h, c[1].y, (c[1].z + c[2].y) * h, c[2].z};
+}
+
+template <int W> struct Adjoint {
+    typedef typename Register<double, W>::V V;
+    typedef Dual<V> D;
+
+    const ikol_general_gradient* gradient;
+    const ikol_general_call* call;
+    Problem<V> problem;
+    Frame<V> frame;                   // the optimum
+    Information<V> info;
+    Factor<V> factor;
+    Tree<V> tree;
+    Frame<D> along;                   // the state, moving along z
+    Vec3<V>(*own)[3], (*world)[3];    // (J) second derivatives, by columns
+    Vec3<D>* carried;                 // (J) force on all that hangs on a joint
+    Vec3<V>*rest_joint, *rest_point;  // of the loss
+    V *rest_shape, *rest_scale, one;
+    V by_cost;                        // the gradient of the loss to the cost
+    int64_t first, count;             // the frames in the lanes
+
+    void begin(const ikol_general_call* the_call, const ikol_general_gradient* the_gradient, Block<V>* blocks) {
+        call = the_call;
+        gradient = the_gradient;
+        problem.call = call;
+        problem.J = call->joints; problem.P = call->points; problem.B = call->betas;
+        problem.parent = call->parents; problem.point_joint = call->point_joints;
+        problem.block = blocks;
+        tree = {&problem, &frame, &info, &factor};
+        one = all<V>(1);
+    }
+    void lay_out(Arena& arena) {
+        int J = problem.J, P = problem.P, B = problem.B;
+        problem.lay_out(arena);
+        frame.lay_out(arena, J, P, B);
+        along.lay_out(arena, J, P, B);
+        arena.take(own, J); arena.take(world, J); arena.take(carried, J);
+        arena.take(rest_joint, J); arena.take(rest_point, P); arena.take(rest_shape, B); arena.take(rest_scale, J);
+    }
+    void lay_out_border(Arena& arena) {  // once the number of columns is known
+        info.lay_out(arena, problem);
+        factor.lay_out(arena, problem);
+    }
+
+    // ---- the exact Hessian: blocks as `evaluate` makes them, with all that it leaves out ----
+
+    // The weight that the loss leaves a group, and twice its derivative by the squared residual.
+    V weight_of(const Block<V>& b, int i, int rows, V& twice_bend) {
+        V squared = V{};
+        for (int k = i * rows; k < (i + 1) * rows; k++) squared += b.weight[k] * b.residual[k] * b.residual[k];
+        D rho, weight, softening;
+        robust<D>(b.source->loss, b.source->loss_width, one, D(squared, one), rho, weight, softening);
+        twice_bend = weight.b * 2.0;
+        return weight.a;
+    }
+    void sharpen_points(const Block<V>& b) {
+        for (int i = 0; i < b.source->count; i++) {
+            const V *w = b.weight + 3 * i, *e = b.residual + 3 * i;
+            Vec3<V> pull = {w[0] * e[0], w[1] * e[1], w[2] * e[2]};
+            V bend, weight = weight_of(b, i, 3, bend);
+            Sym3<V>& to = info.point[b.source->index[i]];
+            to.xx += w[0] * weight; to.yy += w[1] * weight; to.zz += w[2] * weight;
+            add_outer(to, pull * bend, pull);
+        }
+    }
+    void sharpen_relative(const Block<V>& b) {
+        const ikol_general_block& s = *b.source;
+        Rows<V> rows = {&problem, &info, one, one};
+        Mat3<V> axes = {lift<V>(b.frame), lift<V>(b.frame + 3), lift<V>(b.frame + 6)};
+        Vec3<V> origin = zero3<V>();
+        for (int q = 0; q < s.reference_count; q++) origin = origin + frame.place[s.reference_index[q]] * b.constants[q];
+        for (int i = 0; i < s.count; i++) {
+            const V *w = b.weight + 3 * i, *e = b.residual + 3 * i;
+            Vec3<V> pull = mul_t(axes, Vec3<V>{w[0] * e[0], w[1] * e[1], w[2] * e[2]});
+            V bend, weight = weight_of(b, i, 3, bend);
+            Sym3<V> C = {};
+            add_outer(C, axes.r0 * (w[0] * weight), axes.r0);
+            add_outer(C, axes.r1 * (w[1] * weight), axes.r1);
+            add_outer(C, axes.r2 * (w[2] * weight), axes.r2);
+            add_outer(C, pull * bend, pull);
+            add_relative(rows, b, i, C, origin, frame);
+        }
+        if (b.route == ANYWHERE) add_reference(rows, b, frame);
+    }
+    void sharpen_pixels(const Block<V>& b) {
+        Vec3<V> r0 = lift<V>(b.frame + 4), r1 = lift<V>(b.frame + 7), r2 = lift<V>(b.frame + 10);
+        for (int i = 0; i < b.source->count; i++) {
+            int p = b.source->index[i];
+            PixelRow<V> seen = project<V>(b.frame, frame.place[p]);
+            V wu = b.weight[2 * i], wv = b.weight[2 * i + 1], pu = wu * b.residual[2 * i], pv = wv * b.residual[2 * i + 1];
+            V bend, weight = weight_of(b, i, 2, bend), zero = V{};
+            Vec3<V> pull = seen.along_u * pu + seen.along_v * pv;
+            Sym3<V>& to = info.point[p];
+            add_outer(to, seen.along_u * (wu * weight), seen.along_u);
+            add_outer(to, seen.along_v * (wv * weight), seen.along_v);
+            add_outer(to, pull * bend, pull);
+            Mask<V> pushed = (all<V>(MIN_DEPTH) - seen.depth > zero) & (wu > zero);
+            add_outer(to, r2 * select(pushed, all<V>(DEPTH_WEIGHT), zero), r2);
+            // f x / z has the second derivative f (-1/z^2 (r0 r2' + r2 r0') + 2 x / z^3 r2 r2'); it is straight where near
+            Sym3<V> both = outer_sum(r0 * (pu * weight * b.frame[0]) + r1 * (pv * weight * b.frame[1]), r2);
+            V twice = seen.inverse_slope * 2.0;
+            add(to, {both.xx * twice, both.xy * twice, both.xz * twice, both.yy * twice, both.yz * twice, both.zz * twice});
+            V deep = (pu * weight * seen.u + pv * weight * seen.v) * (seen.inverse * seen.inverse * 2.0);  // u = f x / z
+            add_outer(to, r2 * select(seen.depth < all<V>(NEAR_DEPTH), zero, deep), r2);
+        }
+    }
+    void sharpen_rotations() {  // the derivative of the rows' gradients along each axis
+        Frame<D>& f = along;
+        Rows<V> rows = {&problem, nullptr, one, one};
+        for (int a = 0; a < 3; a++) {
+            Vec3<V> axis = axis_of<V>(a);
+            for (int j = 0; j < problem.J; j++) {
+                f.quat[j] = turned(frame.quat[j], axis);
+                const Mat3<V>& G = frame.global[j];  // Exp(axis) G
+                Vec3<V> c0 = cross(axis, column(G, 0)), c1 = cross(axis, column(G, 1)), c2 = cross(axis, column(G, 2));
+                f.global[j] = {dual(G.r0, {c0.x, c1.x, c2.x}), dual(G.r1, {c0.y, c1.y, c2.y}), dual(G.r2, {c0.z, c1.z, c2.z})};
+                f.torque[j] = f.own[j] = f.limited[j] = zero3<D>();
+            }
+            for (int i = 0; i < call->blocks; i++) {
+                Block<V>& b = problem.block[i];
+                switch (b.source->kind) {
+                    case IKOL_ORIENTATION: on_orientation(rows, b, f); break;
+                    case IKOL_ANCHOR: on_anchor(rows, b, f); break;
+                    case IKOL_TWIST: on_twist(rows, b, f); break;
+                    case IKOL_LIMITS: on_limits(rows, b, f); break;
+                    default: break;
+                }
+            }
+            for (int j = 0; j < problem.J; j++) {
+                own[j][a] = slope(f.own[j] + f.limited[j]);
+                world[j][a] = slope(f.torque[j]);
+            }
+        }
+        for (int j = 0; j < problem.J; j++) {
+            info.own[j] = symmetric(own[j]);
+            info.body[j].D = symmetric(world[j]);
+        }
+    }
+    void sharpen() {
+        clear(problem, info);
+        for (int p = 0; p < problem.P; p++) frame.force[p] = zero3<V>();  // of them `compose` has taken what is needed
+        for (int j = 0; j < problem.J; j++) frame.torque[j] = zero3<V>();
+        sharpen_rotations();
+        for (int i = 0; i < call->blocks; i++) {
+            const Block<V>& b = problem.block[i];
+            switch (b.source->kind) {
+                case IKOL_POINTS_3D: sharpen_points(b); break;
+                case IKOL_RELATIVE: sharpen_relative(b); break;
+                case IKOL_POINTS_2D: sharpen_pixels(b); break;
+                default: break;
+            }
+        }
+        gather(problem, frame, info);
+    }
+
+    // ---- z ----
+
+    // The gradient of the loss takes the place of the cost's.
+    void push() {
+        Factor<V>& k = factor;
+        int J = problem.J;
+        for (int j = 0; j < J; j++) {
+            info.body[j].n = info.body[j].m = k.side_force[j] = zero3<V>();
+            k.side_own[j] = {};
+            Vec3<V> r = zero3<V>();
+            for (int l = 0; l < W; l++) {
+                if (!is_solved(l)) continue;
+                double A[9] = {};
+                const V* R = (const V*)&frame.local[j];
+                for (int row = 0; row < 3; row++)
+                    for (int c = 0; c < 3; c++) {  // R' dL/dR
+                        double g = problem.read(gradient->rotmat, ((first + l) * J + j) * 9 + 3 * row + c);
+                        for (int i = 0; i < 3; i++) A[3 * i + c] += R[3 * row + i][l] * g;
+                    }
+                lane(r.x, l) = A[7] - A[5]; lane(r.y, l) = A[2] - A[6]; lane(r.z, l) = A[3] - A[1];
+            }
+            frame.own[j] = r;
+        }
+        by_cost = V{};
+        for (int l = 0; l < W; l++) {
+            if (!is_solved(l)) continue;
+            lane(by_cost, l) = problem.read(gradient->cost, first + l);
+            for (int a = 0; a < 3; a++)
+                lane(((V*)&info.body[0].n)[a], l) = problem.read(gradient->transl, 3 * (first + l) + a);
+        }
+        memset((void*)info.corner_force, 0, problem.num_columns * sizeof(V));
+    }
+    bool is_solved(int l) const { return l < count && gradient->status[first + l] == 0; }
+
+    // ---- along z ----
+
+    void go_along() {
+        const Factor<V>& k = factor;
+        Vec3<V> moved = zero3<V>();
+        if (call->free_transl) moved = {k.border_step[0], k.border_step[1], k.border_step[2]};
+        along.transl = dual(frame.transl, moved);
+        for (int j = 0; j < problem.J; j++) {
+            along.quat[j] = turned(frame.quat[j], k.step[j]);
+            along.scale[j] = frame.scale[j];
+        }
+        for (int c = 0; c < problem.B; c++) along.betas[c] = frame.betas[c];
+        take_shape(problem, along);
+        place(problem, along);
+        evaluate<D, V>(problem, along, nullptr, one, one);
+    }
+    // The gradient of the loss to an input, from that of the cost: its derivative along z, and through the cost itself.
+    V of(D x) { return x.b + by_cost * x.a; }
+    Vec3<V> of(Vec3<D> x) { return {of(x.x), of(x.y), of(x.z)}; }
+    // To rest joints and points, betas and bone scales: through the forces on everything that they move.
+    void collect_rest() {
+        int J = problem.J, P = problem.P, B = problem.B;
+        for (int j = 0; j < J; j++) {
+            carried[j] = zero3<D>();
+            rest_joint[j] = zero3<V>();
+        }
+        for (int c = 0; c < B; c++) rest_shape[c] = of(along.beta_force[c]);
+        for (int p = 0; p < P; p++) {
+            int j = problem.point_joint[p];
+            carried[j] = carried[j] + along.force[p];
+            Vec3<V> arm = of(mul_t(along.global[j], along.force[p]));
+            rest_point[p] = arm;
+            rest_joint[j] = rest_joint[j] - arm;
+            add_shape(problem.arm_dirs + 3 * size_t(p) * B, arm);
+        }
+        for (int j = J - 1; j >= 0; j--) {
+            int up = problem.parent[j];
+            Vec3<D> force = carried[j];
+            if (up >= 0) {
+                carried[up] = carried[up] + force;
+                force = mul_t(along.global[up], force);
+            }
+            rest_scale[j] = of(along.scale_force[j]);
+            if (up >= 0) rest_scale[j] += of(dot(force, along.rest_bone[j]));
+            if (problem.has_scale && up >= 0) force = force * along.scale[j];
+            Vec3<V> bone = of(force);
+            rest_joint[j] = rest_joint[j] + bone;
+            if (up >= 0) rest_joint[up] = rest_joint[up] - bone;
+            add_shape(problem.joint_dirs + 3 * size_t(j) * B, bone);
+        }
+    }
+    void add_shape(const V* dirs, Vec3<V> bar) {
+        int B = problem.B;
+        for (int c = 0; c < B; c++) rest_shape[c] += dirs[c] * bar.x + dirs[B + c] * bar.y + dirs[2 * B + c] * bar.z;
+    }
+
+    // ---- to the inputs of the blocks ----
+    void write(void* to, int64_t width, int64_t at, V value) {
+        for (int l = 0; to && l < count; l++)
+            problem.write(to, (first + l) * width + at, is_solved(l) ? lane(value, l) : 0);
+    }
+    // Rows e = f(state) - target: the gradient to the target is the negative pull, to a weight half the squared residual.
+    D pull_of(const Block<V>& b, const D* e, int i, int rows, D* pull) {
+        D squared, rho, weight, softening;
+        for (int k = 0; k < rows; k++) squared += D(b.weight[i * rows + k]) * e[k] * e[k];
+        robust<D>(b.source->loss, b.source->loss_width, one, squared, rho, weight, softening);
+        for (int k = 0; k < rows; k++) pull[k] = D(b.weight[i * rows + k]) * e[k] * weight;
+        return weight;
+    }
+    void write_rows(const Block<V>& b, const ikol_general_block_gradient& to, const D* e, int i, int rows, D* pull,
+                    bool is_difference) {
+        D weight = pull_of(b, e, i, rows, pull);
+        for (int k = 0; k < rows; k++) {
+            write(to.weight, int64_t(b.source->count) * rows, i * rows + k, of(weight * e[k] * e[k]) * 0.5);
+            if (is_difference) write(to.target, int64_t(b.source->count) * rows, i * rows + k, -of(pull[k]));
+        }
+    }
+    // To a rotation of which only (its transpose times another) counts, as 1/2 R [t]x: t by its own right perturbation.
+    void write_rotation(const Block<V>& b, const ikol_general_block_gradient& to, int i, const Mat3<D>& R, Vec3<D> t) {
+        D h = all<D>(0.5), zero = D{};
+        Mat3<D> skew = {{zero, -(t.z * h), t.y * h}, {t.z * h, zero, -(t.x * h)}, {-(t.y * h), t.x * h, zero}}, out = mul(R, skew);
+        for (int k = 0; k < 9; k++) write(to.target, 9 * int64_t(b.source->count), 9 * i + k, of(((D*)&out)[k]));
+    }
+    Vec3<D> log_row(const Block<V>& b, const ikol_general_block_gradient& to, int i, Quat<D> q) {
+        D second, pull[3];
+        Vec3<D> e = log_quat(q, second);
+        const D rows[3] = {e.x, e.y, e.z};
+        write_rows(b, to, rows, i, 3, pull, false);
+        return mul_t(log_jacobian_rows(e, second), Vec3<D>{pull[0], pull[1], pull[2]});
+    }
+    void collect_block(const Block<V>& b, const ikol_general_block_gradient& to) {
+        const ikol_general_block& s = *b.source;
+        D total[16], e[3], pull[3];
+        Vec3<D> origin = zero3<D>();
+        if (s.kind == IKOL_RELATIVE)
+            for (int q = 0; q < s.reference_count; q++) origin = origin + along.place[s.reference_index[q]] * D(b.constants[q]);
+        for (int i = 0; i < s.count; i++) {
+            int at = s.index ? s.index[i] : i;
+            switch (s.kind) {
+                case IKOL_POINTS_3D: {
+                    Vec3<D> r = along.place[at] - lift<D>(b.target + 3 * i);
+                    e[0] = r.x; e[1] = r.y; e[2] = r.z;
+                    write_rows(b, to, e, i, 3, pull, true);
+                    break;
+                }
+                case IKOL_RELATIVE: {
+                    Mat3<D> axes = {lift<D>(b.frame), lift<D>(b.frame + 3), lift<D>(b.frame + 6)};
+                    Vec3<D> x = along.place[at] - origin, r = mul(axes, x) - lift<D>(b.target + 3 * i);
+                    e[0] = r.x; e[1] = r.y; e[2] = r.z;
+                    write_rows(b, to, e, i, 3, pull, true);
+                    const D along_x[3] = {x.x, x.y, x.z};
+                    for (int k = 0; k < 9; k++) total[k] += pull[k / 3] * along_x[k % 3];
+                    break;
+                }
+                case IKOL_POINTS_2D: collect_pixel(b, to, i, along.place[at], total); break;
+                case IKOL_ORIENTATION: {
+                    const V* t = b.target + 9 * i;
+                    Mat3<D> reference = {lift<D>(t), lift<D>(t + 3), lift<D>(t + 6)}, apart = mul(transpose(reference), along.global[at]);
+                    D q[4];
+                    to_quat(apart, q);
+                    Vec3<D> g = log_row(b, to, i, Quat<D>{q[0], q[1], q[2], q[3]});
+                    write_rotation(b, to, i, reference, mul(apart, g) * all<D>(-1));
+                    break;
+                }
+                case IKOL_ANCHOR: {
+                    const V* t = b.target + 4 * i;
+                    Quat<D> reference = {D(t[0]), D(t[1]), D(t[2]), D(t[3])}, apart = conjugate(reference) * along.quat[at];
+                    Vec3<D> g = log_row(b, to, i, apart);
+                    write_rotation(b, to, i, unit_to_rotmat(reference), mul(unit_to_rotmat(apart), g) * all<D>(-1));
+                    break;
+                }
+                case IKOL_TWIST: {
+                    TwistRow<D> row = twist_row(along.quat[at], lift<D>(b.constants + 3 * i));
+                    e[0] = row.gate * wrapped(row.angle - D(b.target[i]));
+                    write_rows(b, to, e, i, 1, pull, false);
+                    write(to.target, s.count, i, -of(pull[0] * row.gate));
+                    break;
+                }
+                case IKOL_SHAPE: case IKOL_BONES: {
+                    e[0] = (s.kind == IKOL_SHAPE ? along.betas[i] : along.scale[i]) - D(b.target[i]);
+                    write_rows(b, to, e, i, 1, pull, true);
+                    break;
+                }
+                default: break;  // limits are constants
+            }
+        }
+        int width = s.kind == IKOL_RELATIVE ? 9 : (s.kind == IKOL_POINTS_2D ? 16 : 0);
+        for (int k = 0; k < width; k++) write(to.frame, width, k, of(total[k]));
+    }
+    void collect_pixel(const Block<V>& b, const ikol_general_block_gradient& to, int i, Vec3<D> place_, D (&total)[16]) {
+        PixelRow<D> seen = project<D>(b.frame, place_);
+        D pull[2], e[2] = {seen.u + D(b.frame[2]) - D(b.target[2 * i]), seen.v + D(b.frame[3]) - D(b.target[2 * i + 1])};
+        write_rows(b, to, e, i, 2, pull, true);
+        D fx = D(b.frame[0]), fy = D(b.frame[1]), zero = D{};
+        D lack = all<D>(MIN_DEPTH) - seen.depth, nearness = seen.depth - all<D>(NEAR_DEPTH);
+        D push = select((lack.a > V{}) & (b.weight[2 * i] > V{}), lack * DEPTH_WEIGHT, zero);
+        // f x g + c with g = 1/z, and x, y, z the rows of the camera times the place
+        D x = dot(lift<D>(b.frame + 4), place_) + D(b.frame[13]), y = dot(lift<D>(b.frame + 7), place_) + D(b.frame[14]);
+        D g = seen.inverse + select(nearness.a < V{}, seen.inverse_slope * nearness, zero);
+        D by_x = pull[0] * fx * g, by_y = pull[1] * fy * g, by_z = (pull[0] * fx * x + pull[1] * fy * y) * seen.inverse_slope - push;
+        total[0] += pull[0] * x * g; total[1] += pull[1] * y * g;
+        total[2] += pull[0]; total[3] += pull[1];
+        const D at[3] = {place_.x, place_.y, place_.z}, by[3] = {by_x, by_y, by_z};
+        for (int r = 0; r < 3; r++) {
+            for (int k = 0; k < 3; k++) total[4 + 3 * r + k] += by[r] * at[k];
+            total[13 + r] += by[r];
+        }
+    }
+    void store() {
+        int64_t J = problem.J, P = problem.P, B = problem.B;
+        for (int64_t k = 0; k < 3 * J; k++) write(gradient->joints_template, 3 * J, k, ((V*)rest_joint)[k]);
+        for (int64_t k = 0; k < 3 * P; k++) write(gradient->points_rest, 3 * P, k, ((V*)rest_point)[k]);
+        for (int64_t k = 0; k < B; k++) write(gradient->betas, B, k, rest_shape[k]);
+        for (int64_t k = 0; k < J; k++) write(gradient->bone_scale, J, k, rest_scale[k]);
+        for (int i = 0; i < call->blocks; i++) collect_block(problem.block[i], gradient->block[i]);
+    }
+
+    void load() {
+        for (int i = 0; i < call->blocks; i++) {
+            Block<V>& b = problem.block[i];
+            for (int l = 0; l < W && !b.is_shared; l++) load_block(problem, b, first + (l < count ? l : 0), l, l + 1);
+        }
+        for (int l = 0; l < W; l++) load_state(problem, frame, first + (l < count ? l : 0), l);
+    }
+    void run() {
+        for (int i = 0; i < call->blocks; i++) {
+            Block<V>& b = problem.block[i];
+            load_constants(problem, b, W);
+            if (b.is_shared) load_block(problem, b, 0, 0, W);
+        }
+        int64_t end = call->first + call->frames;
+        for (first = call->first; first < end; first += W) {
+            count = end - first < W ? end - first : W;
+            load();
+            take_shape(problem, frame);
+            place(problem, frame);
+            evaluate(problem, frame, &info, one, one);
+            compose(tree);
+            sharpen();
+            push();
+            eliminate(tree, V{}, one, W);
+            substitute(tree);
+            go_along();
+            collect_rest();
+            store();
+        }
+    }
+};
+
+}  // namespace
+
+#endif
