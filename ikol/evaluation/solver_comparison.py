@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Solvers side by side on poses whose truth is known: what each leaves, and how far it is from the truth.
 
-Random poses of the default body, shapes sampled; the targets are its 24 joints with one thing wrong at a time. Everyone
-is given the body's bone lengths, the true twists and leaf rotations, and the root's place, so that only the solving
-differs. Twists from a network would add their own error to every row alike.
+Captured or random poses of the default body, shapes sampled; the targets are its 24 joints with one thing wrong at a
+time. Everyone is given the bone lengths, the true twists and leaf rotations, and the root's place, so that only the
+solving differs. Twists from a network would add their own error to every row alike.
 Imports: torch, ikol.geometry, ikol.body, ikol.solver.
 """
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from ikol.body.default_body import load_default_body
 from ikol.body.kinematics import forward_kinematics
 from ikol.body.model import BodyModel
+from ikol.errors import InputError
 from ikol.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from ikol.solver.anatomy import default_limits
 from ikol.solver.baselines import (
@@ -41,15 +42,20 @@ from ikol.solver.solve import solve
 from ikol.solver.start import start_from_points
 from ikol.solver.state import SolveState
 
-POSES = ("limits", "any")
-"""Within a human's limits; every joint turned about any axis by up to 180 degrees."""
+POSES = ("motion", "limits", "any")
+"""Captured motion with any heading; within a human's limits; every joint turned about any axis by up to 180 degrees."""
+JITTER = math.radians(5.0)  # on captured motion, so that joints that the capture does not know turn as well
 SETTINGS = ("clean", "noise 10 mm", "noise 30 mm", "bones 5 %", "missing joints", "outliers")
 NOISE = {"noise 10 mm": 0.01, "noise 30 mm": 0.03, "outliers": 0.01}  # metres, standard deviation on each axis
 BONE_ERROR = 0.05  # each bone is longer or shorter by up to this part
 MISSING = 0.15  # of all joints but the root, at random
+REWEIGHTINGS, ROBUST_SCALE = 6, 0.03  # of solve_directions by Geman and McClure's weights; metres
 OUTLIERS, OUTLIER_SIZE = 2, 0.2  # joints a frame; metres, standard deviation on each axis
 SIGMA, TWIST_SIGMA = 0.01, 0.05  # metres, radians: what a joint and a twist are believed in the general solver
-OPTIMUM_GAP = 1e-4  # metres: a frame whose root-mean-square residual is no further above the best one is at the optimum
+# A frame whose cost is no more than this part above the best one, or its root-mean-square residual no further than this
+# (metres), is at the optimum.
+OPTIMUM_PART, OPTIMUM_GAP = 0.01, 1e-4
+RESTARTS, RESTART_TURN = 6, 0.7  # searches for a better optimum, from the truth with each joint turned (radians, sd)
 SLOW_FRAMES = 20  # of a method that takes a fifth of a second a frame
 
 
@@ -73,9 +79,8 @@ class Frames:
 
     def first(self, count: int) -> "Frames":
         """Return the first frames only."""
-        return Frames(
-            poses=self.poses,
-            setting=self.setting,
+        return replace(
+            self,
             problem=_first(self.problem, count),
             filled=_first(self.filled, count),
             betas=self.betas[:count],
@@ -111,11 +116,24 @@ class Row:
     rotation_error_deg: float
     """Between local rotations, of the joints that are no leaves."""
     at_optimum: float | None
-    """Share of frames whose root-mean-square residual is within 0.1 mm of the best that any method found."""
+    """Share of frames whose cost is within 1 % of the best that any method or restart found, or 0.1 mm."""
 
 
-def make_frames(body: BodyModel, poses: str, setting: str, count: int, seed: int) -> Frames:
-    """Return `count` frames; the same seed gives the same poses and shapes in every setting."""
+def make_frames(
+    body: BodyModel,
+    poses: str,
+    setting: str,
+    count: int,
+    seed: int,
+    motion: Float[Tensor, "captured 24 3 3"] | None = None,
+) -> Frames:
+    """Return `count` frames; the same seed gives the same poses and shapes in every setting.
+
+    Raises:
+        InputError: captured motion is asked for and not given.
+    """
+    if poses == "motion" and motion is None:
+        raise InputError("poses of captured motion need the motion, see ikol.evaluation.motion_clips")
     generator = torch.Generator().manual_seed(seed)
     tree = body.tree
     joints = tree.num_joints
@@ -125,7 +143,10 @@ def make_frames(body: BodyModel, poses: str, setting: str, count: int, seed: int
         return torch.randn(*shape, dtype=like.dtype, generator=generator)
 
     betas = normal(count, body.num_betas)
-    local = _within_limits(body, count, generator) if poses == "limits" else _any_rotations(body, count, generator)
+    if poses == "motion" and motion is not None:
+        local = _captured(motion.to(like.dtype), count, generator)
+    else:
+        local = (_within_limits if poses == "limits" else _any_rotations)(body, count, generator)
     rest = body.rest_joints(betas)
     spread = torch.rand(count, joints, dtype=like.dtype, generator=generator) * 2 - 1
     scale = 1 + BONE_ERROR * spread if setting == "bones 5 %" else torch.ones_like(spread)
@@ -171,7 +192,8 @@ def methods(body: BodyModel) -> tuple[Method, ...]:
         Method("SMPLify", lambda f: solve_smplify(f.problem).local_rotmat, is_least_squares=False, is_slow=True),
         Method("solve, start_from_points", general("points")),
         Method("solve, start by HybrIK adaptive", general("hybrik")),
-        Method("solve_directions", _solve_paper),
+        Method("solve_directions", lambda f: _solve_paper(f, 0)),
+        Method("solve_directions, reweighted", lambda f: _solve_paper(f, REWEIGHTINGS), is_least_squares=False),
         Method("solve, Geman-McClure", general("hybrik", GemanMcClure()), is_least_squares=False),
     )
 
@@ -182,6 +204,7 @@ def compare(
     *,
     count: int = 100,
     seed: int = 0,
+    motion: Float[Tensor, "captured 24 3 3"] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> list[Row]:
     """Return the table, in float64.
@@ -191,6 +214,7 @@ def compare(
         settings: of `SETTINGS`.
         count: frames in each setting.
         seed: of poses, shapes and errors.
+        motion: local rotations, as `read_motion_clips` gives them; for the poses `motion`.
         progress: told what is about to run.
     """
     body = load_default_body(dtype=torch.float64)
@@ -198,22 +222,22 @@ def compare(
     rows: list[Row] = []
     for pose_set in poses:
         for setting in settings:
-            frames = make_frames(body, pose_set, setting, count, seed)
+            frames = make_frames(body, pose_set, setting, count, seed, motion)
             found: list[tuple[Method, Frames, Tensor]] = []
             for method in entries:
                 if progress is not None:
                     progress(f"{pose_set}, {setting}: {method.name}")
                 part = frames.first(SLOW_FRAMES) if method.is_slow else frames
                 found.append((method, part, method.solve(part)))
-            # from the truth, so that the best known optimum does not hang on anybody's start
-            reference = _solve_general(body, frames, "truth", None)
-            squares = [_rms(part, local) for _, part, local in found if len(part) == len(frames)]
-            best = torch.stack([*squares, _rms(frames, reference)]).amin(0)
+            # from the truth and around it, so that the best known optimum does not hang on anybody's start
+            known = [_solve_general(body, frames, "truth", None), *_restarts(body, frames, seed)]
+            known += [local for _, part, local in found if len(part) == len(frames)]
+            best = torch.stack([_rms(frames, local) for local in known]).amin(0)
             rows += [_row(method, part, local, best) for method, part, local in found]
     return rows
 
 
-def _solve_general(body: BodyModel, frames: Frames, start: str, loss: RobustLoss | None) -> Tensor:
+def _solve_general(body: BodyModel, frames: Frames, start: str | Tensor, loss: RobustLoss | None) -> Tensor:
     """Solve with the library's general solver: the root pinned, leaves held, twists as soft rows."""
     problem, tree = frames.problem, body.tree
     assert problem.weights is not None
@@ -230,7 +254,9 @@ def _solve_general(body: BodyModel, frames: Frames, start: str, loss: RobustLoss
         Twist(torch.tensor(single), axis, twist, torch.full_like(twist, TWIST_SIGMA)),
     )
     free = torch.tensor([bool(children) for children in tree.children])
-    if start == "points":
+    if isinstance(start, Tensor):
+        local = start
+    elif start == "points":
         local = start_from_points(skeleton, points, problem.target, problem.weights, frames.betas).local_rotmat
         local = torch.where(free[:, None, None], local, frames.local_rotmat)
     else:
@@ -240,16 +266,34 @@ def _solve_general(body: BodyModel, frames: Frames, start: str, loss: RobustLoss
     return solve(skeleton, evidence, state, config).state.local_rotmat
 
 
-def _solve_paper(frames: Frames) -> Tensor:
-    """Solve with the library's solver for the paper's problem alone: positions, lengths and twists."""
+def _restarts(body: BodyModel, frames: Frames, seed: int) -> list[Tensor]:
+    """Solve from the truth with every joint turned."""
+    generator, found = torch.Generator().manual_seed(seed), list[Tensor]()
+    leaves = [joint for joint, children in enumerate(body.tree.children) if not children]
+    for _ in range(RESTARTS):
+        turn = torch.randn(*frames.local_rotmat.shape[:-1], dtype=torch.float64, generator=generator)
+        turned = frames.local_rotmat @ rotvec_to_rotmat(RESTART_TURN * turn.to(frames.local_rotmat.dtype))
+        turned[:, leaves] = frames.local_rotmat[:, leaves]
+        found.append(_solve_general(body, frames, turned, None))
+    return found
+
+
+def _solve_paper(frames: Frames, reweightings: int) -> Tensor:
+    """Solve the paper's problem alone; for a robust loss again, with weights that follow from the last residuals."""
     problem = frames.problem
-    assert problem.twist is not None
+    assert problem.twist is not None and problem.weights is not None  # noqa: PT018
     offsets = problem.rest_joints - problem.rest_joints[:, [0, *problem.tree.parents[1:]]]
-    turning = [joint for joint, children in enumerate(problem.tree.children) if children]
-    config = DirectionConfig(hold_root=True)
-    twist = problem.twist[:, turning]
-    found = solve_directions(problem.tree, problem.target, offsets, twist, weights=problem.weights, config=config)
-    return frames.local_rotmat.index_copy(1, torch.tensor(turning), found.local_rotmat)
+    turning = torch.tensor([joint for joint, children in enumerate(problem.tree.children) if children])
+    config, weights, twist = DirectionConfig(hold_root=True), problem.weights, problem.twist[:, turning]
+    local = frames.local_rotmat
+    for left in reversed(range(reweightings + 1)):
+        found = solve_directions(problem.tree, problem.target, offsets, twist, weights=weights, config=config)
+        local = local.index_copy(1, turning, found.local_rotmat)
+        # from wide to narrow: the first solve may be far off where outliers pulled it
+        scale = ROBUST_SCALE * 2.0 ** max(left - REWEIGHTINGS // 2, 0)
+        squared = (_posed(frames, local) - problem.target).square().sum(-1)
+        weights = problem.weights / (1 + squared / scale**2).square()
+    return local
 
 
 def _posed(frames: Frames, local_rotmat: Float[Tensor, "frames joints 3 3"]) -> Float[Tensor, "frames joints 3"]:
@@ -275,7 +319,8 @@ def _row(method: Method, frames: Frames, local_rotmat: Tensor, best: Float[Tenso
     joints, is_seen = _posed(frames, local_rotmat), _seen(frames)
     turning = [joint for joint, children in enumerate(frames.problem.tree.children) if children]
     angle = rotmat_to_rotvec(local_rotmat[:, turning].mT @ frames.local_rotmat[:, turning]).norm(dim=-1)
-    is_best = _rms(frames, local_rotmat) <= best[: len(frames)] + OPTIMUM_GAP
+    rms, best = _rms(frames, local_rotmat), best[: len(frames)]
+    is_best = (rms.square() <= (1 + OPTIMUM_PART) * best.square()) | (rms <= best + OPTIMUM_GAP)
     return Row(
         poses=frames.poses,
         setting=frames.setting,
@@ -286,6 +331,18 @@ def _row(method: Method, frames: Frames, local_rotmat: Tensor, best: Float[Tenso
         rotation_error_deg=float(torch.rad2deg(angle).mean()),
         at_optimum=float(is_best.double().mean()) if method.is_least_squares else None,
     )
+
+
+def _captured(
+    motion: Float[Tensor, "captured 24 3 3"], count: int, generator: torch.Generator
+) -> Float[Tensor, "frames 24 3 3"]:
+    """Frames at random, each joint turned by some degrees, the body by any angle about the vertical."""
+    local = motion[torch.randint(len(motion), (count,), generator=generator)]
+    jitter = JITTER * torch.randn(*local.shape[:-1], dtype=local.dtype, generator=generator) / math.sqrt(3)
+    heading = local.new_zeros(count, 3)
+    heading[:, 1] = 2 * math.pi * torch.rand(count, dtype=local.dtype, generator=generator)
+    local = local @ rotvec_to_rotmat(jitter)
+    return torch.cat((rotvec_to_rotmat(heading)[:, None] @ local[:, :1], local[:, 1:]), dim=1)
 
 
 def _within_limits(body: BodyModel, count: int, generator: torch.Generator) -> Float[Tensor, "frames joints 3 3"]:

@@ -4,7 +4,9 @@ import torch
 
 from ikol.body.default_body import load_default_body
 from ikol.body.kinematics import forward_kinematics
+from ikol.errors import InputError
 from ikol.evaluation.solver_comparison import POSES, SETTINGS, Row, compare, make_frames
+from ikol.geometry.rotations import rotmat_to_rotvec
 from ikol.solver.anatomy import default_limits
 from ikol.solver.limits import limit_excess
 
@@ -17,9 +19,12 @@ def table() -> dict[tuple[str, str], Row]:
     return {(row.setting, row.method): row for row in rows}
 
 
+MOTION = torch.eye(3, dtype=torch.float64).expand(2, 24, 3, 3)
+
+
 @pytest.mark.parametrize("poses", POSES)
 def test_clean_targets_are_the_true_pose(poses: str) -> None:
-    frames = make_frames(BODY, poses, "clean", 3, seed=1)
+    frames = make_frames(BODY, poses, "clean", 3, seed=1, motion=MOTION)
     transl = frames.joints[:, 0] - frames.problem.rest_joints[:, 0]
     posed = forward_kinematics(BODY.tree, frames.problem.rest_joints, frames.local_rotmat, transl).joints
     # rounding of metres
@@ -29,6 +34,16 @@ def test_clean_targets_are_the_true_pose(poses: str) -> None:
 def test_a_seed_gives_the_same_poses_in_every_setting() -> None:
     poses = [make_frames(BODY, "any", setting, 2, seed=5).local_rotmat for setting in SETTINGS]
     assert all(torch.equal(pose, poses[0]) for pose in poses)
+
+
+def test_captured_motion_gets_a_heading_and_a_little_jitter() -> None:
+    frames = make_frames(BODY, "motion", "clean", 200, seed=1, motion=MOTION)
+    angles = rotmat_to_rotvec(frames.local_rotmat).norm(dim=-1)
+    assert 0.03 < float(angles[:, 1:].mean()) < 0.12
+    # any heading: half of them turn by more than a right angle
+    assert 0.35 < float((angles[:, 0] > 1.57).double().mean()) < 0.65
+    with pytest.raises(InputError, match="need the motion"):
+        make_frames(BODY, "motion", "clean", 2, seed=1)
 
 
 def test_poses_within_limits_are() -> None:
