@@ -56,7 +56,9 @@ class GnDiffRow:
     error_dropped_converged: float
 
 
-def compare_gn_diff(count: int = 16, seed: int = 0, steps: int = 5) -> list[GnDiffRow]:
+def compare_gn_diff(
+    count: int = 16, seed: int = 0, steps: int = 5, converged_steps: int = CONVERGED_STEPS
+) -> list[GnDiffRow]:
     """Return the table for the released parametrisation and for the general solve.
 
     The gradient is that of a random linear function of all local rotations, with respect to the target joints.
@@ -65,13 +67,17 @@ def compare_gn_diff(count: int = 16, seed: int = 0, steps: int = 5) -> list[GnDi
         count: frames.
         seed: of poses, noise and the function.
         steps: of Gauss-Newton.
+        converged_steps: after which the released method counts as converged.
     """
     body = load_default_body(dtype=torch.float64)
     rows: list[GnDiffRow] = []
     for noise in NOISES:
         frames = make_frames(body, "limits", noise, count, seed)
-        for name, gradients in (("released, 18 angles", _released), ("all rotations", _general)):
-            full, dropped, differences, converged = gradients(frames, steps, seed)
+        found = {
+            "released, 18 angles": _released(frames, steps, seed, converged_steps),
+            "all rotations": _general(frames, steps, seed),
+        }
+        for name, (full, dropped, differences, converged) in found.items():
             rows.append(
                 GnDiffRow(
                     parametrisation=name,
@@ -104,18 +110,20 @@ def _by_autograd(solved: Callable[[Tensor], Tensor], target: Tensor, weights: Te
 
 
 def _by_differences(solved: Callable[[Tensor], Tensor], target: Tensor, weights: Tensor) -> Gradient:
-    columns: list[Tensor] = []
+    joints = target.shape[1]
+    count = 3 * (joints - FIRST_VARIED)
+    # all at once: an item for each coordinate
+    shift = torch.zeros(count, 1, joints * 3, dtype=target.dtype)
+    shift[:, 0, 3 * FIRST_VARIED :] = STEP * torch.eye(count, dtype=target.dtype)
+    shift = shift.unflatten(-1, (joints, 3))
     with torch.no_grad():
-        for joint in range(FIRST_VARIED, target.shape[1]):
-            for axis in range(3):
-                shift = torch.zeros_like(target)
-                shift[:, joint, axis] = STEP
-                change = solved(target + shift) - solved(target - shift)
-                columns.append((weights * change).flatten(1).sum(-1) / (2 * STEP))
-    return torch.stack(columns, dim=-1)
+        change = solved(target + shift) - solved(target - shift)
+    return ((weights * change).flatten(2).sum(-1) / (2 * STEP)).T
 
 
-def _released(frames: Frames, steps: int, seed: int) -> tuple[Gradient, Gradient, Gradient, Gradient]:
+def _released(
+    frames: Frames, steps: int, seed: int, converged_steps: int
+) -> tuple[Gradient, Gradient, Gradient, Gradient]:
     """Gradients with the term, without, by differences of the steps, and of many steps."""
     weights = _loss_weights(frames, seed)
 
@@ -128,7 +136,7 @@ def _released(frames: Frames, steps: int, seed: int) -> tuple[Gradient, Gradient
         _by_autograd(solved(full), target, weights),
         _by_autograd(solved(replace(full, differentiate_hessian=False)), target, weights),
         _by_differences(solved(full), target, weights),
-        _by_autograd(solved(replace(full, iterations=CONVERGED_STEPS)), target, weights),
+        _by_autograd(solved(replace(full, iterations=converged_steps)), target, weights),
     )
 
 
@@ -157,11 +165,12 @@ def _general(frames: Frames, steps: int, seed: int) -> tuple[Gradient, Gradient,
 
     def unrolled(*, fixed_operator: bool) -> Callable[[Tensor], Tensor]:
         def solved(target: Tensor) -> Tensor:
-            problem = build_problem(skeleton, evidence(target), (len(target),))
-            initial: SolveState = flatten_state(start, skeleton, (len(target),))
+            batch = tuple(target.shape[:-2])
+            problem = build_problem(skeleton, evidence(target), batch)
+            initial: SolveState = flatten_state(start, skeleton, batch)
             unknowns = find_unknowns(problem, config, free_axes(skeleton, config))
             found = unroll(problem, initial, config, unknowns, fixed_operator=fixed_operator)
-            return found.end.state.local_rotmat
+            return found.end.state.local_rotmat.unflatten(0, batch)
 
         return solved
 

@@ -8,7 +8,7 @@ from ikol.evaluation.gn_diff import NOISES, compare_gn_diff
 
 @pytest.mark.slow
 def test_the_full_term_is_what_differences_of_the_steps_give() -> None:
-    rows = compare_gn_diff(count=2, seed=1, steps=3)
+    rows = compare_gn_diff(count=2, seed=1, steps=3, converged_steps=5)
     assert [(row.parametrisation, row.noise) for row in rows] == [
         (name, noise) for noise in NOISES for name in ("released, 18 angles", "all rotations")
     ]
