@@ -8,7 +8,8 @@ C++ in the GPU's place. The limits below are those of the data sheet of NVIDIA's
 
 For each precision: agreement with the CPU's kernel on 4,096 frames (results and derivatives), then frames a second of
 the whole call from Python and of the kernel alone, forward and backward, and a sweep over warps per multiprocessor and
-compiler options. More warps hide more latency but share the caches: each thread's working set is 3 KB in float32.
+compiler options; then all evidence of a photograph through the general kernel, forward. More warps hide more latency
+but share the caches: each thread's working set is 3 KB in float32.
 Imports: ikol, torch.
 """
 
@@ -18,24 +19,28 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ikol.evaluation.bench.paper import PaperProblem, make_paper_problem, paper_residuals
 from ikol.evaluation.bench.report import BenchCase, fastest, report_line, timed_case
+from ikol.evaluation.photo_case import SolveCase, photo_case
+from ikol.solver import solve
 from ikol.solver.cuda_compiler import Kernel, Source, compile_source, load_kernel
 from ikol.solver.directions import DirectionConfig, DirectionResult, cuda, native, solve_directions
 
 BATCHES = (4096, 65536, 1048576)
+PHOTO_BATCHES = (4096, 16384)
 MADE = 65536  # different frames; larger batches repeat them
 DTYPES = (torch.float32, torch.float64)
 PEAK_BYTES = 4.8e12
 PEAK_FLOPS = {torch.float32: 67e12, torch.float64: 34e12}
 ITERATION_FLOPS = 6767  # counted, see the notes on the tree elimination
-WARPS = (1, 2, 4, 6, 8)
+WARPS = (1, 2, 4, 8, 16)
 OPTIONS = {"exact division": (), "fast division": ("--prec-div=false", "--prec-sqrt=false")}
 CONFIG = DirectionConfig(hold_root=True, backend="native")
 
@@ -199,7 +204,7 @@ def bench(problem: PaperProblem, device: torch.device, batches: tuple[int, ...],
                 note += f", arithmetic at {flops * batch / whole / peak:.1%} of {peak / 1e12:.0f} TFLOP/s"
             line = timed_case(name, batch, f"cuda {precision}", whole / batch, residual, converged)
             lines.append(replace(line, note=note))
-            print(report_line(lines[-1]), note)
+            print(report_line(lines[-1]))
     return lines
 
 
@@ -209,6 +214,38 @@ def _quality(problem: PaperProblem, result: DirectionResult) -> tuple[float, flo
     first: list[Tensor] = [each[:count].cpu() for each in vars(result).values()]
     distance = paper_residuals(problem, DirectionResult(*first))[:, 1:]
     return 1e3 * float(distance.mean()), float((result.status == 0).double().mean())
+
+
+def on_device(value: Any, device: torch.device) -> Any:
+    """Return a tree of dataclasses, tuples and tensors on a device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(on_device(each, device) for each in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {each.name: on_device(getattr(value, each.name), device) for each in fields(value) if each.init}
+        return replace(value, **changed)
+    return value
+
+
+def bench_photo(device: torch.device, batches: tuple[int, ...], seconds: float) -> list[BenchCase]:
+    """Time all evidence of a photograph, in float32 outside."""
+    lines: list[BenchCase] = []
+    for batch in batches:
+        case = photo_case(batch)
+        there = on_device(case, device)
+
+        def call(case: SolveCase = there) -> torch.Tensor:
+            return solve(case.skeleton, case.evidence, case.start, replace(case.config, backend="native")).cost
+
+        few = photo_case(64)
+        wanted, found = (call(each) for each in (few, on_device(few, device)))
+        apart = float(((found.cpu() - wanted) / wanted).abs().max())
+        whole = fastest(call, seconds)
+        line = timed_case("photo", batch, "cuda float32", whole / batch, None, None)
+        lines.append(replace(line, note=f"costs within {apart:.1e} of the CPU's"))
+        print(report_line(lines[-1]))
+    return lines
 
 
 def main() -> None:
@@ -226,6 +263,7 @@ def main() -> None:
         agreements.append(compare(problem, device))
         print(agreements[-1])
         lines += bench(problem, device, tuple(options.batch or BATCHES), options.seconds)
+    lines += bench_photo(device, tuple(options.batch or PHOTO_BATCHES), options.seconds)
     machine = {"gpu": torch.cuda.get_device_name(device), "torch": torch.__version__, "cuda": torch.version.cuda}
     report = {"machine": machine, "cases": list(map(asdict, lines)), "agreement": list(map(asdict, agreements))}
     text = json.dumps(report, indent=2)

@@ -173,7 +173,7 @@ class Kernel:
     block: int
     """Threads of a block."""
     resident_blocks: int
-    """Blocks that the GPU holds at a time."""
+    """Blocks that are started at most; each goes on to the next frames when it has solved its own."""
     local_bytes: int
     """Local memory of a thread."""
 
@@ -191,8 +191,8 @@ class Kernel:
             _check_driver(driver, driver.cuLaunchKernel(self.function, *sizes, stream, pointers, None))
 
 
-def load_kernel(cubin: bytes, name: str, block: int, device: torch.device) -> Kernel:
-    """Load machine code on a GPU, for blocks of `block` threads. It stays loaded.
+def load_kernel(cubin: bytes, name: str, block: int, device: torch.device, most: int = 32) -> Kernel:
+    """Load machine code on a GPU, for blocks of `block` threads, `most` on a multiprocessor. It stays loaded.
 
     Raises:
         CudaError: the driver is missing or refuses.
@@ -206,7 +206,7 @@ def load_kernel(cubin: bytes, name: str, block: int, device: torch.device) -> Ke
         local_bytes = number.value
         occupancy = driver.cuOccupancyMaxActiveBlocksPerMultiprocessor
         _check_driver(driver, occupancy(ctypes.byref(number), function, block, ctypes.c_size_t(0)))
-    resident = number.value * torch.cuda.get_device_properties(device).multi_processor_count
+    resident = min(number.value, most) * torch.cuda.get_device_properties(device).multi_processor_count
     return Kernel(function, device, block, max(resident, 1), local_bytes)
 
 

@@ -25,6 +25,9 @@ from ikol.solver.directions.native import (
 )
 
 BLOCK = 32  # threads: one warp, so that a few thousand frames already spread over the whole GPU
+# Blocks on a multiprocessor at most. More hide more latency, but 8 warps with 3 KB a thread already use the first-level
+# cache three times over and H200's second-level cache twice. A guess: scripts/bench_gpu.py measures 1 to 16.
+BLOCKS = 8
 SCALARS = {torch.float32: "float", torch.float64: "double"}
 # The driver sets local memory aside for every thread that the GPU could hold; more than this part of all is too much.
 LARGEST_SHARE = 0.25
@@ -56,7 +59,7 @@ def find_kernel(
         properties = torch.cuda.get_device_properties(device)
         source = kernel_source(parents, dtype, backward=backward)
         cubin = cached_cubin(source, (properties.major, properties.minor))
-        kernel = load_kernel(cubin, "ikol_tree", BLOCK, device)
+        kernel = load_kernel(cubin, "ikol_tree", BLOCK, device, BLOCKS)
         threads = properties.multi_processor_count * properties.max_threads_per_multi_processor
         if kernel.local_bytes * threads > LARGEST_SHARE * properties.total_memory:
             raise CudaError(f"a tree of {len(parents)} nodes needs {kernel.local_bytes} bytes a thread, too much here")
