@@ -73,6 +73,7 @@ def sequence_equations(
     with_shape: bool,
     with_bending: bool,
     convexity: float,
+    panels: Tensor | None = None,
 ) -> SequenceEquations:
     """Assemble the equations of a sequence.
 
@@ -84,6 +85,7 @@ def sequence_equations(
         with_shape: whether the betas are unknowns.
         with_bending: whether to take the Hessian's second-order part, with which it need not be definite.
         convexity: of the robust losses.
+        panels: memory for the band, of its size; fresh pages for each iteration take as long as filling them.
     """
     posed = here.posed.to(WIDE)
     parts = _Parts(
@@ -100,11 +102,13 @@ def sequence_equations(
     num_shared = 0 if parts.lengths is None else parts.lengths.shape[-1]
     count, size = inner.stop - inner.start, len(each.columns)
     reach = min(max((link.stencil.shape[-1] for link in problem.links), default=1), count)
-    band = Band(posed.joints.new_empty(count, size, reach * size + num_shared), reach)
+    shape = (count, size, reach * size + num_shared)
+    band = Band(posed.joints.new_empty(shape) if panels is None else panels.view(shape), reach)
     gradient = posed.joints.new_empty(count, size)
+    rows = (*here.rows, *(pull.rows() for pull in parts.pulls))
+
     corner = posed.joints.new_zeros(1, num_shared, num_shared)
     corner_gradient = posed.joints.new_zeros(1, num_shared)
-    rows = (*here.rows, *(pull.rows() for pull in parts.pulls))
     tree, shared = slice(each.count), slice(each.count, None)
     for start in range(inner.start, inner.stop, CHUNK):
         span = slice(start, min(start + CHUNK, inner.stop))
@@ -112,9 +116,9 @@ def sequence_equations(
         linear = parts.within(rows, span, with_shape=with_shape, convexity=convexity)
         full = linear.gauss_newton
         own = each.pick(NormalEquations(full.hessian[:, tree, tree], full.gradient[:, tree]))
-        if with_bending:
-            own = NormalEquations(own.hessian + each.pick_square(linear.bending[:, tree, tree]), own.gradient)
         band.panels[place, :, band.blocks(0, 1)] = own.hessian
+        if with_bending:
+            band.panels[place, :, band.blocks(0, 1)] += each.pick_square(linear.bending[:, tree, tree])
         gradient[place] = own.gradient
         band.panels[place, :, band.sides] = full.hessian[:, each.columns, shared]
         corner += full.hessian[:, shared, shared].sum(0)
@@ -150,7 +154,8 @@ class _Parts:
             return
         start, stop = span.start, span.stop
         seen = _some_frames(self.posed, slice(start, min(stop + band.reach - 1, inner.stop)))
-        jacobians = [_point_columns(self.frames, seen, pull.span) for pull in self.pulls]
+        subspaces = motion_subspaces(seen).permute(0, 2, 1, 3).flatten(2)
+        jacobians = [_point_columns(self.frames, seen, subspaces, pull.span) for pull in self.pulls]
         for ahead in range(1, band.reach):
             part = slice(start, max(min(stop, inner.stop - ahead), start))
             block = self._block(jacobians, part, ahead, each.count)
@@ -185,9 +190,10 @@ class _Parts:
         return block
 
 
-def _point_columns(frames: Problem, posed: Posed, span: slice) -> Float[Tensor, "frames points 3 columns"]:
+def _point_columns(
+    frames: Problem, posed: Posed, subspaces: Float[Tensor, "frames 6 columns"], span: slice
+) -> Float[Tensor, "frames points 3 columns"]:
     """How points move with a frame's own unknowns."""
-    subspaces = motion_subspaces(posed).permute(0, 2, 1, 3).flatten(2)
     movers = point_subspaces(replace(posed, points=posed.points[:, span]))
     moved = (movers.flatten(1, 2) @ subspaces).unflatten(1, movers.shape[1:3])
     return moved * frames.carries[:, span].mT.repeat_interleave(3, -1)[:, None]

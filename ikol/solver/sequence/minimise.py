@@ -51,8 +51,8 @@ class _Step:
 
     full: Float[Tensor, "frames all"]
     decrease: Float[Tensor, "1"]
-    promised: Float[Tensor, "frames"]
-    """Each frame's part in the decrease, limits and damping not counted."""
+    promised: Float[Tensor, "moving"]
+    """Each moving frame's part in the decrease, limits and damping not counted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,6 @@ def minimise_sequence(
         trial_cost = sequence_cost(problem, trial, convexity)
         decrease = cost - trial_cost
         is_accepted = (step.decrease > 0) & (decrease > 0)
-        damping = control.damping
         control = steer(control, is_accepted, decrease, step.decrease, cost, config, is_final=convexity == 1.0)
         was_full, curvature = curvature.is_full, curvature.after(float(decrease), float(step.decrease))
         if bool(is_accepted):
@@ -130,15 +129,13 @@ def minimise_sequence(
         if bool(is_accepted) or curvature.is_full != was_full:
             equations = None
         on_iteration(iteration, cost)
-        if inner is None and convexity == 1.0 and bool(control.is_active):
-            is_poor = float(decrease) < POOR_GAIN * float(step.decrease)
-            spans = unsettled(step.promised, config.cost_tolerance * float(cost), is_poor=is_poor)
+        is_poor = float(decrease) < POOR_GAIN * float(step.decrease)
+        if inner is None and is_poor and convexity == 1.0 and bool(control.is_active):
+            spans = unsettled(step.promised)
             if spans:
                 state = solver.windows(here.state, spans, partial(on_iteration, iteration, cost))
                 here = evaluate_sequence(problem, state)
                 cost, equations = sequence_cost(problem, here), None
-                # what these frames have done to the damping is no concern of the others
-                control = replace(control, damping=torch.minimum(control.damping, damping))
         if convexity > 1.0:
             # a loss that changes is a new problem: what the damping has learnt from the old one holds it back
             convexity = max(1.0, convexity / config.gnc_factor)
@@ -187,6 +184,8 @@ class _Solver:
 
     def __init__(self, problem: SequenceProblem, config: SolveConfig, unknowns: Unknowns, inner: slice) -> None:
         self._inner = inner
+        self._panels: Tensor | None = None
+        self._work: Tensor | None = None
         self._problem = problem
         self._config = config
         self._unknowns = unknowns
@@ -194,8 +193,8 @@ class _Solver:
         self._each = Unknowns(tree, unknowns.columns[unknowns.columns < tree])
 
     def equations(self, here: Evaluated, convexity: float, *, with_bending: bool) -> SequenceEquations:
-        """Assemble the equations."""
-        return sequence_equations(
+        """Assemble the equations; those from before are no longer valid."""
+        equations = sequence_equations(
             self._problem,
             here,
             self._each,
@@ -203,7 +202,10 @@ class _Solver:
             with_shape=self._config.solve_shape,
             with_bending=with_bending,
             convexity=convexity,
+            panels=self._panels,
         )
+        self._panels = equations.band.panels
+        return equations
 
     def gradient_norm(self, equations: SequenceEquations) -> Float[Tensor, "1"]:
         """Return the largest |g_i| / sqrt(H_ii): in standard deviations, whatever the unknown's unit."""
@@ -247,7 +249,9 @@ class _Solver:
         each, shared = _diagonals(equations)
         gradient, hessian_change = equations.gradient, None
         band = equations.band
-        work = band.panels.new_empty(*band.panels.shape[:2], band.panels.shape[2] + 1)
+        if self._work is None:
+            self._work = band.panels.new_empty(*band.panels.shape[:2], band.panels.shape[2] + 1)
+        work = self._work
         work[..., :-1] = band.panels
         work.diagonal(dim1=1, dim2=2).add_(damping * each)
         if sides is not None:

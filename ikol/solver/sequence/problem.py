@@ -17,7 +17,7 @@ from torch import Tensor
 from ikol.body.points import AttachedPoints
 from ikol.errors import InputError
 from ikol.solver.config import SolveConfig
-from ikol.solver.evidence import Evidence, Points3D
+from ikol.solver.evidence import Evidence, Pins, Points3D
 from ikol.solver.problem import Problem, build_problem
 from ikol.solver.residuals import BoneTerm, PointTerm, ShapeTerm
 from ikol.solver.sequence.evidence import Contacts, Floor, SequenceEvidence, SmoothRotations, SmoothTranslation
@@ -46,6 +46,8 @@ def build_sequence(
     Raises:
         InputError: a block does not fit the skeleton, the number of frames or itself.
     """
+    if any(isinstance(block, Pins) for block in evidence):
+        raise InputError("a sequence has no exact pins; give the points as Points3D with a small sigma")
     unseen = [_unseen(block.name, skeleton, _points(skeleton, block)) for block in sequence_evidence]
     frames = build_problem(skeleton, [*evidence, *unseen], (num_frames,), config.bone_groups)
     first = {term.name: term.first for term in frames.terms if isinstance(term, PointTerm)}

@@ -31,29 +31,25 @@ from ikol.solver.state import SolveState
 
 MARGIN = 6  # frames on each side of one that has not arrived: they move along
 LARGEST_SHARE = 0.25  # of all frames; more are faster solved with the others
-SMALL_PART = 0.1  # of what there is to gain
+SMALL_PART = 0.1  # of what there is to gain: so much may wait for the next step of all frames
 LEAST_FRAMES = 64  # in a shorter sequence all frames are near
 
 
-def unsettled(promised: Float[Tensor, "frames"], least: float, *, is_poor: bool) -> list[slice]:
+def unsettled(promised: Float[Tensor, "frames"]) -> list[slice]:
     """Return the few stretches of frames that have nearly all that there is to gain.
 
     Args:
         promised: what each frame has to gain by a step.
-        least: what is not worth a step.
-        is_poor: whether the step fell short of its promise; then a small part outside of the stretches may wait too.
 
     Returns:
-        Stretches with their margins, apart from each other; none where they would be most of the sequence.
+        Stretches with their margins, apart from each other; none where they would be a large part of the sequence.
     """
     frames = len(promised)
     if frames < LEAST_FRAMES:
         return []
-    if is_poor:
-        least = max(least, SMALL_PART * float(promised.abs().sum()))
     gains, order = promised.abs().sort(stable=True)
     is_open = torch.zeros(frames, dtype=torch.bool, device=promised.device)
-    is_open[order] = gains.cumsum(0) > least
+    is_open[order] = gains.cumsum(0) > SMALL_PART * gains.sum()
     spans: list[slice] = []
     for frame in is_open.nonzero().flatten().tolist():
         start, stop = max(frame - MARGIN, 0), min(frame + MARGIN + 1, frames)

@@ -3,6 +3,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -25,10 +26,12 @@ from torch import Tensor
 
 from ikol.body.points import AttachedPoints
 from ikol.errors import Cancelled, InputError
+from ikol.evaluation.sequence_case import sequence_case
 from ikol.solver import (
     Anchor,
     Evidence,
     GemanMcClure,
+    Pins,
     Points3D,
     Progress,
     ShapePrior,
@@ -47,6 +50,7 @@ from ikol.solver.sequence import (
     SmoothRotations,
     SmoothTranslation,
     contact_sigma,
+    minimise,
     solve_sequence,
 )
 from ikol.solver.sequence.minimise import evaluate_sequence, sequence_cost
@@ -253,10 +257,50 @@ def test_without_links_it_is_the_ordinary_solve() -> None:
     torch.testing.assert_close(together.frame_cost, alone.cost, rtol=1e-4, atol=1e-6)
 
 
-def test_float32_and_the_same_result_twice() -> None:
+def test_two_runs_are_equal_to_the_bit() -> None:
     evidence = frame_evidence(noisy_points(WALK.state))
-    runs = [solve_sequence(SKELETON, evidence, near(WALK.state), smoothness()) for _ in range(2)]
+    config = SolveConfig(max_iterations=4)
+    runs = [solve_sequence(SKELETON, evidence, near(WALK.state), smoothness(), config) for _ in range(2)]
     assert torch.equal(runs[0].state.local_rotmat, runs[1].state.local_rotmat)
+
+
+def test_float32_ends_where_float64_does() -> None:
+    ends: list[float] = []
+    for dtype in (torch.float32, torch.float64):
+        case = sequence_case(20, dtype=dtype)
+        frames = case.frames
+        result = solve_sequence(frames.skeleton, frames.evidence, frames.start, case.sequence_evidence, SolveConfig())
+        assert result.status == SolveStatus.CONVERGED
+        ends.append(result.cost)
+    # flat valleys: both stop within the tolerance of 1e-6 a step, some steps from the bottom
+    assert ends[0] == pytest.approx(ends[1], rel=1e-3)
+
+
+def test_one_difficult_stretch_is_solved_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = walk(80)
+    evidence = frame_evidence(noisy_points(truth.state, noise=0.005), sigma=0.005)
+    start = near(truth.state, angle_sd=0.0)
+    bad = slice(40, 42)
+    start.local_rotmat[bad] = start.local_rotmat[bad] @ random_rotmats((2, 24), 0.25, seed=7)
+    opened: list[list[slice]] = []
+    original = minimise.unsettled
+
+    def watched(*args: Any, **options: Any) -> list[slice]:
+        opened.append(original(*args, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(minimise, "unsettled", watched)
+    result = solve_sequence(SKELETON, evidence, start, smoothness())
+    spans = [span for spans in opened for span in spans]
+    assert any(span.start <= bad.start and span.stop >= bad.stop for span in spans), spans
+    assert result.status == SolveStatus.CONVERGED
+
+    def none(*_args: object, **_options: object) -> list[slice]:
+        return []
+
+    monkeypatch.setattr(minimise, "unsettled", none)
+    whole = solve_sequence(SKELETON, evidence, start, smoothness())
+    assert result.cost == pytest.approx(whole.cost, rel=1e-4)
 
 
 def test_cost_never_rises_and_cancel_ends() -> None:
@@ -294,6 +338,12 @@ def test_time_is_the_only_batch_dimension() -> None:
     evidence = frame_evidence(places(WALK.state))[1:]
     with pytest.raises(InputError, match="one batch dimension, time"):
         solve_sequence(SKELETON, evidence, SKELETON.rest_state((2, 3)), smoothness())
+
+
+def test_pins_are_refused() -> None:
+    pins = Pins(SOLES, SKELETON.posed_points(SOLES, WALK.state))
+    with pytest.raises(InputError, match="no exact pins"):
+        solve_sequence(SKELETON, [pins], WALK.state, smoothness())
 
 
 def test_contact_sigma_follows_the_probability() -> None:
