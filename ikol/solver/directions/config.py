@@ -22,7 +22,8 @@ class DirectionConfig:
     hold_root: bool = False
     """Whether the root stays on its keypoint, as in the paper; otherwise its place is an unknown like the others."""
     max_iterations: int = 50
-    """Steps tried, rejected ones included; 0 gives the analytic start."""
+    """Steps tried from a start, rejected ones included; 0 gives the analytic start. Where keypoints on a fork are
+    missing, or the residual is large, up to three starts are tried and the lowest cost is kept."""
     backend: Backend = "auto"
     """`auto`: compiled on the CPU in float32 and float64 where the library can be loaded, else PyTorch."""
     backward: Backward = "implicit"
@@ -59,4 +60,4 @@ class DirectionResult:
     status: Int[Tensor, "*batch"]
     """Values of `SolveStatus`."""
     iterations: Int[Tensor, "*batch"]
-    """Steps tried, rejected ones included."""
+    """Steps tried from the start that was kept, rejected ones included."""

@@ -2,6 +2,7 @@
 """Derivatives of the layer: against finite differences, between backends, at the places where they are hard."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -279,6 +280,14 @@ def test_betas_beside_offsets_are_refused(body_layer: IKOLLayer) -> None:
     keypoints, twist = torch.zeros(29, 3, dtype=torch.float64), torch.zeros(24, dtype=torch.float64)
     with pytest.raises(InputError, match="betas and offsets were given"):
         body_layer(keypoints, twist, keypoints.new_zeros(10), offsets=keypoints)
+
+
+def test_ends_of_another_body_are_refused() -> None:
+    body = load_default_body(dtype=torch.float64)
+    ends = end_points(body)
+    fewer = replace(ends, shapedirs=ends.shapedirs[..., :4])
+    with pytest.raises(InputError, match="a skeleton of 10 betas needs ends of as many, got 4"):
+        Skeleton.from_body(body).with_ends(fewer)
 
 
 def test_layer_says_what_it_is_for(body_layer: IKOLLayer) -> None:
