@@ -129,9 +129,9 @@ def minimise_sequence(
         if bool(is_accepted) or curvature.is_full != was_full:
             equations = None
         on_iteration(iteration, cost)
-        is_poor = float(decrease) < POOR_GAIN * float(step.decrease)
-        if inner is None and is_poor and convexity == 1.0 and bool(control.is_active):
-            spans = unsettled(step.promised)
+        if inner is None and convexity == 1.0 and bool(control.is_active):
+            is_poor = float(decrease) < POOR_GAIN * float(step.decrease)
+            spans = unsettled(step.promised, config.cost_tolerance * float(cost), is_poor=is_poor)
             if spans:
                 state = solver.windows(here.state, spans, partial(on_iteration, iteration, cost))
                 here = evaluate_sequence(problem, state)

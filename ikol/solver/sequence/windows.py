@@ -35,11 +35,13 @@ SMALL_PART = 0.1  # of what there is to gain: so much may wait for the next step
 LEAST_FRAMES = 64  # in a shorter sequence all frames are near
 
 
-def unsettled(promised: Float[Tensor, "frames"]) -> list[slice]:
+def unsettled(promised: Float[Tensor, "frames"], least: float, *, is_poor: bool) -> list[slice]:
     """Return the few stretches of frames that have nearly all that there is to gain.
 
     Args:
         promised: what each frame has to gain by a step.
+        least: what is not worth a step.
+        is_poor: whether the step fell short of its promise; then a small part outside of the stretches may wait too.
 
     Returns:
         Stretches with their margins, apart from each other; none where they would be a large part of the sequence.
@@ -47,9 +49,11 @@ def unsettled(promised: Float[Tensor, "frames"]) -> list[slice]:
     frames = len(promised)
     if frames < LEAST_FRAMES:
         return []
+    if is_poor:
+        least = max(least, SMALL_PART * float(promised.abs().sum()))
     gains, order = promised.abs().sort(stable=True)
     is_open = torch.zeros(frames, dtype=torch.bool, device=promised.device)
-    is_open[order] = gains.cumsum(0) > SMALL_PART * gains.sum()
+    is_open[order] = gains.cumsum(0) > least
     spans: list[slice] = []
     for frame in is_open.nonzero().flatten().tolist():
         start, stop = max(frame - MARGIN, 0), min(frame + MARGIN + 1, frames)
