@@ -42,17 +42,16 @@ def _differ(old: tuple[object, ...], new: tuple[object, ...]) -> bool:
 
 def wants_gradient(problem: Problem, initial: SolveState) -> bool:
     """Say whether a gradient can flow to any input of a solve."""
-    if not torch.is_grad_enabled():
-        return False
-    found: list[Tensor] = []
+    skeleton = problem.skeleton
+    parts = (skeleton.joints_template, skeleton.joints_shapedirs, problem.point_rest, problem.point_shapedirs)
+    return torch.is_grad_enabled() and any(map(_requires_grad, (*parts, *problem.terms, initial)))
 
-    def look(tensor: Tensor) -> Tensor:
-        if tensor.requires_grad:
-            found.append(tensor)
-        return tensor
 
-    map_tensors((problem, initial), look)
-    return bool(found)
+def _requires_grad(value: object) -> bool:
+    if isinstance(value, Tensor):
+        return value.requires_grad
+    # the fields of a dataclass: a term, what it holds
+    return is_dataclass(value) and any(map(_requires_grad, vars(value).values()))
 
 
 def widened(value: _Value) -> _Value:
