@@ -6,6 +6,14 @@
 // Unknowns d: each joint's own rotation R <- R Exp(d), an elastic bone's scale; then the border: betas, groups of bones,
 // references of relative rows; the root's translation comes last. A joint hands its parent the cost of all below it as a
 // quadratic in the parent's displacement (see Body) and the border.
+//
+// To build on this: after `compose`, Factor.body[j] is the sum of all rows on joint j and below it, about joint j, in world
+// axes (v, w): with S = [0; G] for a rotation and [I; 0] for the translation, and body[j] moved to joint i's origin as
+// `hand_up` moves it, S_i' body[j] S_j is the block of the dense matrix for i at or above j, less the second-order part:
+// Factor.bend[j] (as part of D of the body it belongs to) and half the cross product of a parent's turn and the joint's
+// own with Factor.moment[j]. Rows on a joint's own rotation are in Information.own and .limited; relative rows are whole
+// only after `replace_reference`, at the root. After `eliminate`, by_v, by_w, lead and by_border hold the factor:
+// `substitute` with other leads solves for other right-hand sides.
 
 #ifndef IKOL_GENERAL_FACTOR_H
 #define IKOL_GENERAL_FACTOR_H

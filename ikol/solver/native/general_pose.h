@@ -4,6 +4,12 @@
 //
 // `place` and `evaluate` are templates over the number X: lanes, or lanes with a derivative along a direction (then the
 // derivative of the gradient is the exact product of the Hessian and the direction). Only lanes take information.
+//
+// To build on this: fill a Frame's state (`load_state`), `take_shape` where the betas have changed, `place`, `evaluate`.
+// Then Frame.force, .torque, .own, .limited, .beta_force and .scale_force hold the cost's gradient to what rows look at;
+// `compose` (general_factor.h) turns them into the gradient of every unknown. Information.body[j] is what the rows on
+// body j say about its 6 displacements, before any elimination; `evaluate` softens robust rows in it, so it is neither
+// Gauss-Newton's nor the exact Hessian where a Geman-McClure loss bends.
 
 #ifndef IKOL_GENERAL_POSE_H
 #define IKOL_GENERAL_POSE_H

@@ -187,8 +187,6 @@ template <class V> struct Problem {
     }
 };
 
-template <class V> V broadcast(double x) { return all<V>(x); }
-
 // ---- tables ----
 
 // Whether a point moves as if fixed to a body: its own, or the parent's when it is the centre of its joint.
@@ -275,11 +273,11 @@ template <class V> void make_tables(Problem<V>& problem) {
         for (int a = 0; a < 3; a++) {
             int up = problem.parent[j];
             double base = up >= 0 ? problem.read(call.joints_template, 3 * up + a) : 0;
-            problem.joint_rest[3 * j + a] = broadcast<V>(problem.read(call.joints_template, 3 * j + a) - base);
+            problem.joint_rest[3 * j + a] = all<V>(problem.read(call.joints_template, 3 * j + a) - base);
             for (int k = 0; k < B; k++) {
                 double dir = up >= 0 ? problem.read(call.joints_shapedirs, (3 * int64_t(up) + a) * B + k) : 0;
                 dir = problem.read(call.joints_shapedirs, (3 * int64_t(j) + a) * B + k) - dir;
-                problem.joint_dirs[(3 * int64_t(j) + a) * B + k] = broadcast<V>(dir);
+                problem.joint_dirs[(3 * int64_t(j) + a) * B + k] = all<V>(dir);
             }
         }
     for (int p = 0; p < P; p++) {
@@ -287,12 +285,12 @@ template <class V> void make_tables(Problem<V>& problem) {
         for (int a = 0; a < 3; a++) {
             int j = problem.point_joint[p];
             double arm = problem.read(call.points_rest, 3 * p + a) - problem.read(call.joints_template, 3 * j + a);
-            problem.arm_rest[3 * p + a] = broadcast<V>(arm);
+            problem.arm_rest[3 * p + a] = all<V>(arm);
             most = arm > most ? arm : (-arm > most ? -arm : most);
             for (int k = 0; k < B; k++) {
                 double dir = problem.read(call.points_shapedirs, (3 * int64_t(p) + a) * B + k) -
                              problem.read(call.joints_shapedirs, (3 * int64_t(j) + a) * B + k);
-                problem.arm_dirs[(3 * int64_t(p) + a) * B + k] = broadcast<V>(dir);
+                problem.arm_dirs[(3 * int64_t(p) + a) * B + k] = all<V>(dir);
                 most = dir > most ? dir : (-dir > most ? -dir : most);
             }
         }

@@ -45,7 +45,7 @@ template <class X, class V> void robust(int loss, double width, V convexity, X s
         X safe = select(outside, squared, one), s = sqrt_(safe);
         rho = select(outside, (k + k) * s - k * k, squared);
         weight = select(outside, k / s, one);
-        softening = select(outside, all<X>(0.9) / safe, X{});
+        softening = X{};  // all of it would go along the residual: steps then overshoot from one side of k to the other
     } else if (loss == GEMAN_MCCLURE) {
         X c = X(convexity * (width * width)), inverse = one / (c + squared), part = c * inverse;
         rho = part * squared;

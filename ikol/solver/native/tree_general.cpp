@@ -8,6 +8,7 @@
 //   general_problem.h  the call, tables of the tree, loading                          lanes V
 //   general_pose.h     Frame<X>: a state, its cost and its forces; Information<V>     X and V
 //   general_factor.h   Factor<V>: gradient, elimination, substitution                 lanes V
+//   general_adjoint.h  the derivative of the optimum, a library of its own
 //
 // A lane that has ended is given the next frame at once; what a lane does depends on no other lane.
 // Compiled once per instruction set like tree_newton.cpp. Plain C interface, no C++ library, no global state.
@@ -308,7 +309,7 @@ template <int W> struct Solver {
         gain = select(gain > zero, select(gain < one, gain, one), zero);
         V shape = gain * 2.0 - 1.0, shrink = max_(one - shape * shape * shape, all<V>(1.0 / 3));
         M gentle = damping < one, final_ = before_gnc <= one;
-        V next_damping = max_(select(accepted, damping * shrink, max_(damping * growth, all<V>(0.03))), all<V>(MIN_DAMPING));
+        V next_damping = max_(select(accepted, damping * shrink, damping * growth), all<V>(MIN_DAMPING));
         growth = select(active, select(accepted, all<V>(2), growth * 2.0), growth);
         damping = select(active, next_damping, damping);
         count = select(active, count + 1.0, count);
