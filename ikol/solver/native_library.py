@@ -55,9 +55,10 @@ def run_parts(run: Callable[[int, int], int], frames: int, least: int, threads: 
         return run(0, frames)
     share = -(-frames // threads)
     firsts = range(0, frames, share)
-    return max(_pool(threads).map(run, firsts, (min(share, frames - first) for first in firsts)))
+    return max(pool(threads).map(run, firsts, (min(share, frames - first) for first in firsts)))
 
 
 @lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
+def pool(threads: int) -> ThreadPoolExecutor:
+    """Return threads that wait for work."""
     return ThreadPoolExecutor(threads, thread_name_prefix="ikol-native")

@@ -5,13 +5,9 @@ No copies of arrays that are contiguous already. Imports: torch, ctypes, the res
 """
 
 import ctypes
-import hashlib
 import logging
 import math
-import platform
-import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,12 +16,12 @@ import torch
 from torch import Tensor
 
 from ikol.errors import InputError
+from ikol.solver import native_library
 from ikol.solver.directions.config import TOLERANCE, DirectionConfig, DirectionResult
 
-FOLDER = Path(__file__).resolve().parents[1] / "native"
+FOLDER = native_library.FOLDER
 THREAD_FRAMES = 1024  # at about 2 us a frame, two threads start to win over the 0.1 ms that handing over costs
 SOURCES = ("lanes.h", "tree_newton.cpp")
-VARIANTS = ("base", "avx2", "avx512")
 _INVALID_INPUT = 3  # return code of ikol_tree_run
 INVALID_VALUES = (
     "keypoints, offsets, twist and weights must be finite and weights not negative, got others; give a missing "
@@ -71,17 +67,7 @@ class Arrays:
 
 def library_path() -> Path:
     """Return where the library of this platform is, or would be."""
-    machine = {"amd64": "x86_64", "arm64": "arm64" if sys.platform == "darwin" else "aarch64"}
-    name = platform.machine().lower()
-    system = {"linux": "linux", "darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
-    file_name = {"linux": "libikol_tree.so", "macos": "libikol_tree.dylib", "windows": "ikol_tree.dll"}.get(system, "")
-    return FOLDER / "lib" / f"{system}-{machine.get(name, name)}" / (file_name or "libikol_tree.so")
-
-
-def source_hash() -> str:
-    """Return the SHA-256 of the kernel's sources, as scripts/build_native.py makes it."""
-    content = b"".join((FOLDER / name).read_bytes() for name in SOURCES)
-    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
+    return native_library.library_path("tree")
 
 
 @lru_cache(maxsize=1)
@@ -106,13 +92,6 @@ def load_library(path: Path) -> Library:
     run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int)
     run.restype = ctypes.c_int
     return Library(run, int(handle.ikol_best_variant()))
-
-
-def library_source_hash(path: Path) -> str:
-    """Return the SHA-256 of the source that a library for this machine was made from."""
-    function = ctypes.CDLL(str(path)).ikol_source_hash
-    function.restype = ctypes.c_char_p
-    return bytes(function()).decode()
 
 
 def solve_native(
@@ -245,13 +224,8 @@ def _run(library: Library, call: Call, steps: dict[str, int], item: int, *, back
     def run(part: Call) -> int:
         return library.run(ctypes.addressof(part), item == 8, backward, library.variant)
 
-    for code in _pool(threads).map(run, parts):  # ctypes lets go of the interpreter's lock
+    for code in native_library.pool(threads).map(run, parts):  # ctypes lets go of the interpreter's lock
         _check(code)
-
-
-@lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="ikol-tree")
 
 
 def _check(code: int) -> None:

@@ -11,6 +11,7 @@ import torch
 from keypoint_trees import make_case
 
 from ikol.solver.directions import DirectionConfig, native, solve_directions
+from ikol.solver.native_library import FOLDER, library_source_hash, source_hash
 
 
 @pytest.fixture
@@ -20,18 +21,18 @@ def one_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_library_was_made_from_the_source_beside_it() -> None:
-    assert native.library_source_hash(native.library_path()) == native.source_hash()
+    assert library_source_hash(native.library_path()) == source_hash(native.SOURCES)
 
 
 def test_all_libraries_hold_the_hash_of_the_source() -> None:
-    libraries = [path for path in (native.FOLDER / "lib").glob("*/*ikol_tree*")]
+    libraries = list((FOLDER / "lib").glob("*/*ikol_tree*"))
     assert len(libraries) == 4
-    stale = [path.name for path in libraries if native.source_hash().encode() not in path.read_bytes()]
+    stale = [path.name for path in libraries if source_hash(native.SOURCES).encode() not in path.read_bytes()]
     assert not stale
 
 
 def test_libraries_are_those_that_were_listed() -> None:
-    folder = native.FOLDER / "lib"
+    folder = FOLDER / "lib"
     listed = json.loads((folder / "SHA256.json").read_text())
     found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in listed}
     assert found == listed
