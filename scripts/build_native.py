@@ -20,6 +20,7 @@ SOURCES = {  # the last one is compiled, the others are what it includes
     "tree": ("lanes.h", "tree_newton.cpp"),
     "general": (*GENERAL, "tree_general.cpp"),
     "adjoint": (*GENERAL, "general_adjoint.h", "tree_adjoint.cpp"),
+    "band": ("lanes.h", "entry.h", "band.cpp"),
 }
 COMMON = (
     *("-std=c++17", "-O3", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-fno-sanitize=all", "-g0"),

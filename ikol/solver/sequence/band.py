@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linear equations whose frames touch only the next one or two. Imports: torch.
+"""Linear equations whose frames touch only the next one or two.
 
-Cholesky frame by frame: O(T n^3) for T frames of n unknowns, no fill-in beyond the band. Each frame's part of the
-factor comes from a few dense products, so that T small steps run at the speed of a matrix library.
+Cholesky frame by frame: O(T n^3) for T frames of n unknowns, no fill-in beyond the band. The compiled kernel does it on
+the CPU; elsewhere, or without it, each frame's part of the factor comes from a few dense products in PyTorch.
+Imports: torch, the compiled kernel.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from ikol.solver.sequence.band_native import can_solve, solve_native
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,16 @@ class Band:
 
 def solve_band(band: Band) -> Float[Tensor, "frames columns sides"] | None:
     """Return the x with A x = b, None where A is not positive definite. Overwrites the band.
+
+    Of the blocks on the diagonal only the upper or only the lower triangle may be read.
+    """
+    if can_solve(band.panels):
+        return solve_native(band.panels, band.reach)
+    return solve_band_torch(band)
+
+
+def solve_band_torch(band: Band) -> Float[Tensor, "frames columns sides"] | None:
+    """Do what `solve_band` does, in PyTorch.
 
     Source: Golub and Van Loan, Matrix Computations, 2013, sec. 4.3.5 (band Cholesky), by blocks.
     """

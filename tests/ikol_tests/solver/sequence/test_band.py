@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Block-banded Cholesky against one dense solve, and what it costs."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ikol.solver.sequence.band import Band, solve_band
+from ikol.solver.sequence.band import Band, solve_band, solve_band_torch
 
 SIZE, SIDES = 4, 2
 
@@ -32,20 +34,22 @@ def make(frames: int, reach: int, seed: int = 0) -> tuple[Band, Tensor, Tensor]:
     return Band(panels, reach), dense, right
 
 
+@pytest.mark.parametrize("solve", [solve_band, solve_band_torch])
 @pytest.mark.parametrize("reach", [1, 2, 3])
 @pytest.mark.parametrize("frames", [1, 2, 3, 10])
-def test_band_solves_like_a_dense_matrix(frames: int, reach: int) -> None:
+def test_band_solves_like_a_dense_matrix(frames: int, reach: int, solve: Callable[[Band], Tensor | None]) -> None:
     band, dense, right = make(frames, reach)
-    found = solve_band(band)
+    found = solve(band)
     assert found is not None
     # the matrix's condition is below 1e4: twelve digits stay
     torch.testing.assert_close(found.flatten(0, 1), torch.linalg.solve(dense, right), rtol=1e-10, atol=1e-10)
 
 
-def test_indefinite_matrices_are_reported() -> None:
+@pytest.mark.parametrize("solve", [solve_band, solve_band_torch])
+def test_indefinite_matrices_are_reported(solve: Callable[[Band], Tensor | None]) -> None:
     band, _, _ = make(5, 3)
     band.panels[3, 1, 1] = -1e3
-    assert solve_band(band) is None
+    assert solve(band) is None
 
 
 def test_cost_is_linear_in_the_frames() -> None:
@@ -53,7 +57,7 @@ def test_cost_is_linear_in_the_frames() -> None:
     for frames in (20, 40, 80):
         band, _, _ = make(frames, 3)
         with FlopCounterMode(display=False) as counter:
-            solve_band(band)
+            solve_band_torch(band)
         counts.append(counter.get_total_flops())
     assert counts[0] > 0
     # equal growth a frame; the first and last frames touch fewer others, the same for all lengths

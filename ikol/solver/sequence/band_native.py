@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The block-banded Cholesky by the compiled kernel, on two threads where that pays. Imports: torch, ctypes.
+
+Frames are eliminated from both ends towards the middle; how many threads do it makes no difference to the result.
+"""
+
+import ctypes
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ikol.solver.native_library import library_path, run_parts
+
+SOURCES = ("lanes.h", "entry.h", "band.cpp")
+THREAD_FLOPS = 1e7  # 0.2 ms at 50 GFLOP/s: handing over to a thread costs about 0.1 ms
+_PAD = 8  # solutions have as many columns as registers of any size divide
+_NOT_DEFINITE = 1
+_LOGGER = logging.getLogger(__name__)
+
+
+class _Call(ctypes.Structure):
+    """`struct ikol_band_call`, field by field."""
+
+    _fields_ = (  # pyright: ignore[reportIncompatibleUnannotatedOverride] - ctypes takes any sequence
+        *((name, ctypes.c_void_p) for name in ("panels", "solution")),
+        *((name, ctypes.c_int64) for name in ("frames", "size", "reach", "sides", "stride")),
+    )
+
+
+@dataclass(frozen=True)
+class Library:
+    """The loaded kernel."""
+
+    run: Callable[[int, int, int], int]
+    """(address of the call, phase, variant) -> 0, or what went wrong."""
+    variant: int
+    """The best of `VARIANTS` that this processor runs."""
+
+
+@lru_cache(maxsize=1)
+def find_library() -> Library | None:
+    """Return the compiled kernel, or None with one line in the log when it cannot be used."""
+    try:
+        return load_library(library_path("band"))
+    except (OSError, AttributeError) as error:
+        _LOGGER.warning("the compiled band is not used, PyTorch takes its place: %s", error)
+        return None
+
+
+@lru_cache(maxsize=4)
+def log_device(device: torch.device) -> None:
+    """Say once that a device has no compiled band."""
+    _LOGGER.info("the compiled band is not used on %s, PyTorch takes its place", device)
+
+
+def load_library(path: Path) -> Library:
+    """Load a library.
+
+    Raises:
+        OSError: it is missing or not for this machine, or means another structure.
+        AttributeError: it is another library.
+    """
+    handle = ctypes.CDLL(str(path))
+    run = handle.ikol_band_run
+    run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
+    run.restype = ctypes.c_int
+    if handle.ikol_band_size() != ctypes.sizeof(_Call):
+        raise OSError(f"{path.name} was built from other sources")
+    return Library(run, int(handle.ikol_best_variant()))
+
+
+def can_solve(panels: Tensor) -> bool:
+    """Say whether the kernel takes this band."""
+    if panels.device.type != "cpu":
+        log_device(panels.device)
+        return False
+    is_plain = panels.dtype == torch.float64 and panels.is_contiguous() and not panels.requires_grad
+    return is_plain and panels.numel() > 0 and find_library() is not None
+
+
+def solve_native(
+    panels: Float[Tensor, "frames columns all"], reach: int, library: Library | None = None
+) -> Float[Tensor, "frames columns sides"] | None:
+    """Return the x with A x = b, None where A is not positive definite. Overwrites the panels; see `solve_band`."""
+    library = find_library() if library is None else library
+    assert library is not None
+    frames, size, stride = panels.shape
+    sides = stride - reach * size
+    solution = panels.new_empty(frames, size, -(-sides // _PAD) * _PAD)
+    call = _Call(panels.data_ptr(), solution.data_ptr(), frames, size, reach, sides, stride)
+    address, flops = ctypes.addressof(call), float(frames * size * size * stride * reach)
+    threads = torch.get_num_threads() if flops > THREAD_FLOPS else 1
+
+    def run(phase: int, count: int) -> int:
+        return max(library.run(address, phase + part, library.variant) for part in range(count))
+
+    # from both ends, between them, then back to both ends
+    code = run_parts(run, 2, 1, threads)
+    code = code or run(2, 1)
+    code = code or run_parts(lambda part, count: run(3 + part, count), 2, 1, threads)
+    if code > _NOT_DEFINITE:
+        raise MemoryError("no memory for the band's rows")
+    return solution[..., :sides] if code == 0 else None
