@@ -30,7 +30,8 @@ namespace {
 constexpr int W = IKOL_LANES_BYTES / 8;  // numbers in a register
 // A tile of C that stays in registers: 24 of 32, or 12 of 16, leave room for B and one number of A.
 constexpr int ROWS = W == 8 ? 8 : 4, WIDTH = 3;
-constexpr int64_t PAD = 8, LEAST_SPLIT = 16;
+constexpr int64_t PAD = 8;
+constexpr int64_t LEAST_SPLIT = 28;  // frames for which two ends pay: 28 take 1 ms, and the middle costs 0.3 ms
 constexpr int64_t AHEAD = 2;  // rows of a block to ask memory for while a tile is computed: a frame has more than half as many
 typedef Register<double, W>::V V;
 typedef double Loose __attribute__((vector_size(sizeof(double) * W), aligned(8)));

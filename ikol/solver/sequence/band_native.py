@@ -18,7 +18,7 @@ from torch import Tensor
 from ikol.solver.native_library import library_path, run_parts
 
 SOURCES = ("lanes.h", "entry.h", "band.cpp")
-THREAD_FLOPS = 1e7  # 0.2 ms at 50 GFLOP/s: handing over to a thread costs about 0.1 ms
+THREAD_FLOPS = 1e8  # about 27 frames of a body, a millisecond: handing over to a thread costs about a tenth of that
 _PAD = 8  # solutions have as many columns as registers of any size divide
 _NOT_DEFINITE = 1
 _LOGGER = logging.getLogger(__name__)

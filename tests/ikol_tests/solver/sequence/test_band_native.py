@@ -18,7 +18,7 @@ from ikol.solver.sequence.band_native import SOURCES, Library, can_solve, find_l
 LIBRARY = find_library()
 needs_library = pytest.mark.skipif(LIBRARY is None, reason="no compiled band for this platform")
 BEST = LIBRARY.variant if LIBRARY is not None else 0
-SPLIT = 16  # from so many frames on both ends are begun with
+SPLIT = 28  # from so many frames on both ends are begun with
 
 
 def make(frames: int, size: int, reach: int, sides: int) -> Tensor:
