@@ -17,6 +17,7 @@ from torch import Tensor
 from ikol.solver.config import SolveConfig
 from ikol.solver.levenberg_marquardt import Control, Evaluated, moved, shrinkage, start_control, steer
 from ikol.solver.linear import LEAST_DIAGONAL, WIDE, NormalEquations
+from ikol.solver.linearise_native import find_lineariser
 from ikol.solver.one_sided import Unknowns, change_of_decrease, change_of_sides, crossed_sides
 from ikol.solver.result import SolveStatus
 from ikol.solver.robust import GemanMcClure, robust_cost
@@ -190,6 +191,7 @@ class _Solver:
         self._config = config
         self._unknowns = unknowns
         tree = 3 * (1 + problem.frames.skeleton.tree.num_joints)
+        self._kernel = find_lineariser(problem.frames, config)
         self._each = Unknowns(tree, unknowns.columns[unknowns.columns < tree])
 
     def equations(self, here: Evaluated, convexity: float, *, with_bending: bool) -> SequenceEquations:
@@ -203,6 +205,7 @@ class _Solver:
             with_bending=with_bending,
             convexity=convexity,
             panels=self._panels,
+            kernel=self._kernel,
         )
         self._panels = equations.band.panels
         return equations

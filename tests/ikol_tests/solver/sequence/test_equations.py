@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The banded normal equations are those of one dense least-squares problem over all frames."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from rigs import chain_tree, random_rotmats
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from ikol.body.points import AttachedPoints
 from ikol.solver import Anchor, BonePrior, GemanMcClure, Huber, Points3D, ShapePrior, SolveConfig, SolveState
+from ikol.solver.linearise_native import find_library, find_lineariser
 from ikol.solver.one_sided import Unknowns
 from ikol.solver.sequence import (
     Contacts,
@@ -124,6 +127,37 @@ def test_border_of_shape_and_bone_scales(kind: str) -> None:
 def test_frames_in_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ikol.solver.sequence.equations.CHUNK", 2)
     compare("all", 5, SolveConfig(solve_shape=True))
+
+
+@pytest.mark.skipif(find_library() is None, reason="no compiled kernel for this platform")
+@pytest.mark.parametrize("held", [(), (0, 1, 2, 7)])
+@pytest.mark.parametrize("inner", [slice(0, 5), slice(1, 4)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_kernel_says_what_torch_says(kind: str, inner: slice, held: tuple[int, ...]) -> None:
+    problem, start = make(kind, 5, SolveConfig())
+    tree = 3 + 3 * JOINTS
+    each = Unknowns(tree, torch.tensor([column for column in range(tree) if column not in held]))
+    kernel = find_lineariser(problem.frames, SolveConfig())
+    assert kernel is not None
+    panels = None
+    for transl, with_bending in ((start.transl, False), (start.transl.flip(0), True)):
+        here = evaluate_sequence(problem, replace(start, transl=transl))
+        found, expected = (
+            sequence_equations(
+                *(problem, here, each),
+                inner=inner,
+                with_shape=False,
+                with_bending=with_bending,
+                convexity=1.5,
+                panels=memory,
+                kernel=used,
+            )
+            for memory, used in ((panels, kernel), (None, None))
+        )
+        panels = found.band.panels  # written to again, as by an iteration
+        for one, other in zip(as_dense(found), as_dense(expected), strict=True):
+            # sums of some hundred products in double precision
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10 * float(other.abs().max()))
 
 
 def compare(kind: str, frames: int, config: SolveConfig) -> None:
