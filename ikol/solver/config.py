@@ -18,7 +18,7 @@ BACKWARDS = ("implicit", "one_step", "unrolled")
 class SolveConfig:
     """What may move, and when to stop."""
 
-    max_iterations: int = 50
+    max_iterations: int = 200
     """Steps tried, rejected ones included; 0 only evaluates the initial state. With `Pins`, of each round."""
     free_joints: Bool[Tensor, "..."] | None = None
     """(J,), or (J, 3) for each axis of the joint: which rotations may change. None: all, the root's too."""

@@ -21,7 +21,7 @@ from ikol.errors import InputError
 from ikol.solver import residuals as res
 from ikol.solver.config import SolveConfig
 from ikol.solver.levenberg_marquardt import Minimised, evaluate
-from ikol.solver.native_library import library_path, run_parts
+from ikol.solver.native_library import library_path, open_library, run_parts
 from ikol.solver.problem import Problem
 from ikol.solver.result import BlockResidual, SolveResult
 from ikol.solver.robust import Huber, RobustLoss
@@ -97,7 +97,7 @@ def load_library(path: Path) -> Library:
         OSError: it is missing or not for this machine, or means other structures.
         AttributeError: it is another library.
     """
-    handle = ctypes.CDLL(str(path))
+    handle = open_library(path)
     run = handle.ikol_general_run
     run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
     run.restype = ctypes.c_int

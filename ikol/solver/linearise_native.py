@@ -20,7 +20,7 @@ from ikol.solver.config import SolveConfig
 from ikol.solver.general_native import SOURCES as GENERAL
 from ikol.solver.general_native import Call, PackedProblem, point_to_state, run_call
 from ikol.solver.linear import WIDE
-from ikol.solver.native_library import library_path
+from ikol.solver.native_library import library_path, open_library
 from ikol.solver.problem import Problem
 from ikol.solver.state import SolveState
 
@@ -77,7 +77,7 @@ def load_library(path: Path) -> Library:
         OSError: it is missing or not for this machine, or means other structures.
         AttributeError: it is another library.
     """
-    handle = ctypes.CDLL(str(path))
+    handle = open_library(path)
     run = handle.ikol_linearise_run
     run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
     run.restype = ctypes.c_int

@@ -6,6 +6,8 @@ Imports: ctypes, the standard library.
 
 import ctypes
 import hashlib
+import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +28,19 @@ def library_path(kernel: str) -> Path:
         system, f"libikol_{kernel}.so"
     )
     return FOLDER / "lib" / f"{system}-{machine.get(name, name)}" / file_name
+
+
+def open_library(path: Path) -> ctypes.CDLL:
+    """Load a library as it was built: a truncated one would take the process with it.
+
+    Raises:
+        OSError: it is missing, changed, or not for this machine.
+    """
+    listed = json.loads((FOLDER / "lib" / "SHA256.json").read_text()).get(f"{path.parent.name}/{path.name}")
+    content = path.read_bytes()
+    if listed is not None and hashlib.sha256(content).hexdigest() != listed:
+        raise OSError(f"{path.name} is not the file that was built; install ikol again")
+    return ctypes.CDLL(str(path))
 
 
 def source_hash(sources: Sequence[str]) -> str:
@@ -62,3 +77,7 @@ def run_parts(run: Callable[[int, int], int], frames: int, least: int, threads: 
 def pool(threads: int) -> ThreadPoolExecutor:
     """Return threads that wait for work."""
     return ThreadPoolExecutor(threads, thread_name_prefix="ikol-native")
+
+
+if hasattr(os, "register_at_fork"):  # threads do not live on in a forked process, as a data loader's worker is
+    os.register_at_fork(after_in_child=pool.cache_clear)

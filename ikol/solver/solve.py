@@ -5,7 +5,7 @@ Here: input of any batch shape is checked and flattened, the result is given its
 Imports: torch, ikol.geometry, ikol.errors, the other modules of this package.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
@@ -32,7 +32,7 @@ from ikol.solver.state import SolveState
 
 def solve(
     skeleton: Skeleton,
-    evidence: Sequence[Evidence],
+    evidence: Iterable[Evidence],
     start: SolveState | None = None,
     config: SolveConfig | None = None,
     on_iteration: Callable[[Progress], None] | None = None,
@@ -57,9 +57,14 @@ def solve(
     Raises:
         InputError: shapes, types or values that cannot be used.
 
-    Gradient: of the state, to whatever tensors of the skeleton, the evidence and the start require it; see
-    `SolveConfig.backward`. Items that did not converge get none. Cost and residuals are numbers without history.
+    Gradient: of the state and the cost, to whatever tensors of the skeleton, the evidence and the start require it; see
+    `SolveConfig.backward`. Items that did not converge get none. Residuals are numbers without history.
     """
+    evidence = tuple(evidence)
+    device = skeleton.joints_template.device.type
+    if torch.is_autocast_enabled(device):
+        with torch.autocast(device, enabled=False):
+            return solve(skeleton, evidence, start, config, on_iteration)
     config = SolveConfig() if config is None else config
     batch = batch_shape_of(skeleton.rest_state() if start is None else start, evidence)
 
@@ -174,9 +179,10 @@ def _unflattened(state: SolveState, batch: tuple[int, ...]) -> SolveState:
 
 def block_residual(rows: Rows, batch: tuple[int, ...]) -> BlockResidual:
     """Return what is left of one block, 0 where rows are missing."""
-    is_used = rows.weight > 0
-    residual = torch.where(is_used, rows.residual, torch.zeros_like(rows.residual))
-    weight: Float[Tensor, "n groups"] = robust_weight(rows.loss, rows.squared) * is_used.any(-1)
+    with torch.no_grad():
+        is_used = rows.weight > 0
+        residual = torch.where(is_used, rows.residual, torch.zeros_like(rows.residual))
+        weight: Float[Tensor, "n groups"] = robust_weight(rows.loss, rows.squared) * is_used.any(-1)
     return BlockResidual(
         name=rows.name,
         residual=residual.reshape(*batch, *residual.shape[1:]),

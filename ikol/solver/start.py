@@ -74,6 +74,8 @@ def start_from_points(
         )
         twist = replace(twist, angle=torch.where(torch.isfinite(sigma), angle, 0.0), sigma=sigma)
     size = math.prod(batch)
+    if size == 0 or len(points) == 0:
+        return skeleton.rest_state(batch)
     weights = weights.expand(*batch, -1).reshape(size, len(points))
     if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
         raise InputError("the weights of points must be finite and not negative; give missing points the weight 0")

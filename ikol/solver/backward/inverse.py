@@ -9,12 +9,11 @@ from torch import Tensor
 
 from ikol.solver.linear import diagonal_scale
 
-# Of a matrix with unit diagonal. A prior of one radian beside keypoints of a centimetre leaves 1e-5; what nothing sees
-# comes out at the rounding of float64, 1e-14. A minimum has no direction of negative curvature: those are left out too.
-LEAST_EIGENVALUE = 1e-9
-SAFE_PIVOT = (
-    1e-7  # of Cholesky's factor; the least eigenvalue was found to be 2 to 6 times smaller than the least pivot
-)
+# Of a matrix with unit diagonal. A prior of one radian beside keypoints of a centimetre leaves 1e-5. What nothing sees
+# comes out at 1e-14 of Gauss and Newton's matrix, but chains of joints that can take each other's turns are coupled in
+# the exact one by what is left of the gradient: that is no knowledge. A minimum has no negative curvature either.
+LEAST_EIGENVALUE = 1e-7
+SAFE_PIVOT = 1e-6  # of Cholesky's factor, of which the least eigenvalue was found to be 2 to 6 times smaller
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,6 +85,10 @@ class IKOLLayer(nn.Module):
         Raises:
             InputError: both betas and offsets are given, or something does not fit, see `solve_directions`.
         """
+        device = keypoints.device.type
+        if torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return self.forward(keypoints, twist, betas, weights, offsets)
         if offsets is None:
             offsets = self.offsets(betas)
         elif betas is not None:

@@ -87,7 +87,7 @@ def load_library(path: Path) -> Library:
         OSError: it is missing or not for this machine.
         AttributeError: it is another library.
     """
-    handle = ctypes.CDLL(str(path))
+    handle = native_library.open_library(path)
     run = handle.ikol_tree_run
     run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int)
     run.restype = ctypes.c_int

@@ -52,9 +52,12 @@ def solve_directions(
         InputError: shapes, dtypes or devices do not fit, numbers are not finite, a weight is negative.
 
     Gradient: to keypoints, offsets, twist and weights, see `DirectionConfig.backward`. Bounded near swings of half a
-    turn, where the derivative is infinite; zero along what the keypoints leave open.
+    turn, where the derivative is infinite; zero along what the keypoints leave open and to weights of 0.
     Source: docs/solver.md.
     """
+    if torch.is_autocast_enabled(keypoints.device.type):
+        with torch.autocast(keypoints.device.type, enabled=False):
+            return solve_directions(tree, keypoints, offsets, twist, weights=weights, config=config)
     joints = joints_of(tree)
     _check_shapes(tree, len(joints), keypoints, offsets, twist, weights)
     wants_gradient = torch.is_grad_enabled() and any(
@@ -104,6 +107,8 @@ class _Implicit(torch.autograd.Function):
             found = cuda.differentiate_cuda(library, tree.parents, arrays, result, gradients, config.hold_root)
         else:
             found = native.differentiate_native(library, tree.parents, arrays, result, gradients, config.hold_root)
+        if weights is not None:  # what is missing has no target to be drawn to
+            found = (*found[:2], torch.where(weights != 0, found[2], 0.0), found[3])
         sums = (
             value if value.shape == shape else value.sum_to_size(shape) if is_needed else None
             for value, shape, is_needed in zip(found, shapes, ctx.needs_input_grad, strict=False)

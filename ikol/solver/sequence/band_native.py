@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ikol.solver.native_library import library_path, run_parts
+from ikol.solver.native_library import library_path, open_library, run_parts
 
 SOURCES = ("lanes.h", "entry.h", "band.cpp")
 THREAD_FLOPS = 1e8  # about 27 frames of a body, a millisecond: handing over to a thread costs about a tenth of that
@@ -66,7 +66,7 @@ def load_library(path: Path) -> Library:
         OSError: it is missing or not for this machine, or means another structure.
         AttributeError: it is another library.
     """
-    handle = ctypes.CDLL(str(path))
+    handle = open_library(path)
     run = handle.ikol_band_run
     run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
     run.restype = ctypes.c_int

@@ -39,6 +39,7 @@ from ikol.solver import (
     default_limits,
     elastic_bones,
     general_native,
+    native_library,
     solve,
 )
 from ikol.solver.general_native import PackedProblem
@@ -446,3 +447,14 @@ def _slice(case: SolveCase, part: slice) -> SolveCase:
     ]  # fmt: skip
     start = replace(case.start, transl=case.start.transl[part], local_rotmat=case.start.local_rotmat[part])
     return replace(case, evidence=tuple(evidence), start=start)
+
+
+def test_a_truncated_library_is_refused_before_it_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole = library_path("general")
+    broken = tmp_path / "lib" / whole.parent.name / whole.name
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(whole.read_bytes()[:100_000])
+    (tmp_path / "lib" / "SHA256.json").write_bytes((whole.parents[1] / "SHA256.json").read_bytes())
+    monkeypatch.setattr(native_library, "FOLDER", tmp_path)
+    with pytest.raises(OSError, match="not the file that was built"):
+        native_library.open_library(broken)

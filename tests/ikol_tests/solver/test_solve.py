@@ -366,7 +366,7 @@ def test_progress_is_reported_and_can_cancel() -> None:
     with pytest.raises(Cancelled, match="Escape"):
         solve(RIG, evidence, RIG.rest_state(), SolveConfig(backend="torch"), on_iteration=stop_at_three)
     assert [progress.iteration for progress in seen] == [1, 2, 3]
-    assert seen[0].max_iterations == 50
+    assert seen[0].max_iterations == SolveConfig().max_iterations
     assert seen[0].num_active == 1
 
 

@@ -3,6 +3,7 @@
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -226,3 +227,19 @@ def test_a_camera_a_batch_item_is_used() -> None:
 
 def test_rest_joints_of_the_rig_are_those_of_smpl() -> None:
     assert torch.equal(RIG.joints_template, smpl_rest_joints())
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_evidence_may_come_one_by_one_and_under_autocast(backend: Literal["native", "torch"]) -> None:
+    config = SolveConfig(backend=backend)
+    wanted = solve(RIG, [points_with(), prior()], RIG.rest_state(), config)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = solve(RIG, (block for block in (points_with(), prior())), RIG.rest_state(), config)
+    assert float(wanted.cost) > 0
+    assert torch.equal(found.state.local_rotmat, wanted.state.local_rotmat)
+
+
+def test_an_empty_batch_has_an_empty_result() -> None:
+    points = points_with()
+    empty = replace(points, target=points.target.expand(0, *points.target.shape))
+    assert solve(RIG, [empty, prior()]).state.local_rotmat.shape == (0, 24, 3, 3)

@@ -186,3 +186,13 @@ def test_libraries_were_made_from_these_sources() -> None:
     libraries = list((FOLDER / "lib").glob("*/*ikol_adjoint*"))
     assert len(libraries) == 4
     assert all(expected in library.read_bytes() for library in libraries)
+
+
+def test_without_an_anchor_the_kernel_leaves_the_gradient_to_torch() -> None:
+    # joints that can take each other's turns: the exact Hessian is nearly singular, and pivots do not show it
+    inputs = make_inputs()
+    inputs["target_3d"].requires_grad_()
+    case = make_case(inputs, ("points_3d", "twist"), {})
+    problem = build_problem(case.skeleton, case.evidence, (), None)
+    packed = PackedProblem(problem, CONFIG, free_axes(case.skeleton, CONFIG))
+    assert not can_attach(packed, flatten_state(case.start, case.skeleton, ()))
