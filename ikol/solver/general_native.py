@@ -21,7 +21,7 @@ from ikol.errors import InputError
 from ikol.solver import residuals as res
 from ikol.solver.config import SolveConfig
 from ikol.solver.levenberg_marquardt import Minimised, evaluate
-from ikol.solver.native_library import library_path, open_library, run_parts
+from ikol.solver.native_library import Library, library_path, load_kernel, run_parts, try_loading
 from ikol.solver.problem import Problem
 from ikol.solver.result import BlockResidual, SolveResult
 from ikol.solver.robust import Huber, RobustLoss
@@ -70,40 +70,17 @@ class Call(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True)
-class Library:
-    """The loaded kernel."""
-
-    run: Callable[[int, int, int], int]
-    """(address of the call, whether it is for one frame, variant) -> 0, or what went wrong."""
-    variant: int
-    """The best of `VARIANTS` that this processor runs."""
-
-
 @lru_cache(maxsize=1)
 def find_library() -> Library | None:
     """Return the kernel, or None with one line in the log when it cannot be used."""
-    try:
-        return load_library(library_path("general"))
-    except (OSError, AttributeError) as error:
-        _LOGGER.warning("the compiled solver is not used, PyTorch takes its place: %s", error)
-        return None
+    what = "the compiled solver is not used, PyTorch takes its place"
+    return try_loading(lambda: load_library(library_path("general")), _LOGGER, what)
 
 
 def load_library(path: Path) -> Library:
-    """Load a library.
-
-    Raises:
-        OSError: it is missing or not for this machine, or means other structures.
-        AttributeError: it is another library.
-    """
-    handle = open_library(path)
-    run = handle.ikol_general_run
-    run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
-    run.restype = ctypes.c_int
-    if handle.ikol_general_sizes() != ctypes.sizeof(Call) << 16 | ctypes.sizeof(Block):
-        raise OSError(f"{path.name} was built from other sources")
-    return Library(run, int(handle.ikol_best_variant()))
+    """Load the kernel; raises as `load_kernel` does."""
+    sizes = ("ikol_general_sizes", ctypes.sizeof(Call) << 16 | ctypes.sizeof(Block))
+    return load_kernel(path, "general", (ctypes.c_void_p, ctypes.c_int, ctypes.c_int), sizes)
 
 
 def library_for(config: SolveConfig, like: Tensor) -> Library | None:

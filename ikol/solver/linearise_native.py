@@ -7,7 +7,6 @@ Imports: torch, ctypes, the packed problem.
 
 import ctypes
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from ikol.solver.config import SolveConfig
 from ikol.solver.general_native import SOURCES as GENERAL
 from ikol.solver.general_native import Call, PackedProblem, point_to_state, run_call
 from ikol.solver.linear import WIDE
-from ikol.solver.native_library import library_path, open_library
+from ikol.solver.native_library import Library, library_path, load_kernel, try_loading
 from ikol.solver.problem import Problem
 from ikol.solver.state import SolveState
 
@@ -39,16 +38,6 @@ class _Linearise(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True)
-class Library:
-    """The loaded kernel."""
-
-    run: Callable[[int, int, int], int]
-    """(address of the call, of what is asked for, variant) -> 0, or what went wrong."""
-    variant: int
-    """The best of `VARIANTS` that this processor runs."""
-
-
 @dataclass(frozen=True, eq=False)
 class ExtraRows:
     """What more rows on points say, each about a place that a joint carries; world axes."""
@@ -63,27 +52,14 @@ class ExtraRows:
 @lru_cache(maxsize=1)
 def find_library() -> Library | None:
     """Return the kernel, or None with one line in the log when it cannot be used."""
-    try:
-        return load_library(library_path("linearise"))
-    except (OSError, AttributeError) as error:
-        _LOGGER.warning("compiled normal equations are not used, PyTorch takes their place: %s", error)
-        return None
+    what = "compiled normal equations are not used, PyTorch takes their place"
+    return try_loading(lambda: load_library(library_path("linearise")), _LOGGER, what)
 
 
 def load_library(path: Path) -> Library:
-    """Load a library.
-
-    Raises:
-        OSError: it is missing or not for this machine, or means other structures.
-        AttributeError: it is another library.
-    """
-    handle = open_library(path)
-    run = handle.ikol_linearise_run
-    run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
-    run.restype = ctypes.c_int
-    if handle.ikol_linearise_sizes() != ctypes.sizeof(Call) << 16 | ctypes.sizeof(_Linearise):
-        raise OSError(f"{path.name} was built from other sources")
-    return Library(run, int(handle.ikol_best_variant()))
+    """Load the kernel; raises as `load_kernel` does."""
+    sizes = ("ikol_linearise_sizes", ctypes.sizeof(Call) << 16 | ctypes.sizeof(_Linearise))
+    return load_kernel(path, "linearise", (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int), sizes)
 
 
 def find_lineariser(problem: Problem, config: SolveConfig) -> "Lineariser | None":

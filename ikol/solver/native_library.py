@@ -7,11 +7,13 @@ Imports: ctypes, the standard library.
 import ctypes
 import hashlib
 import json
+import logging
 import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,6 +43,46 @@ def open_library(path: Path) -> ctypes.CDLL:
     if listed is not None and hashlib.sha256(content).hexdigest() != listed:
         raise OSError(f"{path.name} is not the file that was built; install ikol again")
     return ctypes.CDLL(str(path))
+
+
+@dataclass(frozen=True)
+class Library:
+    """A loaded kernel."""
+
+    run: Callable[..., int]
+    """What the library exports: (addresses and choices ..., variant) -> 0, or what went wrong."""
+    variant: int
+    """The best of `VARIANTS` that this processor runs."""
+
+
+def load_kernel(path: Path, kernel: str, arguments: Sequence[type], sizes: tuple[str, int] | None = None) -> Library:
+    """Load a library.
+
+    Args:
+        path: where it is.
+        kernel: after which its functions are named.
+        arguments: the types of those that `run` takes.
+        sizes: the function that tells those of the structures that it is given, and what they are here.
+
+    Raises:
+        OSError: it is missing, changed or not for this machine, or means other structures.
+        AttributeError: it is another library.
+    """
+    handle = open_library(path)
+    run = getattr(handle, f"ikol_{kernel}_run")
+    run.argtypes, run.restype = tuple(arguments), ctypes.c_int
+    if sizes is not None and getattr(handle, sizes[0])() != sizes[1]:
+        raise OSError(f"{path.name} was built from other sources")
+    return Library(run, int(handle.ikol_best_variant()))
+
+
+def try_loading(load: Callable[[], Library], logger: logging.Logger, what: str) -> Library | None:
+    """Return a kernel, or None with one line in the log when it cannot be used; `what`: what the user should know."""
+    try:
+        return load()
+    except (OSError, AttributeError) as error:
+        logger.warning("%s: %s", what, error)
+        return None
 
 
 def source_hash(sources: Sequence[str]) -> str:

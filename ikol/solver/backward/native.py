@@ -8,7 +8,7 @@ Imports: torch, ctypes, the packed problem.
 
 import ctypes
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ikol.solver.general_native import SOURCES as GENERAL
 from ikol.solver.general_native import Call, PackedProblem, point_to_state, run_call
-from ikol.solver.native_library import library_path, open_library
+from ikol.solver.native_library import Library, library_path, load_kernel, try_loading
 from ikol.solver.residuals import AnchorTerm
 from ikol.solver.result import SolveResult
 from ikol.solver.state import SolveState
@@ -45,40 +45,17 @@ class _Gradient(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True)
-class Library:
-    """The loaded derivative."""
-
-    run: Callable[[int, int, int], int]
-    """(address of the call, of the gradient, variant) -> 0, or what went wrong."""
-    variant: int
-    """The best of `VARIANTS` that this processor runs."""
-
-
 @lru_cache(maxsize=1)
 def find_library() -> Library | None:
-    """Return the compiled derivative, or None with one line in the log when it cannot be used."""
-    try:
-        return load_library(library_path("adjoint"))
-    except (OSError, AttributeError) as error:
-        _LOGGER.warning("the compiled derivative is not used, PyTorch takes its place: %s", error)
-        return None
+    """Return the kernel, or None with one line in the log when it cannot be used."""
+    what = "the compiled derivative is not used, PyTorch takes its place"
+    return try_loading(lambda: load_library(library_path("adjoint")), _LOGGER, what)
 
 
 def load_library(path: Path) -> Library:
-    """Load a library.
-
-    Raises:
-        OSError: it is missing or not for this machine, or means other structures.
-        AttributeError: it is another library.
-    """
-    handle = open_library(path)
-    run = handle.ikol_adjoint_run
-    run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
-    run.restype = ctypes.c_int
-    if handle.ikol_adjoint_sizes() != ctypes.sizeof(Call) << 16 | ctypes.sizeof(_Gradient):
-        raise OSError(f"{path.name} was built from other sources")
-    return Library(run, int(handle.ikol_best_variant()))
+    """Load the kernel; raises as `load_kernel` does."""
+    sizes = ("ikol_adjoint_sizes", ctypes.sizeof(Call) << 16 | ctypes.sizeof(_Gradient))
+    return load_kernel(path, "adjoint", (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int), sizes)
 
 
 def can_attach(packed: PackedProblem, initial: SolveState) -> bool:

@@ -7,7 +7,6 @@ No copies of arrays that are contiguous already. Imports: torch, ctypes, the res
 import ctypes
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 from ikol.errors import InputError
 from ikol.solver import native_library
 from ikol.solver.directions.config import TOLERANCE, DirectionConfig, DirectionResult
+from ikol.solver.native_library import Library, load_kernel, try_loading
 
 FOLDER = native_library.FOLDER
 THREAD_FRAMES = 1024  # at about 2 us a frame, two threads start to win over the 0.1 ms that handing over costs
@@ -45,16 +45,6 @@ class Call(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True)
-class Library:
-    """The loaded kernel."""
-
-    run: Callable[[object, int, int, int], int]
-    """(call, is_double, backward, variant) -> 0, or what went wrong."""
-    variant: int
-    """The best of `VARIANTS` that this processor runs."""
-
-
 @dataclass(frozen=True, eq=False)
 class Arrays:
     """The inputs: contiguous, of one dtype, on one device; each with the batch dimension, or without any."""
@@ -73,25 +63,13 @@ def library_path() -> Path:
 @lru_cache(maxsize=1)
 def find_library() -> Library | None:
     """Return the kernel, or None with one line in the log when it cannot be used."""
-    try:
-        return load_library(library_path())
-    except (OSError, AttributeError) as error:
-        _LOGGER.warning("the compiled solver is not used, PyTorch takes its place: %s", error)
-        return None
+    what = "the compiled solver is not used, PyTorch takes its place"
+    return try_loading(lambda: load_library(library_path()), _LOGGER, what)
 
 
 def load_library(path: Path) -> Library:
-    """Load a library.
-
-    Raises:
-        OSError: it is missing or not for this machine.
-        AttributeError: it is another library.
-    """
-    handle = native_library.open_library(path)
-    run = handle.ikol_tree_run
-    run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int)
-    run.restype = ctypes.c_int
-    return Library(run, int(handle.ikol_best_variant()))
+    """Load the kernel; raises as `load_kernel` does."""
+    return load_kernel(path, "tree", (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int))
 
 
 def solve_native(

@@ -6,8 +6,6 @@ Frames are eliminated from both ends towards the middle; how many threads do it 
 
 import ctypes
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ikol.solver.native_library import library_path, open_library, run_parts
+from ikol.solver.native_library import Library, library_path, load_kernel, run_parts, try_loading
 
 SOURCES = ("lanes.h", "entry.h", "band.cpp")
 THREAD_FLOPS = 1e8  # about 27 frames of a body, a millisecond: handing over to a thread costs about a tenth of that
@@ -33,24 +31,11 @@ class _Call(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True)
-class Library:
-    """The loaded kernel."""
-
-    run: Callable[[int, int, int], int]
-    """(address of the call, phase, variant) -> 0, or what went wrong."""
-    variant: int
-    """The best of `VARIANTS` that this processor runs."""
-
-
 @lru_cache(maxsize=1)
 def find_library() -> Library | None:
-    """Return the compiled kernel, or None with one line in the log when it cannot be used."""
-    try:
-        return load_library(library_path("band"))
-    except (OSError, AttributeError) as error:
-        _LOGGER.warning("the compiled band is not used, PyTorch takes its place: %s", error)
-        return None
+    """Return the kernel, or None with one line in the log when it cannot be used."""
+    what = "the compiled band is not used, PyTorch takes its place"
+    return try_loading(lambda: load_library(library_path("band")), _LOGGER, what)
 
 
 @lru_cache(maxsize=4)
@@ -60,19 +45,9 @@ def log_device(device: torch.device) -> None:
 
 
 def load_library(path: Path) -> Library:
-    """Load a library.
-
-    Raises:
-        OSError: it is missing or not for this machine, or means another structure.
-        AttributeError: it is another library.
-    """
-    handle = open_library(path)
-    run = handle.ikol_band_run
-    run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
-    run.restype = ctypes.c_int
-    if handle.ikol_band_size() != ctypes.sizeof(_Call):
-        raise OSError(f"{path.name} was built from other sources")
-    return Library(run, int(handle.ikol_best_variant()))
+    """Load the kernel; raises as `load_kernel` does."""
+    sizes = ("ikol_band_size", ctypes.sizeof(_Call))
+    return load_kernel(path, "band", (ctypes.c_void_p, ctypes.c_int, ctypes.c_int), sizes)
 
 
 def can_solve(panels: Tensor) -> bool:
