@@ -102,12 +102,15 @@ def _serve_shared(options: argparse.Namespace, command: Sequence[str], stdout: i
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
+    # the system may hand a signal to any thread; Python runs `end` in the main one, which sleeps in the poll until then
+    signal.set_wakeup_fd(server.mailbox.bell(), warn_on_full_buffer=False)
     announcement = _announcement(server)
     listen_file.write(msgspec.to_builtins(announcement))
     try:
         _write_line(stdout, msgspec.json.encode(announcement))
         server.serve()
     finally:
+        signal.set_wakeup_fd(-1)
         listen_file.remove()
     return 0
 

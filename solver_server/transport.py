@@ -92,6 +92,10 @@ class Mailbox:
             except queue.Empty:
                 return items
 
+    def bell(self) -> int:
+        """Return a descriptor that wakes the loop when a byte is written to it, as `signal.set_wakeup_fd` does."""
+        return self._bell.fileno()
+
     def close(self) -> None:
         """Close the sockets."""
         self.wake.close()
