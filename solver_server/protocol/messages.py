@@ -13,6 +13,8 @@ MAX_ID = 2**63 - 1
 MAX_FRAMES = 256  # sixteen persons with eight arrays each, and as much again in reserve
 MAX_NAMES = 512
 MAX_TEXT = 4096
+MAX_ROWS = 16384  # sixteen blocks of 512 names, and as many rows of what nobody sent: stance, limits, stay
+MAX_POSES = 4
 
 RequestId = Annotated[int, Meta(ge=0, le=MAX_ID)]
 FrameIndex = Annotated[int, Meta(ge=0, lt=MAX_FRAMES)]
@@ -25,6 +27,7 @@ Timeout = Annotated[float, Meta(gt=0, le=3600)]
 Dtype = Literal["<f4", "<f8", "<i4", "<i8", "|u1"]
 FocalSource = Literal["exif", "default", "given"]
 SolveStatus = Literal["converged", "stalled", "max_iterations", "failed"]
+Limb = Literal["left_arm", "right_arm", "left_leg", "right_leg", "head", "torso"]
 
 
 class ArrayRef(Struct, frozen=True):
@@ -68,11 +71,16 @@ class PoseSpec(Struct, frozen=True):
 
 
 class Keypoints2D(Struct, frozen=True, tag="keypoints_2d"):
-    """Points of the body seen on the picture: (K, 2) pixels with a standard deviation (K) in pixels each."""
+    """Points of the body seen on the picture: (K, 2) pixels with a standard deviation (K) in pixels each.
+
+    `is_robust` lets a point go that lies many deviations off, as a detector's mistake does; a point that the user has
+    placed is no mistake, however far it is.
+    """
 
     names: Names
     points: ArrayRef
     sigma: ArrayRef
+    is_robust: bool = True
 
 
 class Keypoints3D(Struct, frozen=True, tag="keypoints_3d"):
@@ -106,7 +114,22 @@ class Twist(Struct, frozen=True, tag="twist"):
     sigma: ArrayRef
 
 
-Evidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist
+class Pins(Struct, frozen=True, tag="pins"):
+    """Where points of the body are exactly: (K, 3) metres in the SMPL world, met as far as the body can reach."""
+
+    names: Names
+    points: ArrayRef
+
+
+class Orientations(Struct, frozen=True, tag="orientations"):
+    """Rotations of joints in the SMPL world: (K, 4) wxyz, with a standard deviation (K) in radians each."""
+
+    names: Names
+    quat: ArrayRef
+    sigma: ArrayRef
+
+
+Evidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Pins | Orientations
 
 
 class Person(Struct, frozen=True):
@@ -164,10 +187,12 @@ class Detect(Struct, frozen=True, tag="detect"):
     timeout_seconds: Timeout | None = None
 
 
-class Solve(Struct, frozen=True, tag="solve"):
-    """Find the pose that fits the evidence best.
+class Problem(Struct, frozen=True):
+    """What `solve`, `inspect` and `alternatives` are asked about: evidence, camera, and where to begin.
 
-    Without `initial` the start comes from the evidence. A camera without extrinsics is placed by the server so that the
+    What the evidence does not concern stays near `initial`; without it the start comes from the evidence. Iterations
+    begin at `start`, else at `initial`. Only the rotations of `joints` may move, and the root's translation only with
+    the root among them; all of them when it is empty. A camera without extrinsics is placed by the server so that the
     body stands on the floor at the origin. `solve_shape` lets the betas move (under their prior). `timeout_seconds` is
     as that of `Detect`.
     """
@@ -179,6 +204,22 @@ class Solve(Struct, frozen=True, tag="solve"):
     body: Name = "default"
     solve_shape: bool = True
     timeout_seconds: Timeout | None = None
+    start: PoseSpec | None = None
+    joints: Names = ()
+
+
+class Solve(Problem, frozen=True, tag="solve"):
+    """Find the pose that fits the evidence best."""
+
+
+class Inspect(Problem, frozen=True, tag="inspect"):
+    """Solve, and say how sure the pose is and what pulls at it."""
+
+
+class Alternatives(Problem, frozen=True, tag="alternatives", kw_only=True):
+    """Find poses of one limb that fit the evidence about as well: elbow or knee towards the camera or away from it."""
+
+    limb: Limb
 
 
 class Cancel(Struct, frozen=True, tag="cancel"):
@@ -200,7 +241,7 @@ class Shutdown(Struct, frozen=True, tag="shutdown"):
     id: RequestId
 
 
-Request = Hello | Ping | Detect | Solve | Cancel | Stats | Shutdown
+Request = Hello | Ping | Detect | Solve | Inspect | Alternatives | Cancel | Stats | Shutdown
 
 
 class HelloReply(Struct, frozen=True, tag="hello_reply"):
@@ -255,7 +296,8 @@ class SolveReply(Struct, frozen=True, tag="solve_reply"):
 
     `joints` (J, 3) world metres in skeleton order. `point_names` are the keypoints of the evidence (each once), with
     `point_positions` (K, 3) in the world and `point_pixels` (K, 2) on the picture (empty (0, 2) without a camera).
-    `reprojection_px_median` is over the 2D evidence, NaN-free: -1 when there is none.
+    `reprojection_px_median` is over the 2D evidence, NaN-free: -1 when there is none. `unreached` are the pins that
+    could not be met: their distance in metres, by name.
     """
 
     id: RequestId
@@ -269,6 +311,54 @@ class SolveReply(Struct, frozen=True, tag="solve_reply"):
     iterations: int
     cost: float
     reprojection_px_median: float
+    seconds: float
+    unreached: dict[Name, float] = {}
+
+
+class EvidenceRow(Struct, frozen=True):
+    """What one point or joint of the evidence, or of what the solver adds, has to do with the pose.
+
+    `kind` is the tag of an evidence block, or stay, stance, limits or shape; `residual` is in `unit` (px, m or rad),
+    `cost` its part of the whole cost.
+    """
+
+    kind: Name
+    name: Name
+    residual: float
+    unit: Name
+    cost: float
+
+
+class InspectReply(Struct, frozen=True, tag="inspect_reply"):
+    """How sure the solved pose is, and what pulls at it.
+
+    `joint_covariance` (J, 3, 3) square metres in the world, in skeleton order. `pulls` (R, J, 3) is how far each of the
+    `rows` moves each joint, metres in the world, towards what the row wants. `next_points` are the keypoints whose free
+    placement on the picture would lower the summed variance of the joints most, best first; `next_gains` (K) by how
+    many square metres.
+    """
+
+    id: RequestId
+    joint_covariance: ArrayRef
+    rows: Annotated[tuple[EvidenceRow, ...], Meta(max_length=MAX_ROWS)]
+    pulls: ArrayRef
+    next_points: Names
+    next_gains: ArrayRef
+    seconds: float
+
+
+class AlternativesReply(Struct, frozen=True, tag="alternatives_reply"):
+    """Poses that fit about as well, the best first.
+
+    Each has a cost and a median distance on the picture (`reprojection_px`, pixels, -1 without 2D evidence); `joints`
+    (N, J, 3) are in world metres.
+    """
+
+    id: RequestId
+    poses: Annotated[tuple[PoseSpec, ...], Meta(max_length=MAX_POSES)]
+    costs: Annotated[tuple[float, ...], Meta(max_length=MAX_POSES)]
+    reprojection_px: Annotated[tuple[float, ...], Meta(max_length=MAX_POSES)]
+    joints: ArrayRef
     seconds: float
 
 
@@ -311,4 +401,16 @@ class Error(Struct, frozen=True, tag="error"):
     message: Text
 
 
-Reply = HelloReply | Pong | Progress | DetectReply | SolveReply | CancelReply | StatsReply | ShutdownReply | Error
+Reply = (
+    HelloReply
+    | Pong
+    | Progress
+    | DetectReply
+    | SolveReply
+    | InspectReply
+    | AlternativesReply
+    | CancelReply
+    | StatsReply
+    | ShutdownReply
+    | Error
+)

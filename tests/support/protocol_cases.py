@@ -66,6 +66,8 @@ def evidence(frames: FrameWriter) -> tuple[protocol.Evidence, ...]:
         protocol.RelativeKeypoints3D(names, add(floats(2, 3, start=-1.0)), add(floats(2, 3, start=0.5))),
         protocol.Anchor(add(floats(2, 4, start=1.0)), add(floats(2, start=0.5))),
         protocol.Twist(("L_Elbow",), add(floats(1, start=0.25)), add(floats(1, start=0.5))),
+        protocol.Pins(names, add(floats(2, 3, start=1.0))),
+        protocol.Orientations(("Head",), add(floats(1, 4, start=1.0)), add(floats(1, start=0.5))),
     )
 
 
@@ -82,10 +84,17 @@ def _person(frames: FrameWriter) -> protocol.Person:
     )
 
 
-def _solve(frames: FrameWriter) -> protocol.Solve:
-    return protocol.Solve(
-        id=8, evidence=evidence(frames), camera=camera(), initial=pose(frames), body="default", solve_shape=False
-    )
+def _problem(frames: FrameWriter) -> dict[str, Any]:
+    """Give what the three requests that solve have in common, nothing left at its default."""
+    return {
+        "evidence": evidence(frames),
+        "camera": camera(),
+        "initial": pose(frames),
+        "solve_shape": False,
+        "timeout_seconds": 2.5,
+        "start": pose(frames),
+        "joints": ("L_Hip", "L_Knee"),
+    }
 
 
 def _solve_reply(frames: FrameWriter) -> protocol.SolveReply:
@@ -102,6 +111,33 @@ def _solve_reply(frames: FrameWriter) -> protocol.SolveReply:
         cost=3.5,
         reprojection_px_median=-1.0,
         seconds=0.125,
+        unreached={"left_wrist": 0.25},
+    )
+
+
+def _inspect_reply(frames: FrameWriter) -> protocol.InspectReply:
+    return protocol.InspectReply(
+        id=10,
+        joint_covariance=frames.add_array(floats(2, 3, 3, kind="d")),
+        rows=(
+            protocol.EvidenceRow("keypoints_2d", "nose", 12.5, "px", 0.75),
+            protocol.EvidenceRow("stay", "L_Hip", 0.125, "m", 0.0),
+        ),
+        pulls=frames.add_array(floats(2, 2, 3)),
+        next_points=("left_wrist",),
+        next_gains=frames.add_array(floats(1, start=0.5)),
+        seconds=0.25,
+    )
+
+
+def _alternatives_reply(frames: FrameWriter) -> protocol.AlternativesReply:
+    return protocol.AlternativesReply(
+        id=11,
+        poses=(pose(frames), pose(frames)),
+        costs=(1.5, 2.5),
+        reprojection_px=(3.0, -1.0),
+        joints=frames.add_array(floats(2, 2, 3, kind="d")),
+        seconds=0.5,
     )
 
 
@@ -120,8 +156,10 @@ def cases() -> dict[str, Case]:
             focal_px=1500.0,
             timeout_seconds=60.0,
         ),
-        "solve": _solve,
+        "solve": lambda frames: protocol.Solve(id=8, **_problem(frames)),
         "solve_minimal": lambda frames: protocol.Solve(id=9, evidence=()),
+        "inspect": lambda frames: protocol.Inspect(id=10, **_problem(frames)),
+        "alternatives": lambda frames: protocol.Alternatives(id=11, limb="left_arm", **_problem(frames)),
         "cancel": _plain(protocol.Cancel(id=3, target=2)),
         "stats": _plain(protocol.Stats(id=4)),
         "shutdown": _plain(protocol.Shutdown(id=2**63 - 1)),
@@ -134,6 +172,8 @@ def cases() -> dict[str, Case]:
             id=2, camera=camera(is_placed=False), persons=(_person(frames),), seconds=0.25
         ),
         "solve_reply": _solve_reply,
+        "inspect_reply": _inspect_reply,
+        "alternatives_reply": _alternatives_reply,
         "cancel_reply": _plain(protocol.CancelReply(id=3, found=True)),
         "stats_reply": _plain(
             protocol.StatsReply(

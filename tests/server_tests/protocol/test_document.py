@@ -15,7 +15,10 @@ MESSAGES = {
     message.__struct_config__.tag: message for message in (*get_args(protocol.Request), *get_args(protocol.Reply))
 }
 EVIDENCE = {block.__struct_config__.tag: block for block in get_args(protocol.Evidence)}
-PARTS = {part.__name__: part for part in (protocol.CameraSpec, protocol.PoseSpec, protocol.Person, protocol.Latency)}
+PARTS = {
+    part.__name__: part
+    for part in (protocol.CameraSpec, protocol.PoseSpec, protocol.Person, protocol.EvidenceRow, protocol.Latency)
+}
 
 
 def sections() -> dict[str, str]:
