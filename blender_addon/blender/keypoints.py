@@ -61,7 +61,10 @@ def show_keypoints(context: bpy.types.Context, armature: bpy.types.Object, recor
     collection = _collection(context.scene) if names else None
     to_local = armature.matrix_world.inverted()
     place = body_to_world(armature)
-    positions: Mapping[str, Vector3] = {**record.solution.points, **record.edits}
+    positions: Mapping[str, Vector3] = {
+        **record.solution.points,
+        **{name: edit.position for name, edit in record.edits.items() if edit.position is not None},
+    }
     for name in names:
         thing = existing.get(name) or _new_keypoint(collection, armature, name)
         _put(thing, to_local, body_to_scene(positions[name], place))

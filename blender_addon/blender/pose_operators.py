@@ -12,6 +12,7 @@ from ..core.body import BodyData, load_body
 from ..core.errors import SceneError
 from ..core.jobs import JobResult, Steps
 from ..core.keypoint_files import KEYPOINT_SUFFIXES, read_keypoints
+from ..core.keypoints import move_positions
 from ..core.photo import PHOTO_SUFFIXES, read_photo
 from ..core.record import Record
 from ..core.rig import CAMERA_PROPERTY
@@ -146,10 +147,9 @@ class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
         armature = get_body(find_body(context).name)
         record = read_record(armature)
         self._armature_name, self._frame = armature.name, context.scene.frame_current
-        edits = read_edits(context, armature, record)
+        placed = move_positions(record, read_edits(context, armature, record))
         pose = read_pose(armature, read_betas(armature, record.solution.pose.betas))
-        self._record = record
-        return jobs.resolve(record, edits, current_photo_camera(armature, record), pose)
+        return jobs.resolve(placed, current_photo_camera(armature, record), pose)
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
         """Key the new pose and put the keypoints where they are now."""

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from .errors import AddonError, SolverError
+from .keypoints import effective_evidence
 from .record import (
     Evidence,
     Keypoints3D,
@@ -19,8 +20,6 @@ from .record import (
     Pose,
     Record,
     Solution,
-    Vector3,
-    evidence_with_edits,
 )
 
 MAX_PERSONS = 4
@@ -159,11 +158,11 @@ def _solve(
     return _usable((yield Step(call, text, middle, end)))
 
 
-def resolve(record: Record, edits: dict[str, Vector3], camera: PhotoCamera | None, current: Pose) -> Steps:
-    """Solve a record again from the current pose; `edits` are the keypoints that the user has placed so far."""
-    call = SolveCall(evidence_with_edits(record.evidence, edits), camera, current, solve_shape=False)
+def resolve(record: Record, camera: PhotoCamera | None, current: Pose) -> Steps:
+    """Solve a record again, with its edits, from the current pose."""
+    call = SolveCall(effective_evidence(record), camera, current, solve_shape=False)
     solution = yield Step(call, "Solving again", 0.1, 1.0)
-    return JobResult((msgspec.structs.replace(record, solution=_usable(solution), edits=dict(edits)),))
+    return JobResult((msgspec.structs.replace(record, solution=_usable(solution)),))
 
 
 def solve_keypoints(name: str, keypoints: Keypoints3D, body_betas: Betas | None = None) -> Steps:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the add-on remembers of a picture: evidence, camera, edits, last solution; stored as JSON on the armature.
 
-Here: the stored form, its checks, and what is sent of it when the user solves again. Not here: the wire
+Here: the stored form and its checks. Not here: what edits do to the evidence (keypoints.py), the wire
 (client/wire.py), the axes (pose_conversion.py). All in the SMPL world (metres, Y up) and in pixels from the top left.
 """
 
@@ -15,12 +15,8 @@ from msgspec import Struct
 from .errors import EvidenceError
 from .rig import JOINT_NAMES, POINT_NAMES
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 """Rises when a field changes its meaning. An older record is read as long as it can be; a newer one is refused."""
-
-EDIT_SIGMA = 0.005
-"""Metres. A keypoint that the user placed counts like a measurement good to 5 mm: at 1 cm neighbouring
-landmarks of the picture (the knuckles of a moved wrist) still pulled it 3 cm away."""
 
 Vector2 = tuple[float, float]
 Vector3 = tuple[float, float, float]
@@ -53,11 +49,15 @@ class PhotoCamera(Struct, frozen=True):
 
 
 class Keypoints2D(Struct, frozen=True, tag="keypoints_2d"):
-    """Points of the body seen on the picture, with a standard deviation in pixels each."""
+    """Points of the body seen on the picture, with a standard deviation in pixels each.
+
+    `is_robust`: far outliers lose their say, as is right for what a network saw; False for what the user placed.
+    """
 
     names: tuple[str, ...]
     points: tuple[Vector2, ...]
     sigma: tuple[float, ...]
+    is_robust: bool = True
 
     def __post_init__(self) -> None:
         _check_points(self.names, self.points, self.sigma)
@@ -108,7 +108,28 @@ class Twist(Struct, frozen=True, tag="twist"):
         _check_points(self.names, tuple((angle,) for angle in self.angles), self.sigma)
 
 
-Evidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist
+class Pins(Struct, frozen=True, tag="pins"):
+    """Points of the body that must be met exactly, in the SMPL world, metres."""
+
+    names: tuple[str, ...]
+    points: tuple[Vector3, ...]
+
+    def __post_init__(self) -> None:
+        _check_points(self.names, self.points, (1.0,) * len(self.points))
+
+
+class Orientations(Struct, frozen=True, tag="orientations"):
+    """Rotations of the named joints in the SMPL world (wxyz), with a standard deviation in radians each."""
+
+    names: tuple[str, ...]
+    quat: tuple[Quaternion, ...]
+    sigma: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        _check_points(self.names, self.quat, self.sigma)
+
+
+Evidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Pins | Orientations
 
 
 class Pose(Struct, frozen=True):
@@ -122,7 +143,9 @@ class Pose(Struct, frozen=True):
 class Solution(Struct, frozen=True):
     """What the solver answered last: pose, placed camera, and where every point of the evidence ended up.
 
-    `pixels` is empty without a camera; `reprojection_px` is -1 without 2D evidence.
+    `points` are all joints and the points of the evidence; `pixels` the same on the picture, empty without a camera.
+    `reprojection_px` is -1 without 2D evidence. `unreached` are the pins that could not be met, with their distance in
+    metres.
     """
 
     pose: Pose
@@ -133,12 +156,37 @@ class Solution(Struct, frozen=True):
     iterations: int
     reprojection_px: float
     seconds: float
+    unreached: dict[str, float] = {}
+
+
+class KeypointEdit(Struct, frozen=True):
+    """What the user said of one point of the body; what is None was not said.
+
+    `pixel` is where it belongs on the picture, `position` where in the SMPL world, `orientation` how its joint is
+    turned there. `tolerance_px` and `tolerance_m` are standard deviations. A locked point is met exactly.
+    A removed one is not shown any more.
+    """
+
+    pixel: Vector2 | None = None
+    position: Vector3 | None = None
+    orientation: Quaternion | None = None
+    tolerance_px: float | None = None
+    tolerance_m: float | None = None
+    is_locked: bool = False
+    is_muted: bool = False
+    is_removed: bool = False
+
+    def __post_init__(self) -> None:
+        numbers = (self.pixel or ()) + (self.position or ()) + (self.orientation or ())
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError("an edit holds a number that is not finite")
+        _check_sigma(tuple(value for value in (self.tolerance_px, self.tolerance_m) if value is not None))
 
 
 class Record(Struct, frozen=True):
     """One person of one picture (or of one keypoint file, then without a camera) as stored on an armature.
 
-    `edits` are the keypoints that the user moved, by name, in the SMPL world.
+    `edits` are what the user said, by point. While `solo` names points, only these count.
     """
 
     source: str
@@ -147,8 +195,14 @@ class Record(Struct, frozen=True):
     confidence: dict[str, float] = {}
     score: float = 1.0
     box: tuple[float, float, float, float] | None = None
-    edits: dict[str, Vector3] = {}
+    edits: dict[str, KeypointEdit] = {}
+    solo: tuple[str, ...] = ()
     version: int = RECORD_VERSION
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in (*self.edits, *self.solo) if name not in POINT_NAMES]
+        if unknown:
+            raise ValueError(f"unknown point {unknown[0]!r}")
 
     @property
     def camera(self) -> PhotoCamera | None:
@@ -191,7 +245,7 @@ def decode_record(text: str) -> Record:
                 f"the evidence on this armature was stored by a newer IKOL add-on (version {version}, this one reads "
                 f"{RECORD_VERSION}); update the add-on"
             )
-        return msgspec.json.decode(text, type=Record)
+        return _read_first_version(text) if version == 1 else msgspec.json.decode(text, type=Record)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise EvidenceError(
             f"the evidence stored on this armature cannot be read ({error}); run Pose from Image again"
@@ -204,39 +258,23 @@ class _Versioned(Struct):
     version: int
 
 
+class _RecordV1(Struct):
+    """What version 1 had otherwise: edits were places in the SMPL world."""
+
+    edits: dict[str, Vector3] = {}
+
+
+def _read_first_version(text: str) -> Record:
+    fields = msgspec.json.decode(text, type=dict[str, object])
+    edits = msgspec.json.decode(text, type=_RecordV1).edits
+    placed = {name: KeypointEdit(position=position) for name, position in edits.items()}
+    return msgspec.convert({**fields, "edits": placed, "version": RECORD_VERSION}, type=Record)
+
+
 def keypoint_names(evidence: tuple[Evidence, ...]) -> tuple[str, ...]:
     """Return the points of the body that the evidence speaks of, each once, in order of appearance."""
     names: dict[str, None] = {}
     for block in evidence:
-        if isinstance(block, Keypoints2D | Keypoints3D | RelativeKeypoints3D):
+        if isinstance(block, Keypoints2D | Keypoints3D | RelativeKeypoints3D | Pins):
             names.update(dict.fromkeys(block.names))
     return tuple(names)
-
-
-def evidence_with_edits(evidence: tuple[Evidence, ...], edits: dict[str, Vector3]) -> tuple[Evidence, ...]:
-    """Return the evidence in which the user's keypoints replace what the picture says of the same points.
-
-    The rest keeps its say. A point that the user placed would otherwise be pulled back by its own landmark: the
-    two contradict each other, or the user had not moved it.
-    """
-    if not edits:
-        return evidence
-    kept = [block for block in (_without_points(block, edits) for block in evidence) if block is not None]
-    names = tuple(sorted(edits))
-    placed = Keypoints3D(names=names, points=tuple(edits[name] for name in names), sigma=(EDIT_SIGMA,) * len(names))
-    return (*kept, placed)
-
-
-def _without_points(block: Evidence, dropped: dict[str, Vector3]) -> Evidence | None:
-    """Return the block without the named points, or None when nothing is left of it."""
-    if not isinstance(block, Keypoints2D | Keypoints3D | RelativeKeypoints3D):
-        return block
-    kept = [index for index, name in enumerate(block.names) if name not in dropped]
-    if not kept:
-        return None
-    return msgspec.structs.replace(
-        block,
-        names=tuple(block.names[index] for index in kept),
-        points=tuple(block.points[index] for index in kept),
-        sigma=tuple(block.sigma[index] for index in kept),
-    )

@@ -13,7 +13,8 @@ from blender_addon.core.jobs import (
     resolve,
     solve_keypoints,
 )
-from blender_addon.core.record import EDIT_SIGMA, Keypoints2D, Keypoints3D, PhotoCamera, Pose, Record, Solution
+from blender_addon.core.keypoints import POSITION_SIGMA, move_positions
+from blender_addon.core.record import Keypoints2D, Keypoints3D, PhotoCamera, Pose, Record, Solution
 
 CAMERA = PhotoCamera(640, 480, 500, 500, 320, 240)
 PLACED = PhotoCamera(640, 480, 500, 500, 320, 240, (1, 0, 0, 0, 1, 0, 0, 0, 1), (0, 0, 4))
@@ -127,14 +128,13 @@ def test_for_a_body_with_a_shape_the_pose_is_solved_again_with_that_shape():
 
 
 def test_solving_again_starts_from_the_current_pose_and_keeps_the_edits():
-    record = Record("a.jpg", (SEEN,), solution())
-    edits = {"left_wrist": (1.0, 1.0, 1.0)}
-    job = begun(resolve(record, edits, PLACED, POSE))
-    placed = Keypoints3D(("left_wrist",), ((1.0, 1.0, 1.0),), (EDIT_SIGMA,))
+    record = move_positions(Record("a.jpg", (SEEN,), solution()), {"left_wrist": (1.0, 1.0, 1.0)})
+    job = begun(resolve(record, PLACED, POSE))
+    placed = Keypoints3D(("left_wrist",), ((1.0, 1.0, 1.0),), (POSITION_SIGMA,))
     assert job.call == SolveCall((SEEN, placed), PLACED, POSE, solve_shape=False)
     job.answer(solution())
     (new,) = job.result.records
-    assert new.edits == edits
+    assert new.edits == record.edits
     assert new.evidence == record.evidence
 
 

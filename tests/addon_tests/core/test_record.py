@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blender_addon.core.errors import EvidenceError
 from blender_addon.core.record import (
-    EDIT_SIGMA,
+    RECORD_VERSION,
     Anchor,
+    KeypointEdit,
     Keypoints2D,
     Keypoints3D,
+    Orientations,
     PhotoCamera,
+    Pins,
     Pose,
     Record,
     RelativeKeypoints3D,
@@ -20,7 +22,6 @@ from blender_addon.core.record import (
     Twist,
     decode_record,
     encode_record,
-    evidence_with_edits,
     keypoint_names,
 )
 from blender_addon.core.rig import JOINT_NAMES, LANDMARK_NAMES
@@ -38,16 +39,37 @@ def evidence(draw):
         return tuple(draw(values) for _ in names)
 
     names = draw(name_lists)
-    kind = draw(st.sampled_from([Keypoints2D, Keypoints3D, RelativeKeypoints3D, Anchor, Twist]))
+    kind = draw(st.sampled_from([Keypoints2D, Keypoints3D, RelativeKeypoints3D, Anchor, Twist, Pins, Orientations]))
     if kind is Keypoints2D:
-        return Keypoints2D(names, many(st.tuples(numbers, numbers), names), many(positive, names))
+        return Keypoints2D(names, many(st.tuples(numbers, numbers), names), many(positive, names), draw(st.booleans()))
     if kind is Keypoints3D:
         return Keypoints3D(names, many(vectors, names), many(positive, names))
     if kind is RelativeKeypoints3D:
         return RelativeKeypoints3D(names, many(vectors, names), many(st.tuples(positive, positive, positive), names))
+    if kind is Pins:
+        return Pins(names, many(vectors, names))
+    if kind is Orientations:
+        return Orientations(names, many(quaternions, names), many(positive, names))
     if kind is Anchor:
         return Anchor(many(quaternions, JOINT_NAMES), many(positive, JOINT_NAMES))
     return Twist(names, many(numbers, names), many(positive, names))
+
+
+def maybe(values):
+    return st.none() | values
+
+
+edits = st.builds(
+    KeypointEdit,
+    maybe(st.tuples(numbers, numbers)),
+    maybe(vectors),
+    maybe(quaternions),
+    maybe(positive),
+    maybe(positive),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
 
 
 @st.composite
@@ -75,7 +97,8 @@ def records(draw):
         draw(st.dictionaries(st.sampled_from(LANDMARK_NAMES), st.floats(0, 1))),
         draw(positive),
         draw(st.sampled_from([None, (1.0, 2.0, 3.0, 4.0)])),
-        draw(st.dictionaries(st.sampled_from(LANDMARK_NAMES), vectors)),
+        draw(st.dictionaries(st.sampled_from(LANDMARK_NAMES), edits)),
+        draw(name_lists),
     )
 
 
@@ -86,7 +109,7 @@ def test_a_record_there_and_back(record):
 
 @given(records())
 def test_the_stored_form_is_plain_json(record):
-    assert json.loads(encode_record(record))["version"] == 1
+    assert json.loads(encode_record(record))["version"] == RECORD_VERSION
 
 
 def a_record() -> Record:
@@ -136,8 +159,8 @@ def test_what_is_no_record_gives_a_sentence(text):
 
 
 def test_a_record_of_a_newer_add_on_is_named_as_such():
-    with pytest.raises(EvidenceError, match=r"newer IKOL add-on \(version 2, this one reads 1\); update the add-on"):
-        decode_record(damaged(lambda content: content.__setitem__("version", 2)))
+    with pytest.raises(EvidenceError, match=r"newer IKOL add-on \(version 3, this one reads 2\); update the add-on"):
+        decode_record(damaged(lambda content: content.__setitem__("version", 3)))
 
 
 def test_unknown_fields_of_a_record_are_ignored():
@@ -148,22 +171,17 @@ def test_every_point_is_named_once_in_order():
     assert keypoint_names(a_record().evidence) == ("left_wrist", "right_wrist", "nose")
 
 
-def test_without_edits_the_evidence_stays_as_it_is():
-    record = a_record()
-    assert evidence_with_edits(record.evidence, {}) is record.evidence
+def test_a_record_of_the_first_version_keeps_the_users_places():
+    content = json.loads(encode_record(a_record()))
+    content.update(version=1, edits={"left_wrist": [1.0, 2.0, 3.0]})
+    del content["solo"]
+    record = decode_record(json.dumps(content))
+    assert record.edits == {"left_wrist": KeypointEdit(position=(1.0, 2.0, 3.0))}
+    assert record.version == RECORD_VERSION
+    assert record.evidence == a_record().evidence
 
 
-def test_an_edit_takes_the_place_of_what_the_picture_says_of_that_point():
-    record = a_record()
-    seen, placed = evidence_with_edits(record.evidence, {"left_wrist": (1.0, 2.0, 3.0)})
-    assert seen == msgspec.structs.replace(
-        record.evidence[0], names=("right_wrist", "nose"), points=((3.0, 4.0), (5.0, 6.0)), sigma=(3.0, 4.0)
-    )
-    assert placed == Keypoints3D(("left_wrist",), ((1.0, 2.0, 3.0),), (EDIT_SIGMA,))
-
-
-def test_anchors_and_twists_survive_edits():
-    anchor = Anchor(((1.0, 0.0, 0.0, 0.0),) * 24, (0.3,) * 24)
-    twist = Twist(("L_Elbow",), (0.1,), (0.2,))
-    kept = evidence_with_edits((anchor, twist), {"nose": (0.0, 0.0, 0.0)})
-    assert kept[:2] == (anchor, twist)
+@pytest.mark.parametrize("edit", [{"pixel": [1.0, None]}, {"tolerance_px": 0.0}, {"tolerance_m": -1.0}])
+def test_a_damaged_edit_gives_a_sentence(edit):
+    with pytest.raises(EvidenceError, match="cannot be read"):
+        decode_record(damaged(lambda content: content.__setitem__("edits", {"nose": edit})))

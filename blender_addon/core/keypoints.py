@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the user's edits do to the evidence of a picture: what the solver is sent, and how each point is shown.
+
+Every edit is a function from a record to a new one, so that an undo is the old one.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import cast
+
+from msgspec.structs import replace
+
+from .errors import EvidenceError
+from .record import (
+    Evidence,
+    KeypointEdit,
+    Keypoints2D,
+    Keypoints3D,
+    Orientations,
+    PhotoCamera,
+    Pins,
+    Quaternion,
+    Record,
+    RelativeKeypoints3D,
+    Vector2,
+    Vector3,
+)
+from .rig import POINT_NAMES
+
+PIXEL_SHARE = 0.0015
+"""Standard deviation of a point placed on the picture, in parts of its longer side: 1.5 px of 1000."""
+
+POSITION_SIGMA = 0.005
+"""Metres. A point that the user placed in space counts like a measurement good to 5 mm: at 1 cm neighbouring
+landmarks of the picture (the knuckles of a moved wrist) still pulled it 3 cm away."""
+
+ORIENTATION_SIGMA = 0.05
+"""Radians, 3 degrees: a turned handle wins over the picture and gives way to the joint's limits."""
+
+LOCKED_PIXEL_SHARE = 0.0002
+LOCKED_ORIENTATION_SIGMA = 0.003
+
+LOOSE_PIXELS = 8.0
+"""Standard deviation of detected points under *Mine First*, in that of a placed one."""
+
+FREE_SIGMA = 10.0
+"""Metres: what a network said of a point along the picture's axes has no say once the user has placed it there."""
+
+DOUBTFUL = 0.5
+"""Confidence below which a detected point is shown as a guess."""
+
+FOLLOWERS = {
+    f"{side}_{leader}": tuple(f"{side}_{name}" for name in names)
+    for side in ("left", "right")
+    for leader, names in (("wrist", ("pinky", "index", "thumb")), ("ankle", ("heel", "foot_index")))
+} | {
+    "nose": (
+        "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer", "left_ear",
+        "right_ear", "mouth_left", "mouth_right",
+    )
+}  # fmt: skip
+"""Points that go along when their leader is moved on the picture: a hand is not left behind by its wrist."""
+
+
+class KeypointState(Enum):
+    """How a point is shown."""
+
+    DETECTED = "detected"
+    DOUBTFUL = "doubtful"
+    EDITED = "edited"
+    LOCKED = "locked"
+    MUTED = "muted"
+
+
+STATE_COLORS: dict[KeypointState, tuple[float, float, float, float]] = {
+    KeypointState.DETECTED: (0.20, 0.80, 0.35, 1.0),
+    KeypointState.DOUBTFUL: (0.95, 0.65, 0.10, 1.0),
+    KeypointState.EDITED: (0.20, 0.55, 1.00, 1.0),
+    KeypointState.LOCKED: (0.95, 0.20, 0.55, 1.0),
+    KeypointState.MUTED: (0.55, 0.55, 0.55, 0.6),
+}
+"""RGBA. Told apart by lightness too, for eyes that do not tell red from green."""
+
+
+def keypoint_state(record: Record, name: str) -> KeypointState:
+    """Return how a point is shown."""
+    edit = record.edits.get(name, KeypointEdit())
+    if edit.is_muted or (record.solo and name not in record.solo):
+        return KeypointState.MUTED
+    if edit.is_locked:
+        return KeypointState.LOCKED
+    if edit != KeypointEdit():
+        return KeypointState.EDITED
+    return KeypointState.DOUBTFUL if record.confidence.get(name, 1.0) < DOUBTFUL else KeypointState.DETECTED
+
+
+def shown_points(record: Record) -> tuple[str, ...]:
+    """Return the points that are shown on the photograph: detected or added, and not removed."""
+    names = dict.fromkeys(_detected_pixels(record))
+    names.update(dict.fromkeys(name for name, edit in record.edits.items() if edit.pixel is not None))
+    return tuple(name for name in names if not record.edits.get(name, KeypointEdit()).is_removed)
+
+
+def target_pixel(record: Record, name: str) -> Vector2 | None:
+    """Return where the evidence has a point on the picture: where the user put it, or where it was detected.
+
+    A point whose leader was moved has moved along. None for one that the picture says nothing of.
+    """
+    return _target_pixel(record, name, _detected_pixels(record))
+
+
+def _target_pixel(record: Record, name: str, detected: Mapping[str, Vector2]) -> Vector2 | None:
+    edit = record.edits.get(name)
+    if edit is not None and edit.pixel is not None:
+        return edit.pixel
+    pixel = detected.get(name)
+    for leader, followers in FOLLOWERS.items():
+        led = record.edits.get(leader)
+        if pixel is not None and name in followers and led is not None and led.pixel is not None:
+            start = detected.get(leader)
+            if start is not None:
+                pixel = (pixel[0] + led.pixel[0] - start[0], pixel[1] + led.pixel[1] - start[1])
+    return pixel
+
+
+def pixel_sigma(camera: PhotoCamera) -> float:
+    """Return the standard deviation of a point that the user places on the picture, in pixels."""
+    return PIXEL_SHARE * max(camera.width, camera.height)
+
+
+def effective_evidence(record: Record) -> tuple[Evidence, ...]:
+    """Return what the solver is sent: the picture's evidence as the user's edits leave it, and the edits' own."""
+    detected = _detected_pixels(record)
+    kept = [_under_edits(record, block, detected) for block in record.evidence]
+    return (*(block for block in kept if block is not None), *_placed(record))
+
+
+def move_pixels(record: Record, pixels: Mapping[str, Vector2]) -> Record:
+    """Return the record with points placed on the picture."""
+    return _edited(record, pixels, lambda edit, name: replace(edit, pixel=pixels[name], is_removed=False))
+
+
+def move_positions(record: Record, positions: Mapping[str, Vector3]) -> Record:
+    """Return the record with points placed in the SMPL world."""
+    return _edited(record, positions, lambda edit, name: replace(edit, position=positions[name], is_removed=False))
+
+
+def turn(record: Record, name: str, orientation: Quaternion) -> Record:
+    """Return the record with a joint turned (wxyz, in the SMPL world)."""
+    return _edited(record, (name,), lambda edit, _: replace(edit, orientation=orientation))
+
+
+def set_tolerance(
+    record: Record, names: Iterable[str], pixels: float | None = None, metres: float | None = None
+) -> Record:
+    """Return the record with other tolerances (standard deviations); None leaves one as it is."""
+
+    def changed(edit: KeypointEdit, _: str) -> KeypointEdit:
+        return replace(
+            edit,
+            tolerance_px=edit.tolerance_px if pixels is None else pixels,
+            tolerance_m=edit.tolerance_m if metres is None else metres,
+        )
+
+    return _edited(record, names, changed)
+
+
+def lock(record: Record, names: Iterable[str], *, is_locked: bool = True) -> Record:
+    """Return the record with points locked where they are now, or let go.
+
+    Raises:
+        EvidenceError: Nothing is known of where a point is.
+    """
+
+    def changed(edit: KeypointEdit, name: str) -> KeypointEdit:
+        if not is_locked or edit.position is not None or edit.pixel is not None:
+            return replace(edit, is_locked=is_locked)
+        position = record.solution.points.get(name)
+        if position is None:
+            raise EvidenceError(f"it is not known where {name} is; solve once, then lock it")
+        return replace(edit, is_locked=True, position=position)
+
+    return _edited(record, names, changed)
+
+
+def mute(record: Record, names: Iterable[str], *, is_muted: bool = True) -> Record:
+    """Return the record with points that have no say, or have it again."""
+    return _edited(record, names, lambda edit, _: replace(edit, is_muted=is_muted))
+
+
+def solo(record: Record, names: Iterable[str]) -> Record:
+    """Return the record in which only these points count; none: all count again."""
+    return replace(record, solo=tuple(dict.fromkeys(names)))
+
+
+def remove(record: Record, names: Iterable[str]) -> Record:
+    """Return the record without points: they have no say and are not shown."""
+    return _edited(record, names, lambda edit, _: replace(edit, pixel=None, position=None, is_removed=True))
+
+
+def restore(record: Record) -> Record:
+    """Return the record with all removed points back."""
+    return _edited(record, record.edits, lambda edit, _: replace(edit, is_removed=False))
+
+
+def reset(record: Record, names: Iterable[str]) -> Record:
+    """Return the record without the user's edits of points: what the picture says counts again."""
+    dropped = set(names)
+    return replace(
+        record,
+        edits={name: edit for name, edit in record.edits.items() if name not in dropped},
+        solo=tuple(name for name in record.solo if name not in dropped),
+    )
+
+
+def forget_position(record: Record, names: Iterable[str]) -> Record:
+    """Return the record without the places and orientations in space that the user gave to points."""
+    return _edited(
+        record,
+        (name for name in names if name in record.edits),
+        lambda edit, _: replace(edit, position=None, orientation=None, is_locked=edit.is_locked and bool(edit.pixel)),
+    )
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A set of weights and locks under one name."""
+
+    label: str
+    description: str
+    apply: Callable[[Record], Record]
+
+
+def _lock_feet(record: Record) -> Record:
+    return lock(record, ("L_Ankle", "R_Ankle", "L_Foot", "R_Foot"))
+
+
+def _solo_ends(record: Record) -> Record:
+    ends = ("nose", "left_wrist", "right_wrist", "left_ankle", "right_ankle", "left_hip", "right_hip")
+    led = tuple(name for leader in ends for name in FOLLOWERS.get(leader, ()))
+    return solo(record, (*ends, *led, *record.edits))
+
+
+def _loosen_picture(record: Record) -> Record:
+    untouched = [name for name in _detected_pixels(record) if name not in record.edits]
+    if record.camera is None:
+        return record
+    return set_tolerance(record, untouched, pixels=LOOSE_PIXELS * pixel_sigma(record.camera))
+
+
+def _reset_all(record: Record) -> Record:
+    return replace(record, edits={}, solo=())
+
+
+PRESETS: dict[str, Preset] = {
+    "PICTURE": Preset("As Detected", "Forget all edits, weights and locks: only the picture counts", _reset_all),
+    "FEET": Preset("Feet Locked", "Lock ankles and feet where they are now", _lock_feet),
+    "ENDS": Preset("Hands, Feet, Head, Hips", "Only these points and yours count; elbows and knees follow", _solo_ends),
+    "MINE": Preset(
+        "Mine First", "Detected points you have not touched may be off by 1.2 % of the picture", _loosen_picture
+    ),
+}
+
+
+def _edited(record: Record, names: Iterable[str], change: Callable[[KeypointEdit, str], KeypointEdit]) -> Record:
+    edits = dict(record.edits)
+    for name in names:
+        if name not in POINT_NAMES:
+            raise EvidenceError(f"the body has no point {name}")
+        edits[name] = change(edits.get(name, KeypointEdit()), name)
+    return replace(record, edits={name: edit for name, edit in edits.items() if edit != KeypointEdit()})
+
+
+def _detected_pixels(record: Record) -> dict[str, Vector2]:
+    return {
+        name: point
+        for block in record.evidence
+        if isinstance(block, Keypoints2D)
+        for name, point in zip(block.names, block.points, strict=True)
+    }
+
+
+def _has_say(record: Record, name: str) -> bool:
+    edit = record.edits.get(name, KeypointEdit())
+    return not (edit.is_muted or edit.is_removed) and (not record.solo or name in record.solo)
+
+
+def _under_edits(record: Record, block: Evidence, detected: Mapping[str, Vector2]) -> Evidence | None:
+    """Return the block without what has no say, with the user's tolerances; None when nothing is left of it.
+
+    What the user placed takes the place of what was said of the same point: the two contradict each other, or the
+    user had not moved it.
+    """
+    if not isinstance(block, Keypoints2D | Keypoints3D | RelativeKeypoints3D):
+        return block
+    rows: list[tuple[str, object, object]] = []
+    for name, point, sigma in zip(block.names, block.points, block.sigma, strict=True):
+        edit = record.edits.get(name, KeypointEdit())
+        if edit.position is not None or not _has_say(record, name):
+            continue
+        match block:
+            case Keypoints2D() if edit.pixel is None:
+                rows.append((name, _target_pixel(record, name, detected), edit.tolerance_px or sigma))
+            case Keypoints3D():
+                rows.append((name, point, edit.tolerance_m or sigma))
+            case RelativeKeypoints3D():
+                is_moved = _target_pixel(record, name, detected) != detected.get(name)
+                rows.append((name, point, _depth_only(sigma) if is_moved else sigma))
+            case _:
+                pass
+    if not rows:
+        return None
+    names, points, sigmas = (tuple(column) for column in zip(*rows, strict=True))
+    return replace(block, names=names, points=points, sigma=sigmas)
+
+
+def _depth_only(sigma: object) -> Vector3:
+    _, _, depth = cast("Vector3", sigma)
+    return (FREE_SIGMA, FREE_SIGMA, depth)
+
+
+def _placed(record: Record) -> list[Evidence]:
+    """Return the evidence of the user's own places and orientations."""
+    edits = {name: edit for name, edit in sorted(record.edits.items()) if _has_say(record, name)}
+    pixels: list[tuple[str, Vector2, float]] = []
+    soft: list[tuple[str, Vector3, float]] = []
+    exact: list[tuple[str, Vector3]] = []
+    turned: list[tuple[str, Quaternion, float]] = []
+    for name, edit in edits.items():
+        if edit.pixel is not None and record.camera is not None:
+            share = LOCKED_PIXEL_SHARE / PIXEL_SHARE if edit.is_locked else 1.0
+            sigma = pixel_sigma(record.camera) * share if edit.is_locked or not edit.tolerance_px else edit.tolerance_px
+            pixels.append((name, edit.pixel, sigma))
+        if edit.position is not None and edit.is_locked:
+            exact.append((name, edit.position))
+        elif edit.position is not None:
+            soft.append((name, edit.position, edit.tolerance_m or POSITION_SIGMA))
+        if edit.orientation is not None:
+            turned.append((name, edit.orientation, LOCKED_ORIENTATION_SIGMA if edit.is_locked else ORIENTATION_SIGMA))
+    blocks: list[Evidence] = []
+    if pixels:
+        names, points, sigmas = zip(*pixels, strict=True)
+        blocks.append(Keypoints2D(names, points, sigmas, is_robust=False))
+    if soft:
+        names, positions, sigmas = zip(*soft, strict=True)
+        blocks.append(Keypoints3D(names, positions, sigmas))
+    if exact:
+        blocks.append(Pins(*zip(*exact, strict=True)))
+    if turned:
+        names, quats, sigmas = zip(*turned, strict=True)
+        blocks.append(Orientations(names, quats, sigmas))
+    return blocks

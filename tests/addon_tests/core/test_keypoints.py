@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+from msgspec.structs import replace
+
+from blender_addon.core import keypoints
+from blender_addon.core.errors import EvidenceError
+from blender_addon.core.keypoints import PRESETS, STATE_COLORS, KeypointState, effective_evidence, keypoint_state
+from blender_addon.core.record import (
+    Anchor,
+    Keypoints2D,
+    Keypoints3D,
+    Orientations,
+    PhotoCamera,
+    Pins,
+    Pose,
+    Record,
+    RelativeKeypoints3D,
+    Solution,
+    Twist,
+)
+
+IDENTITY = (1.0, 0.0, 0.0, 0.0)
+CAMERA = PhotoCamera(1000, 800, 900.0, 900.0, 500.0, 400.0, (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), (0.0, 0.0, 3.0))
+SEEN = Keypoints2D(
+    ("left_wrist", "left_index", "right_wrist", "nose"), ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0), (7.0, 8.0)), (2.0,) * 4
+)
+FELT = RelativeKeypoints3D(("left_wrist", "nose"), ((0.0, 0.0, 0.1), (0.0, 0.0, 0.2)), ((0.1, 0.1, 0.3),) * 2)
+ANCHOR = Anchor((IDENTITY,) * 24, (0.3,) * 24)
+TWIST = Twist(("L_Elbow",), (0.1,), (0.2,))
+
+
+@pytest.fixture
+def record():
+    pose = Pose((0.0, 0.0, 0.0), (IDENTITY,) * 24, (0.0,) * 10)
+    points = {"L_Wrist": (1.0, 1.0, 1.0), "L_Ankle": (0.1, 0, 0), "R_Ankle": (-0.1, 0, 0), "L_Foot": (0.1, 0, 0.1)}
+    points |= {"R_Foot": (-0.1, 0, 0.1), "left_wrist": (1.0, 1.0, 1.1)}
+    solution = Solution(pose, CAMERA, points, {}, "converged", 1, 1.0, 0.1)
+    return Record("a.jpg", (SEEN, FELT, ANCHOR, TWIST), solution, {"nose": 0.2, "left_wrist": 0.9})
+
+
+def block(record, kind):
+    (found,) = [block for block in effective_evidence(record) if isinstance(block, kind)]
+    return found
+
+
+def test_without_edits_the_evidence_stays_as_it_is(record):
+    assert effective_evidence(record) == record.evidence
+
+
+def test_a_point_placed_on_the_picture_is_believed_and_its_followers_go_along(record):
+    seen, felt, *rest, placed = effective_evidence(keypoints.move_pixels(record, {"left_wrist": (11.0, 22.0)}))
+    assert seen.names == ("left_index", "right_wrist", "nose")
+    assert seen.points == ((13.0, 24.0), (5.0, 6.0), (7.0, 8.0))
+    assert placed == Keypoints2D(("left_wrist",), ((11.0, 22.0),), (1.5,), is_robust=False)
+    assert felt.sigma == ((keypoints.FREE_SIGMA, keypoints.FREE_SIGMA, 0.3), (0.1, 0.1, 0.3))
+    assert rest == [ANCHOR, TWIST]
+
+
+def test_a_follower_that_the_user_placed_stays_there(record):
+    moved = keypoints.move_pixels(record, {"left_index": (50.0, 50.0)})
+    moved = keypoints.move_pixels(moved, {"left_wrist": (11.0, 22.0)})
+    assert keypoints.target_pixel(moved, "left_index") == (50.0, 50.0)
+
+
+def test_a_point_placed_in_space_takes_the_place_of_what_the_picture_says_of_it(record):
+    seen, felt, *_, placed = effective_evidence(keypoints.move_positions(record, {"left_wrist": (1.0, 2.0, 3.0)}))
+    assert "left_wrist" not in seen.names
+    assert felt.names == ("nose",)
+    assert placed == Keypoints3D(("left_wrist",), ((1.0, 2.0, 3.0),), (keypoints.POSITION_SIGMA,))
+
+
+def test_a_joint_placed_in_space_competes_with_the_picture(record):
+    *kept, _ = effective_evidence(keypoints.move_positions(record, {"L_Wrist": (1.0, 2.0, 3.0)}))
+    assert tuple(kept) == record.evidence
+
+
+def test_a_locked_joint_is_met_exactly_where_it_was(record):
+    locked = keypoints.lock(record, ["L_Wrist"])
+    assert block(locked, Pins) == Pins(("L_Wrist",), ((1.0, 1.0, 1.0),))
+    assert keypoint_state(locked, "L_Wrist") is KeypointState.LOCKED
+    let_go = keypoints.lock(locked, ["L_Wrist"], is_locked=False)
+    assert block(let_go, Keypoints3D).points == ((1.0, 1.0, 1.0),)
+
+
+def test_a_point_that_is_nowhere_cannot_be_locked(record):
+    with pytest.raises(EvidenceError, match="not known where R_Elbow is; solve once"):
+        keypoints.lock(record, ["R_Elbow"])
+
+
+def test_a_muted_point_has_no_say_until_it_is_unmuted(record):
+    muted = keypoints.mute(record, ["nose"])
+    assert "nose" not in block(muted, Keypoints2D).names
+    assert "nose" not in block(muted, RelativeKeypoints3D).names
+    assert keypoint_state(muted, "nose") is KeypointState.MUTED
+    assert keypoints.mute(muted, ["nose"], is_muted=False) == record
+
+
+def test_only_solo_points_count(record):
+    alone = keypoints.solo(record, ["nose"])
+    assert block(alone, Keypoints2D).names == ("nose",)
+    assert keypoint_state(alone, "left_wrist") is KeypointState.MUTED
+    assert keypoints.solo(alone, []) == record
+
+
+def test_a_removed_point_is_not_shown_until_it_is_restored_or_placed_again(record):
+    without = keypoints.remove(record, ["nose"])
+    assert "nose" not in keypoints.shown_points(without)
+    assert "nose" not in block(without, Keypoints2D).names
+    assert keypoints.restore(without) == record
+    again = keypoints.move_pixels(without, {"nose": (9.0, 9.0)})
+    assert "nose" in keypoints.shown_points(again)
+
+
+def test_an_added_joint_is_shown_and_sent(record):
+    added = keypoints.move_pixels(record, {"L_Elbow": (40.0, 50.0)})
+    assert keypoints.shown_points(added) == (*SEEN.names, "L_Elbow")
+    assert effective_evidence(added)[-1].names == ("L_Elbow",)
+
+
+def test_tolerances_replace_the_detectors(record):
+    loose = keypoints.set_tolerance(record, ["nose"], pixels=20.0)
+    assert block(loose, Keypoints2D).sigma == (2.0, 2.0, 2.0, 20.0)
+    placed = keypoints.move_positions(record, {"L_Wrist": (1.0, 2.0, 3.0)})
+    assert block(keypoints.set_tolerance(placed, ["L_Wrist"], metres=0.1), Keypoints3D).sigma == (0.1,)
+
+
+def test_a_turned_joint_is_sent_as_an_orientation(record):
+    quat = (0.0, 1.0, 0.0, 0.0)
+    turned = keypoints.turn(record, "Head", quat)
+    assert block(turned, Orientations) == Orientations(("Head",), (quat,), (keypoints.ORIENTATION_SIGMA,))
+
+
+def test_reset_forgets_the_edits_of_a_point(record):
+    edited = keypoints.turn(keypoints.move_pixels(record, {"nose": (0.0, 0.0)}), "Head", IDENTITY)
+    assert keypoints.reset(edited, ["nose"]) == keypoints.turn(record, "Head", IDENTITY)
+    assert keypoints.forget_position(edited, ["Head", "L_Knee"]) == keypoints.move_pixels(record, {"nose": (0.0, 0.0)})
+
+
+def test_every_state_has_a_colour_of_its_own(record):
+    assert set(STATE_COLORS) == set(KeypointState)
+    assert len(set(STATE_COLORS.values())) == len(KeypointState)
+    assert keypoint_state(record, "nose") is KeypointState.DOUBTFUL
+    assert keypoint_state(record, "left_wrist") is KeypointState.DETECTED
+
+
+def test_presets_leave_something_to_solve(record):
+    for preset in PRESETS.values():
+        assert block(preset.apply(record), Keypoints2D).names, preset.label
+    assert PRESETS["PICTURE"].apply(PRESETS["FEET"].apply(record)) == record
+    assert block(PRESETS["FEET"].apply(record), Pins).names == ("L_Ankle", "L_Foot", "R_Ankle", "R_Foot")
+    assert block(PRESETS["MINE"].apply(record), Keypoints2D).sigma == (12.0,) * 4
+
+
+def test_an_unknown_point_is_refused(record):
+    with pytest.raises(EvidenceError, match="no point tail"):
+        keypoints.mute(record, ["tail"])
+
+
+def test_without_a_camera_there_is_nothing_on_the_picture(record):
+    bare = replace(record, solution=replace(record.solution, camera=None))
+    moved = keypoints.move_pixels(bare, {"L_Elbow": (40.0, 50.0)})
+    assert effective_evidence(moved) == record.evidence
