@@ -22,10 +22,11 @@ from .process_operators import (
     IKOL_OT_start_solver,
     IKOL_OT_stop_solver,
 )
-from .settings import IKOL_PG_settings
+from .settings import IKOL_PG_body, IKOL_PG_settings
 
 CLASSES = (
     IKOL_PG_settings,
+    IKOL_PG_body,
     IKOL_Preferences,
     IKOL_OT_start_solver,
     IKOL_OT_stop_solver,
@@ -53,6 +54,7 @@ def register() -> None:
             bpy.utils.register_class(registrable)
             registered.append(registrable)
         bpy.types.Scene.ikol = bpy.props.PointerProperty(type=IKOL_PG_settings)
+        bpy.types.Object.ikol = bpy.props.PointerProperty(type=IKOL_PG_body)
         runtime.start()
         runtime.get().configure()
     except BaseException:
@@ -67,7 +69,8 @@ def unregister() -> None:
 
 def _take_back(registered: list[type]) -> None:
     runtime.stop()
-    if hasattr(bpy.types.Scene, "ikol"):
-        del bpy.types.Scene.ikol
+    for owner in (bpy.types.Object, bpy.types.Scene):
+        if hasattr(owner, "ikol"):
+            del owner.ikol
     for registrable in reversed(registered):
         bpy.utils.unregister_class(registrable)

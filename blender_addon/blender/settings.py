@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the user chooses in the panel, stored with the scene."""
+"""What the user chooses in the panel: stored with the scene for all bodies, with the armature for one body."""
 
 import bpy
-from bpy.props import EnumProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 
 class IKOL_PG_settings(bpy.types.PropertyGroup):
-    """Choices for the next picture or keypoint file."""
+    """Choices of a scene."""
 
     persons: EnumProperty(
         name="Persons",
@@ -25,4 +25,46 @@ class IKOL_PG_settings(bpy.types.PropertyGroup):
             ("ACTIVE", "Active Body", "The IKOL armature that is active: a key on the current frame, its shape stays"),
         ],
         default="NEW",
+    )
+    part: EnumProperty(
+        name="Move",
+        description="Which part of the body a solve or a drag may move; nothing else moves",
+        items=[
+            ("ALL", "Whole Body", "Everything may move"),
+            ("BONES", "Selected Bones", "Only the bones that are selected in pose mode"),
+            ("LEFT_ARM", "Left Arm", "Collar bone, upper arm, forearm and hand on the left"),
+            ("RIGHT_ARM", "Right Arm", "Collar bone, upper arm, forearm and hand on the right"),
+            ("LEFT_LEG", "Left Leg", "Thigh, shin, foot and toes on the left"),
+            ("RIGHT_LEG", "Right Leg", "Thigh, shin, foot and toes on the right"),
+            ("UPPER_BODY", "Upper Body", "Spine, neck, head and both arms; hips and legs stay"),
+            ("LOWER_BODY", "Lower Body", "Both legs; hips and upper body stay"),
+            ("HEAD", "Head", "Neck and head"),
+            ("TORSO", "Torso", "The three joints of the spine; arms and head go along"),
+        ],
+        default="ALL",
+    )
+    show_points: BoolProperty(
+        name="Keypoints", description="Show the keypoints over the photograph in the camera view", default=True
+    )
+    show_residuals: BoolProperty(
+        name="Residuals",
+        description="Show a dashed line from each keypoint to where the body has it",
+        default=True,
+    )
+    show_uncertainty: BoolProperty(
+        name="Uncertainty",
+        description="Show for each joint how far it may be off: one standard deviation, in depth and along the picture",
+        default=False,
+    )
+    show_heat: BoolProperty(
+        name="Heat Map", description="Colour the mesh by how far the body misses its keypoints", default=False
+    )
+
+
+class IKOL_PG_body(bpy.types.PropertyGroup):
+    """What is chosen on one armature: the keypoints that the panel and the tool work on."""
+
+    active_point: StringProperty(name="Active Keypoint", description="The keypoint that the panel shows")
+    selected_points: StringProperty(
+        name="Selected Keypoints", description="Names of the selected keypoints, with commas between them"
     )
