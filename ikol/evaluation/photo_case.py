@@ -18,8 +18,8 @@ from ikol.body.points import AttachedPoints
 from ikol.camera import Camera, camera_from_fov
 from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.geometry.swing_twist import twist_angle
+from ikol.pipeline.blocks import HIPS, LIMB_DEPTH_SHARE, LIMBS, PICTURE_LOSS, WORLD_LOSS
 from ikol.pipeline.prior import relaxed_rotmat, relaxed_sigma
-from ikol.pipeline.problem import HIPS, LIMB_DEPTH_SHARE, LIMBS, PICTURE_LOSS, WORLD_LOSS
 from ikol.solver import (
     Anchor,
     Evidence,

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evidence by the names of the body's points, and what the pipeline returns. Data only.
+"""Evidence by the names of the body's points, and what a solve returns. Data only.
 
 This is the form in which evidence is stored and sent: it mentions no joint numbers and no body, so that it can be
 solved again on another body or after a change of the skeleton.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -25,6 +25,9 @@ class Keypoints2D:
     names: tuple[str, ...]
     points: Float[Tensor, "points 2"]
     sigma: Float[Tensor, "points"]
+    is_robust: bool = True
+    """False for points that somebody has placed: they are meant, also where they are far from what all others say. A
+    detector's outliers are let go of."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,24 @@ class Twist:
     sigma: Float[Tensor, "points"]
 
 
-NamedEvidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist
+@dataclass(frozen=True)
+class Pins:
+    """Points that must lie at places of the SMPL world, metres, exactly as far as they can be reached."""
+
+    names: tuple[str, ...]
+    points: Float[Tensor, "points 3"]
+
+
+@dataclass(frozen=True)
+class Orientations:
+    """Rotations of joints in the SMPL world, from the rest pose; sigma in radians."""
+
+    names: tuple[str, ...]
+    rotmat: Float[Tensor, "points 3 3"]
+    sigma: Float[Tensor, "points"]
+
+
+NamedEvidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Pins | Orientations
 
 
 @dataclass(frozen=True)
@@ -131,3 +151,5 @@ class PoseSolution:
     cost: float
     reprojection_px_median: float
     """Over the 2D evidence; -1 when there is none."""
+    unreached: dict[str, float] = field(default_factory=dict[str, float])
+    """Pins that could not be met, and how far from them their points are, metres."""

@@ -16,6 +16,7 @@ from ikol.body.default_body import load_default_body
 from ikol.pipeline.evidence import Detection, Intrinsics, NamedEvidence, Pose, PoseSolution, Progress
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.posing import solve_pose
+from ikol.pipeline.problem import Extrinsics
 from ikol.pipeline.reading import detected_person, intrinsics_of
 from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, decode_image
 
@@ -110,8 +111,10 @@ class PosePipeline:
         evidence: Sequence[NamedEvidence],
         *,
         intrinsics: Intrinsics | None = None,
-        extrinsics: tuple[Float[Tensor, "3 3"], Float[Tensor, "3"]] | None = None,
+        extrinsics: Extrinsics | None = None,
         initial: Pose | None = None,
+        start: Pose | None = None,
+        joints: Sequence[str] = (),
         solve_shape: bool = True,
         progress: Progress | None = None,
     ) -> PoseSolution:
@@ -122,6 +125,8 @@ class PosePipeline:
             intrinsics=intrinsics,
             extrinsics=extrinsics,
             initial=initial,
+            start=start,
+            joints=joints,
             solve_shape=solve_shape,
             progress=progress,
         )

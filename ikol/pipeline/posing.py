@@ -9,11 +9,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from ikol.body.model import BodyModel
 from ikol.camera import Camera
+from ikol.pipeline.blocks import solver_blocks
 from ikol.pipeline.evidence import (
     Anchor,
     Intrinsics,
@@ -25,12 +24,10 @@ from ikol.pipeline.evidence import (
     Twist,
 )
 from ikol.pipeline.placement import place_upright, point_positions
-from ikol.pipeline.problem import Problem, camera_of, check_evidence, solver_blocks
+from ikol.pipeline.problem import Extrinsics, Problem, make_problem, pin_names
 from ikol.pipeline.start import start_state
 from ikol.solver import Progress as Iteration
-from ikol.solver import Skeleton, SolveConfig, SolveResult, SolveState, SolveStatus, solve
-
-MAX_ITERATIONS = 60  # a photograph takes about ten
+from ikol.solver import SolveResult, SolveStatus, solve
 
 
 def solve_pose(
@@ -38,8 +35,10 @@ def solve_pose(
     evidence: Sequence[NamedEvidence],
     *,
     intrinsics: Intrinsics | None = None,
-    extrinsics: tuple[Float[Tensor, "3 3"], Float[Tensor, "3"]] | None = None,
+    extrinsics: Extrinsics | None = None,
     initial: Pose | None = None,
+    start: Pose | None = None,
+    joints: Sequence[str] = (),
     solve_shape: bool = True,
     progress: Progress | None = None,
 ) -> PoseSolution:
@@ -50,29 +49,42 @@ def solve_pose(
         evidence: what is known; names are those of `body.points`.
         intrinsics: the picture's lens; needed by evidence of a picture.
         extrinsics: R_camera_world and t_camera_world; without them the camera is placed here.
-        initial: where to start, and where everything stays that the evidence does not concern (8 cm for each joint);
-            without it the start comes from the evidence.
+        initial: where everything stays that the evidence does not concern (8 cm for each joint); without it the start
+            comes from the evidence.
+        start: where the iterations begin, such as the last pose of a drag that began at `initial`; None for `initial`.
+        joints: whose rotations may change, and the root's place only with the root among them; none for all. The rest,
+            and the shape, keep their bits.
         solve_shape: let the betas move, under their prior; otherwise they stay as `initial` has them (or zero).
         progress: told how far it is; may raise `Cancelled`.
 
     Raises:
         InputError: there is no evidence, a name is unknown, or evidence of a picture comes without its lens.
     """
-    check_evidence(body, evidence, intrinsics, is_placed=extrinsics is not None)
-    camera = camera_of(intrinsics, extrinsics)
-    given = None if initial is None else SolveState(initial.transl, initial.local_rotmat, initial.betas)
-    problem = Problem(body, Skeleton.from_body(body), tuple(evidence), camera, given)
-    state = given or start_state(problem)
+    problem = make_problem(
+        body,
+        evidence,
+        intrinsics=intrinsics,
+        extrinsics=extrinsics,
+        initial=initial,
+        start=start,
+        joints=joints,
+        solve_shape=solve_shape,
+    )
+    return solve_problem(problem, progress)
+
+
+def solve_problem(problem: Problem, progress: Progress | None = None) -> PoseSolution:
+    """Return the pose that fits the evidence of a problem best."""
 
     def report(iteration: Iteration) -> None:
         if progress is not None:
             progress(min(1.0, iteration.iteration / iteration.max_iterations), "solving")
 
-    config = SolveConfig(max_iterations=MAX_ITERATIONS, solve_shape=solve_shape)
-    result = solve(problem.skeleton, solver_blocks(problem), state, config, on_iteration=report)
-    pose = Pose(result.state.transl, result.state.local_rotmat, result.state.betas)
-    if camera is not None and extrinsics is None:
-        pose, camera = place_upright(body, pose, camera, problem.evidence)
+    begin = problem.start or problem.initial or start_state(problem)
+    result = solve(problem.skeleton, solver_blocks(problem), begin, problem.config, on_iteration=report)
+    pose, camera = Pose(result.state.transl, result.state.local_rotmat, result.state.betas), problem.camera
+    if camera is not None and not problem.is_placed:
+        pose, camera = place_upright(problem.body, pose, camera, problem.evidence)
     return _solution(problem, pose, camera, result)
 
 
@@ -100,4 +112,12 @@ def _solution(problem: Problem, pose: Pose, camera: Camera | None, result: Solve
         iterations=int(result.iterations),
         cost=cost if math.isfinite(cost) else -1.0,
         reprojection_px_median=median,
+        unreached=_unreached(problem, result),
     )
+
+
+def _unreached(problem: Problem, result: SolveResult) -> dict[str, float]:
+    if result.pin_distance is None or result.is_pin_reached is None:
+        return {}
+    pins = zip(pin_names(problem.evidence), result.pin_distance.tolist(), result.is_pin_reached.tolist(), strict=True)
+    return {name: distance for name, distance, is_reached in pins if not is_reached}

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One problem to solve: a body, named evidence, a camera, maybe a start; and that evidence as rows for the solver."""
+"""One problem to solve: a body, named evidence, a camera, what may move and where it begins; all checked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ikol.body.model import BodyModel
@@ -17,55 +17,113 @@ from ikol.pipeline.evidence import (
     Keypoints2D,
     Keypoints3D,
     NamedEvidence,
+    Orientations,
+    Pins,
+    Pose,
     RelativeKeypoints3D,
     Twist,
 )
-from ikol.pipeline.prior import relaxed_rotmat, relaxed_sigma
-from ikol.solver import Anchor as AnchorEvidence
-from ikol.solver import (
-    Evidence,
-    GemanMcClure,
-    Huber,
-    Limits,
-    Points2D,
-    Points3D,
-    RelativePoints3D,
-    ShapePrior,
-    Skeleton,
-    SolveState,
-    default_limits,
-)
-from ikol.solver import Twist as TwistEvidence
+from ikol.solver import Skeleton, SolveConfig, SolveState
 
-HIPS = ("left_hip", "right_hip")
 LEVEL = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))  # camera axes of a level camera that looks along -Z
-PICTURE_LOSS = GemanMcClure(k=4.0)  # swapped or invented landmarks lie many sigma away and must let go entirely
-WORLD_LOSS = Huber(k=3.0)
-LIMBS = tuple(
-    (f"{side}_{near}", f"{side}_{far}")
-    for near, far in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
-    for side in ("left", "right")
-)
-# The depth errors of one limb's landmarks are mostly shared: from one to the next they differ by less than each is off.
-LIMB_DEPTH_SHARE = 0.5  # of one landmark's own depth sigma; in the plane the 2D evidence knows better
-HIP_INFLATION = 3.0  # what is left for the hip-relative rows beside those of the limbs
-STAY_SIGMA = 0.08  # metres: what an edit does not concern stays; without it a hand pulled back takes the feet along
-STAY_LOSS = Huber(k=1.0)  # and what it does concern lets go
-_MAIN_CHILD = {0: 3, 9: 12}  # of the joints with several children: the one that continues the spine
+MAX_ITERATIONS = 60  # a photograph takes about ten
+Extrinsics = tuple[Float[Tensor, "3 3"], Float[Tensor, "3"]]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What `solve_pose` was given, checked."""
+    """What is to be solved, checked."""
 
     body: BodyModel
     skeleton: Skeleton
     evidence: tuple[NamedEvidence, ...]
     camera: Camera | None
+    is_placed: bool
+    """Whether somebody has said where the camera is; otherwise it is level, at the origin."""
     initial: SolveState | None
+    """What the evidence does not concern stays near it; what may not move stays as it is here."""
+    start: SolveState | None
+    """Where the iterations begin; None for `initial`, or the evidence."""
+    joints: tuple[str, ...]
+    """Whose rotations may change; none for all."""
+    solve_shape: bool
+
+    @property
+    def free_joints(self) -> Bool[Tensor, "joints"] | None:
+        """The mask of `joints`; None for all."""
+        if not self.joints:
+            return None
+        return torch.tensor([name in self.joints for name in self.body.tree.names])
+
+    @property
+    def config(self) -> SolveConfig:
+        """The settings of a solve."""
+        return SolveConfig(
+            max_iterations=MAX_ITERATIONS,
+            free_joints=self.free_joints,
+            free_transl=not self.joints or self.body.tree.names[0] in self.joints,
+            solve_shape=self.solve_shape,
+            # who goes on from the last pose has let go of outliers already, and wants no other minimum
+            gnc_start=1.0 if self.start is not None else SolveConfig.gnc_start,
+        )
 
 
-def check_evidence(
+def make_problem(
+    body: BodyModel,
+    evidence: Sequence[NamedEvidence],
+    *,
+    intrinsics: Intrinsics | None = None,
+    extrinsics: Extrinsics | None = None,
+    initial: Pose | None = None,
+    start: Pose | None = None,
+    joints: Sequence[str] = (),
+    solve_shape: bool = True,
+) -> Problem:
+    """Check what is to be solved; the arguments are those of `posing.solve_pose`.
+
+    Raises:
+        InputError: it cannot be solved.
+    """
+    is_placed = intrinsics is None or extrinsics is not None
+    _check_evidence(body, evidence, intrinsics, is_placed=is_placed)
+    if joints:
+        _check_names("joints", tuple(joints), body.tree.names)
+        if initial is None and start is None:
+            raise InputError("to solve a part of the body the pose of the rest is needed; give `initial`")
+        if not is_placed:
+            raise InputError("to solve a part of the body the camera must stay where it is; send its extrinsics along")
+    problem = Problem(
+        body=body,
+        skeleton=Skeleton.from_body(body),
+        evidence=tuple(evidence),
+        camera=camera_of(intrinsics, extrinsics),
+        is_placed=is_placed,
+        initial=None if initial is None else _state(initial),
+        start=None if start is None else _state(start),
+        joints=tuple(joints),
+        solve_shape=solve_shape and not joints,
+    )
+    return problem if start is None or initial is None else replace(problem, start=_joined(problem))
+
+
+def _state(pose: Pose) -> SolveState:
+    return SolveState(pose.transl, pose.local_rotmat, pose.betas)
+
+
+def _joined(problem: Problem) -> SolveState:
+    """Return the start, with what may not move as it is in `initial`: a pose that is sent to and fro loses digits."""
+    start, held, config = problem.start, problem.initial, problem.config
+    assert start is not None
+    assert held is not None
+    free = config.free_joints
+    return SolveState(
+        start.transl if config.free_transl else held.transl,
+        start.local_rotmat if free is None else torch.where(free[:, None, None], start.local_rotmat, held.local_rotmat),
+        start.betas if config.solve_shape else held.betas,
+    )
+
+
+def _check_evidence(
     body: BodyModel, evidence: Sequence[NamedEvidence], intrinsics: Intrinsics | None, *, is_placed: bool
 ) -> None:
     """Refuse evidence that cannot be solved.
@@ -78,94 +136,35 @@ def check_evidence(
     for block in evidence:
         if isinstance(block, Keypoints2D | RelativeKeypoints3D) and intrinsics is None:
             raise InputError("keypoints of a picture need its camera; send it along, or give 3D keypoints")
-        if isinstance(block, Keypoints3D) and intrinsics is not None and not is_placed:
-            raise InputError("keypoints in the world need to know where the camera is; send its extrinsics along")
-        if isinstance(block, Anchor):
-            continue
-        known = body.tree.names if isinstance(block, Twist) else body.points.names
-        unknown = sorted({*block.names} - {*known})
-        if unknown:
-            raise InputError(f"the body has no point {', '.join(unknown[:5])}; it has {', '.join(known)}")
+        if isinstance(block, Keypoints3D | Pins | Orientations) and not is_placed:
+            raise InputError(
+                "keypoints, pins and orientations in the world need to know where the camera is; send its extrinsics "
+                "along"
+            )
+        if not isinstance(block, Anchor):
+            is_of_joints = isinstance(block, Twist | Orientations)
+            _check_names(type(block).__name__, block.names, body.tree.names if is_of_joints else body.points.names)
+    _check_names("pins", pin_names(evidence), body.points.names)
 
 
-def camera_of(
-    intrinsics: Intrinsics | None, extrinsics: tuple[Float[Tensor, "3 3"], Float[Tensor, "3"]] | None
-) -> Camera | None:
+def _check_names(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
+    unknown = sorted({*names} - {*known})
+    if unknown:
+        raise InputError(f"{what}: the body has no point {', '.join(unknown[:5])}; it has {', '.join(known)}")
+    if len({*names}) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise InputError(f"{what}: {', '.join(twice[:5])} is there more than once; give each name once")
+
+
+def pin_names(evidence: Sequence[NamedEvidence]) -> tuple[str, ...]:
+    """Return the pinned points."""
+    return tuple(name for block in evidence if isinstance(block, Pins) for name in block.names)
+
+
+def camera_of(intrinsics: Intrinsics | None, extrinsics: Extrinsics | None) -> Camera | None:
     """Return the camera of a picture, a level one at the origin while nobody has placed it."""
     if intrinsics is None:
         return None
     R, t = extrinsics or (torch.tensor(LEVEL, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
     focal, center = (torch.tensor(value, dtype=torch.float64) for value in (intrinsics.focal, intrinsics.center))
     return Camera(focal, center, R, t, intrinsics.width, intrinsics.height)
-
-
-def solver_blocks(problem: Problem) -> list[Evidence]:
-    """Return the evidence, the priors and the limits as the solver's blocks."""
-    body, camera = problem.body, problem.camera
-    blocks: list[Evidence] = [
-        AnchorEvidence(
-            relaxed_rotmat(body.tree.names, torch.float64),
-            relaxed_sigma(body.tree.names, torch.float64),
-            name="relaxed stance",
-        ),
-        Limits(default_limits(body.tree, dtype=torch.float64)),
-        ShapePrior(torch.zeros(body.num_betas, dtype=torch.float64), torch.ones(body.num_betas, dtype=torch.float64)),
-    ]
-    if problem.initial is not None:
-        joints = body.points.select(body.tree.names)
-        now = problem.skeleton.posed_points(joints, problem.initial)
-        sigma = torch.full((len(joints),), STAY_SIGMA, dtype=torch.float64)
-        blocks.append(Points3D(joints, now, sigma, loss=STAY_LOSS, name="stay"))
-    for number, block in enumerate(problem.evidence):
-        name = f"{type(block).__name__} {number}"
-        match block:
-            case Keypoints2D():
-                assert camera is not None
-                points = body.points.select(block.names)
-                blocks.append(Points2D(points, block.points, block.sigma, camera, loss=PICTURE_LOSS, name=name))
-            case Keypoints3D():
-                blocks.append(Points3D(body.points.select(block.names), block.points, block.sigma, name=name))
-            case RelativeKeypoints3D():
-                assert camera is not None
-                blocks.extend(_relative_blocks(body, block, camera.R_camera_world, name))
-            case Anchor():
-                blocks.append(AnchorEvidence(block.local_rotmat, block.sigma, name=name))
-            case Twist():
-                joints = torch.tensor([body.tree.names.index(joint) for joint in block.names])
-                blocks.append(TwistEvidence(joints, _bone_axes(body)[joints], block.angles, block.sigma, name=name))
-    return blocks
-
-
-def _relative_blocks(
-    body: BodyModel, block: RelativeKeypoints3D, axes: Float[Tensor, "3 3"], name: str
-) -> list[Evidence]:
-    """Return rows relative to the hips and rows along each limb, for errors that the landmarks of a limb share."""
-
-    def rows(ends: tuple[str, ...], target: Tensor, sigma: Tensor, origin: tuple[str, ...], suffix: str) -> Evidence:
-        select = body.points.select
-        return RelativePoints3D(
-            select(ends), target, sigma, axes, select(origin), loss=WORLD_LOSS, name=f"{name} {suffix}"
-        )
-
-    blocks = [rows(block.names, block.points, HIP_INFLATION * block.sigma, HIPS, "from hips")]
-    at = {point: index for index, point in enumerate(block.names)}
-    for near, far in LIMBS:
-        if near in at and far in at:
-            limb = block.points[at[far]] - block.points[at[near]]
-            depth = LIMB_DEPTH_SHARE * block.sigma[[at[near], at[far]], 2].square().mean().sqrt()
-            sigma = torch.stack((depth, depth, depth))
-            blocks.append(rows((far,), limb[None], sigma[None], (near,), f"from {near}"))
-    return blocks
-
-
-def _bone_axes(body: BodyModel) -> Float[Tensor, "joints 3"]:
-    """Return the unit direction from each joint to its main child; a leaf goes on as its parent's bone does."""
-    rest, children = body.joints_template, body.tree.children
-    axes = torch.zeros_like(rest)
-    for joint, parent in enumerate(body.tree.parents):
-        if children[joint]:
-            child = _MAIN_CHILD.get(joint, children[joint][0])
-            axes[joint] = rest[child] - rest[joint]
-        else:
-            axes[joint] = rest[joint] - rest[parent]
-    return axes / axes.norm(dim=-1, keepdim=True)
