@@ -49,9 +49,10 @@ class Reader:
         """
         kind = str(type(block).__struct_config__.tag)
         match block:
-            case protocol.Keypoints2D(names, points, sigma):
+            case protocol.Keypoints2D(names, points, sigma, is_robust):
                 count = _count(kind, names)
-                return named.Keypoints2D(names, self._read(kind, points, count, 2), self._sigma(kind, sigma, count))
+                pixels = self._read(kind, points, count, 2)
+                return named.Keypoints2D(names, pixels, self._sigma(kind, sigma, count), is_robust)
             case protocol.Keypoints3D(names, points, sigma):
                 count = _count(kind, names)
                 return named.Keypoints3D(names, self._read(kind, points, count, 3), self._sigma(kind, sigma, count))
@@ -61,21 +62,27 @@ class Reader:
                     names, self._read(kind, points, count, 3), self._sigma(kind, sigma, count, 3)
                 )
             case protocol.Anchor(local_quat, sigma):
-                return named.Anchor(self._rotmat(kind, local_quat), self._sigma(kind, sigma, self._num_joints))
+                count = self._num_joints
+                return named.Anchor(self._rotmat(kind, local_quat, count), self._sigma(kind, sigma, count))
             case protocol.Twist(names, angles, sigma):
                 count = _count(kind, names)
                 return named.Twist(names, self._read(kind, angles, count), self._sigma(kind, sigma, count))
+            case protocol.Pins(names, points):
+                return named.Pins(names, self._read(kind, points, _count(kind, names), 3))
+            case protocol.Orientations(names, quat, sigma):
+                count = _count(kind, names)
+                return named.Orientations(names, self._rotmat(kind, quat, count), self._sigma(kind, sigma, count))
 
-    def pose(self, pose: PoseSpec) -> named.Pose:
-        """Give a pose.
+    def pose(self, pose: PoseSpec, what: str) -> named.Pose:
+        """Give a pose; `what` it is, for sentences.
 
         Raises:
             InputError: Says which array is wrong, and how.
         """
         return named.Pose(
-            transl=self._read("the translation of the initial pose", pose.transl, 3),
-            local_rotmat=self._rotmat("the initial pose", pose.local_quat),
-            betas=self._read("the shape of the initial pose", pose.betas, self._num_betas),
+            transl=self._read(f"the translation of {what}", pose.transl, 3),
+            local_rotmat=self._rotmat(what, pose.local_quat, self._num_joints),
+            betas=self._read(f"the shape of {what}", pose.betas, self._num_betas),
         )
 
     def _read(self, what: str, ref: ArrayRef, *shape: int) -> Tensor:
@@ -97,8 +104,8 @@ class Reader:
             )
         return sigma
 
-    def _rotmat(self, what: str, ref: ArrayRef) -> Tensor:
-        quat = self._read(f"the rotations of {what}", ref, self._num_joints, 4)
+    def _rotmat(self, what: str, ref: ArrayRef, count: int) -> Tensor:
+        quat = self._read(f"the rotations of {what}", ref, count, 4)
         shortest = float(quat.norm(dim=-1).min())
         if shortest < MIN_QUAT_NORM:
             raise InputError(f"the rotations of {what} must be unit quaternions, got one of length {shortest:g}")
@@ -122,6 +129,17 @@ def check_detect(request: protocol.Detect) -> None:
     _check_size("rotation_deg", request.rotation_deg)
     if request.focal_px is not None:
         _check_focal("focal_px", request.focal_px)
+
+
+def check_joints(names: Sequence[str]) -> Sequence[str]:
+    """Give the joints that may move; none for all.
+
+    Raises:
+        InputError: A name comes twice.
+    """
+    if names:
+        _count("joints", names)
+    return names
 
 
 def intrinsics(camera: CameraSpec) -> named.Intrinsics:
@@ -173,7 +191,8 @@ class Writer:
         """Write one block of evidence."""
         match block:
             case named.Keypoints2D():
-                return protocol.Keypoints2D(block.names, self.array(block.points), self.array(block.sigma))
+                points, sigma = self.array(block.points), self.array(block.sigma)
+                return protocol.Keypoints2D(block.names, points, sigma, block.is_robust)
             case named.Keypoints3D():
                 return protocol.Keypoints3D(block.names, self.array(block.points), self.array(block.sigma))
             case named.RelativeKeypoints3D():
@@ -182,6 +201,11 @@ class Writer:
                 return protocol.Anchor(self.array(rotmat_to_quat(block.local_rotmat)), self.array(block.sigma))
             case named.Twist():
                 return protocol.Twist(block.names, self.array(block.angles), self.array(block.sigma))
+            case named.Pins():
+                return protocol.Pins(block.names, self.array(block.points))
+            case named.Orientations():
+                quat = self.array(rotmat_to_quat(block.rotmat))
+                return protocol.Orientations(block.names, quat, self.array(block.sigma))
 
     def pose(self, pose: named.Pose) -> PoseSpec:
         """Write a pose."""

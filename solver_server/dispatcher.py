@@ -16,7 +16,6 @@ from solver_server.protocol import (
     PROTOCOL_VERSION,
     Cancel,
     CancelReply,
-    Detect,
     Error,
     Hello,
     HelloReply,
@@ -28,10 +27,10 @@ from solver_server.protocol import (
     Request,
     Shutdown,
     ShutdownReply,
-    Solve,
     Stats,
     StatsReply,
     VersionError,
+    Work,
     check_version,
     decode_request,
     encode,
@@ -205,11 +204,11 @@ class Dispatcher:
 
     def _dispatch(self, client: bytes, request: Request, frames: list[bytes], owner: str) -> None:
         worker = self._worker
+        if isinstance(request, Work):
+            now = self._clock()
+            self._enqueue(Job(client, owner, request, frames, now, deadline=now + (request.timeout_seconds or TIMEOUT)))
+            return
         match request:
-            case Detect() | Solve():
-                now = self._clock()
-                deadline = now + (request.timeout_seconds or TIMEOUT)
-                self._enqueue(Job(client, owner, request, frames, now, deadline))
             case Cancel(id, target):
                 self._reply(client, CancelReply(id=id, found=self._cancel(client, target)))
             case Hello(id):
@@ -257,15 +256,20 @@ class Dispatcher:
             text = f"request {job.request.id} is not answered yet; every request needs an id of its own"
             self._answer_error(job, "duplicate_id", text)
             return
-        older = self._waiting_solve(job.client) if isinstance(job.request, Solve) else None
+        older = self._waiting.older_of(job)
         in_its_way = self._waiting.is_full_for(job, older)
         if in_its_way is not None:
             text = f"{in_its_way} requests wait already; wait for replies before sending more"
             self._answer_error(job, "busy", text)
             return
         self._waiting.add(job, older)
-        if older is not None:
-            self._answer_error(older, "superseded", f"request {job.request.id} took the place of this one")
+        running = self._running
+        overtaken = running if running is not None and not running.is_answered and job.overtakes(running) else None
+        for other in (older, overtaken):
+            if other is not None:
+                self._answer_error(other, "superseded", f"request {job.request.id} took the place of this one")
+        if overtaken is not None:
+            self._stop(overtaken)
         self._advance()
 
     def _cancel(self, client: bytes, target: int) -> bool:
@@ -382,12 +386,6 @@ class Dispatcher:
         jobs = [*self._waiting, *([self._running] if self._running is not None else [])]
         for job in jobs:
             if job.client == client and job.request.id == request_id and not job.is_answered:
-                return job
-        return None
-
-    def _waiting_solve(self, client: bytes) -> Job | None:
-        for job in self._waiting:
-            if job.client == client and isinstance(job.request, Solve):
                 return job
         return None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Request in, reply out: what the worker does with `detect` and `solve`. No sockets, no processes.
+"""Request in, reply out: what the worker does with a request that computes. No sockets, no processes.
 
 Faults of the request become errors with a stable code and the sentence that ikol wrote for the user; everything else is
 left to the worker, which logs it. Imports: protocol, ikol, torch.
@@ -7,7 +7,7 @@ left to the worker, which logs it. Imports: protocol, ikol, torch.
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -16,19 +16,33 @@ from ikol.errors import Cancelled, ImageError, InputError
 from ikol.pipeline import PosePipeline
 from ikol.pipeline import evidence as named
 from ikol.threads import shared_threads
-from solver_server.conversion import Reader, Writer, camera_of_lens, check_detect, extrinsics, intrinsics, placed_camera
+from solver_server.conversion import (
+    Reader,
+    Writer,
+    camera_of_lens,
+    check_detect,
+    check_joints,
+    extrinsics,
+    intrinsics,
+    placed_camera,
+)
 from solver_server.memory import is_out_of_memory
 from solver_server.protocol import (
     MAX_TEXT,
+    Alternatives,
     Detect,
     DetectReply,
     Error,
     Frames,
     FrameWriter,
+    Inspect,
     Person,
+    Problem,
+    Result,
     Solve,
     SolveReply,
     SolveStatus,
+    Work,
 )
 from solver_server.self_test import check_solver
 
@@ -60,9 +74,24 @@ class Pipeline(Protocol):
         intrinsics: named.Intrinsics | None,
         extrinsics: tuple[Tensor, Tensor] | None,
         initial: named.Pose | None,
+        start: named.Pose | None,
+        joints: Sequence[str],
         solve_shape: bool,
         progress: Progress | None,
     ) -> named.PoseSolution: ...
+
+
+class Question(TypedDict):
+    """What the pipeline's three methods that solve are all asked."""
+
+    evidence: Sequence[named.NamedEvidence]
+    intrinsics: named.Intrinsics | None
+    extrinsics: tuple[Tensor, Tensor] | None
+    initial: named.Pose | None
+    start: named.Pose | None
+    joints: Sequence[str]
+    solve_shape: bool
+    progress: Progress | None
 
 
 class Service:
@@ -81,9 +110,7 @@ class Service:
         self._num_joints = num_joints
         self._num_betas = num_betas
 
-    def handle(
-        self, request: Detect | Solve, frames: Frames, progress: Progress
-    ) -> tuple[DetectReply | SolveReply | Error, FrameWriter]:
+    def handle(self, request: Work, frames: Frames, progress: Progress) -> tuple[Result | Error, FrameWriter]:
         """Give the reply to a request, with its frames.
 
         Raises:
@@ -91,9 +118,13 @@ class Service:
         """
         start = time.perf_counter()
         try:
-            if isinstance(request, Detect):
-                return self._detect(request, frames, progress, start)
-            return self._solve(request, frames, progress, start)
+            match request:
+                case Detect():
+                    return self._detect(request, frames, progress, start)
+                case Solve():
+                    return self._solve(request, self._question(request, frames, progress), start)
+                case Inspect() | Alternatives():
+                    raise InputError("this solver can only solve")
         except Cancelled:
             return _error(request, "cancelled", "the request was given up")
         except ImageError as error:
@@ -132,23 +163,26 @@ class Service:
         camera = camera_of_lens(detection.intrinsics)
         return DetectReply(request.id, camera, persons, seconds=time.perf_counter() - start), writer.frames
 
-    def _solve(
-        self, request: Solve, frames: Frames, progress: Progress, start: float
-    ) -> tuple[SolveReply, FrameWriter]:
+    def _question(self, request: Problem, frames: Frames, progress: Progress) -> Question:
         if request.body != BODY:
             raise InputError(f"the solver has no body {request.body!r}, only {BODY!r}")
         reader = Reader(frames, self._num_joints, self._num_betas)
         camera = request.camera
-        solution = self._pipeline.solve(
-            [reader.evidence(block) for block in request.evidence],
+        return Question(
+            evidence=[reader.evidence(block) for block in request.evidence],
             intrinsics=intrinsics(camera) if camera is not None else None,
             extrinsics=extrinsics(camera) if camera is not None else None,
-            initial=reader.pose(request.initial) if request.initial is not None else None,
+            initial=reader.pose(request.initial, "the initial pose") if request.initial is not None else None,
+            start=reader.pose(request.start, "the pose to start from") if request.start is not None else None,
+            joints=check_joints(request.joints),
             solve_shape=request.solve_shape,
             progress=progress,
         )
+
+    def _solve(self, request: Solve, question: Question, start: float) -> tuple[SolveReply, FrameWriter]:
+        solution = self._pipeline.solve(**question)
         writer = Writer()
-        focal_source = camera.focal_source if camera is not None else "given"
+        focal_source = request.camera.focal_source if request.camera is not None else "given"
         reply = SolveReply(
             id=request.id,
             pose=writer.pose(solution.pose),
@@ -162,6 +196,7 @@ class Service:
             cost=solution.cost,
             reprojection_px_median=solution.reprojection_px_median,
             seconds=time.perf_counter() - start,
+            unreached=solution.unreached,
         )
         return reply, writer.frames
 
@@ -187,5 +222,5 @@ def make_service(device: str, threads: int) -> Service:
     return Service(pipeline, name, pipeline.body.tree.num_joints, pipeline.body.num_betas)
 
 
-def _error(request: Detect | Solve, code: str, text: str) -> tuple[Error, FrameWriter]:
+def _error(request: Work, code: str, text: str) -> tuple[Error, FrameWriter]:
     return Error(id=request.id, code=code, message=text[:MAX_TEXT]), FrameWriter()

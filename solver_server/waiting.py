@@ -2,18 +2,22 @@
 """The requests that wait for the worker: whose turn it is, and how many may wait. Imports: protocol.
 
 Owners (clients with one key) share the worker's time: next is the oldest request of the owner that has had least of it.
-Who comes back after a pause starts at the time of the others and gets no credit for having been away.
+Who comes back after a pause starts at the time of the others and gets no credit for having been away. Requests that
+only inform (`Aside`) come after all others of their owner: while somebody drags, the pose is what he waits for.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from solver_server.protocol import MAX_MESSAGE_BYTES, Detect, Solve
+from solver_server.protocol import MAX_MESSAGE_BYTES, Alternatives, Detect, Inspect, Solve, Work
 
 MAX_WAITING = 64  # requests of one owner
 MAX_WAITING_BYTES = 2 * MAX_MESSAGE_BYTES
 MAX_WAITING_OF_ALL = 4 * MAX_WAITING
 MAX_WAITING_BYTES_OF_ALL = 2 * MAX_WAITING_BYTES
+
+Aside = Inspect | Alternatives
+"""What tells of a pose and does not make it; a newer solve makes it worthless."""
 
 
 @dataclass(eq=False)
@@ -22,7 +26,7 @@ class Job:
 
     client: bytes
     owner: str
-    request: Detect | Solve
+    request: Work
     frames: list[bytes]
     arrival: float
     deadline: float
@@ -40,6 +44,11 @@ class Job:
     def size(self) -> int:
         """Bytes of its frames."""
         return sum(map(len, self.frames))
+
+    def overtakes(self, running: "Job") -> bool:
+        """Tell whether the running job is given up for this one, which makes its answer worthless."""
+        is_solve, is_aside = isinstance(self.request, Solve), isinstance(running.request, Aside)
+        return self.client == running.client and is_solve and is_aside
 
 
 class WaitingLine:
@@ -71,6 +80,12 @@ class WaitingLine:
                 return len(jobs)
         return None
 
+    def older_of(self, job: Job) -> Job | None:
+        """Give the waiting job whose place a newer one takes: the client's of the same kind, unless that is detect."""
+        kind = type(job.request)
+        alike = (other for other in self._jobs if other.client == job.client and type(other.request) is kind)
+        return None if kind is Detect else next(alike, None)
+
     def add(self, job: Job, older: Job | None = None) -> None:
         """Put a job at the end, or in the place of an older one."""
         if not any(other.owner == job.owner for other in self._jobs):
@@ -86,7 +101,8 @@ class WaitingLine:
 
     def take_next(self) -> Job:
         """Take the job whose turn it is."""
-        job = min(self._jobs, key=lambda job: self._used[job.owner])  # min gives the first, the oldest, of equals
+        # min gives the first, the oldest, of equals
+        job = min(self._jobs, key=lambda job: (self._used[job.owner], isinstance(job.request, Aside)))
         self._time = max(self._time, self._used[job.owner])
         self._jobs.remove(job)
         return job

@@ -22,17 +22,7 @@ from ikol.errors import Cancelled, IkolError
 from solver_server import pipe
 from solver_server.logs import start_log
 from solver_server.memory import lift_memory_limit, limit_memory
-from solver_server.protocol import (
-    Detect,
-    DetectReply,
-    Error,
-    Frames,
-    FrameWriter,
-    Solve,
-    SolveReply,
-    decode_request,
-    encode,
-)
+from solver_server.protocol import Error, Frames, FrameWriter, Result, Work, decode_request, encode
 
 THREAD_BYTES = 72 * 2**20  # of addresses, hardly of memory: a stack, and the arena that glibc reserves for each thread
 PROGRESS_INTERVAL = 0.03  # seconds; one report for each frame of a 30 Hz display, however many steps there are
@@ -50,9 +40,7 @@ class Handler(Protocol):
         """Where it computes, for the user."""
         ...
 
-    def handle(
-        self, request: Detect | Solve, frames: Frames, progress: Progress
-    ) -> tuple[DetectReply | SolveReply | Error, FrameWriter]:
+    def handle(self, request: Work, frames: Frames, progress: Progress) -> tuple[Result | Error, FrameWriter]:
         """Compute the reply and its frames."""
         ...
 
@@ -131,7 +119,7 @@ def answer(
     try:
         request, frames = decode_request(parts)
         request_id = request.id
-        if not isinstance(request, (Detect, Solve)):
+        if not isinstance(request, Work):
             raise TypeError(f"{type(request).__name__} is not for the worker")
         reply, reply_frames = handler.handle(request, frames, progress)
         return reply.code if isinstance(reply, Error) else None, encode(reply, reply_frames)

@@ -2,7 +2,7 @@
 """Between what the add-on stores (core/record.py) and what travels (the protocol's messages and their frames)."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import msgspec
 import numpy as np
@@ -10,49 +10,127 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._vendor import solver_protocol as wire
 from ..core.errors import SolverError
-from ..core.jobs import Call, DetectCall, DetectedPerson, Detection, SolveCall
-from ..core.pose_conversion import as_quaternion, as_vector
+from ..core.jobs import (
+    Alternative,
+    Alternatives,
+    AlternativesCall,
+    Answer,
+    Call,
+    DetectCall,
+    DetectedPerson,
+    Detection,
+    EvidenceRow,
+    InspectCall,
+    Inspection,
+    SolveCall,
+)
+from ..core.pose_conversion import as_vector, project
 from ..core.record import (
     Anchor,
     Evidence,
     Keypoints2D,
     Keypoints3D,
+    Orientations,
     PhotoCamera,
+    Pins,
     Pose,
+    Quaternion,
     RelativeKeypoints3D,
     Solution,
     Twist,
     Vector2,
+    Vector3,
 )
-from ..core.rig import JOINT_NAMES
+from ..core.rig import JOINT_NAMES, POINT_NAMES
 
 FloatArray = NDArray[np.float64]
 T = TypeVar("T")
 
 
-def encode_call(call: Call, request_id: int) -> list[bytes]:
+_TOO_OLD = "this needs a newer solver (it speaks protocol {}.{}, needed is 1.2); update the solver"
+
+
+def encode_call(call: Call, request_id: int, server: tuple[int, int] = wire.PROTOCOL_VERSION) -> list[bytes]:
     """Return the frames of a call.
 
+    Args:
+        call: What is asked.
+        request_id: The number that the answer will carry.
+        server: The protocol of the server, as its `hello_reply` says. An older one would pass over what it does not
+            know, and move more of the body than it should.
+
     Raises:
-        SolverError: The call cannot be sent, because it is too large.
+        SolverError: The call cannot be sent, because it is too large or the server too old.
     """
+    if server < (1, 2) and _needs_1_2(call):
+        raise SolverError(_TOO_OLD.format(*server), code="unsupported_version")
     frames = wire.FrameWriter()
     try:
-        match call:
-            case DetectCall():
-                image = frames.add_blob(call.image)
-                message = wire.Detect(request_id, image, model=call.model, max_persons=call.max_persons)
-            case SolveCall():
-                message = wire.Solve(
-                    request_id,
-                    tuple(_evidence_message(block, frames) for block in call.evidence),
-                    camera=None if call.camera is None else _camera_message(call.camera),
-                    initial=None if call.initial is None else _pose_message(call.initial, frames),
-                    solve_shape=call.solve_shape,
-                )
-        return wire.encode(message, frames)
+        return wire.encode(_message(call, request_id, frames), frames)
     except wire.ProtocolError as error:
         raise SolverError(f"the request cannot be sent: {error}", code=error.code) from error
+
+
+def _needs_1_2(call: Call) -> bool:
+    match call:
+        case DetectCall():
+            return False
+        case SolveCall():
+            new = (Pins, Orientations)
+            return bool(call.joints) or any(isinstance(block, new) for block in call.evidence)
+        case InspectCall() | AlternativesCall():
+            return True
+
+
+def _message(call: Call, request_id: int, frames: wire.FrameWriter) -> wire.Request:
+    match call:
+        case DetectCall():
+            image = frames.add_blob(call.image)
+            return wire.Detect(request_id, image, model=call.model, max_persons=call.max_persons)
+        case SolveCall():
+            return wire.Solve(request_id, **_problem(call, frames))
+        case InspectCall():
+            return wire.Inspect(request_id, **_problem(call.solve, frames))
+        case AlternativesCall():
+            return wire.Alternatives(request_id, limb=call.limb, **_problem(call.solve, frames))
+
+
+class _Problem(TypedDict):
+    evidence: tuple[wire.Evidence, ...]
+    camera: wire.CameraSpec | None
+    initial: wire.PoseSpec | None
+    solve_shape: bool
+    start: wire.PoseSpec | None
+    joints: tuple[str, ...]
+
+
+def _problem(call: SolveCall, frames: wire.FrameWriter) -> _Problem:
+    """Return the fields that all messages have that solve."""
+    return _Problem(
+        evidence=tuple(_evidence_message(block, frames) for block in call.evidence),
+        camera=None if call.camera is None else _camera_message(call.camera),
+        initial=None if call.initial is None else _pose_message(call.initial, frames),
+        solve_shape=call.solve_shape,
+        start=None if call.start is None else _pose_message(call.start, frames),
+        joints=call.joints,
+    )
+
+
+def read_answer(message: wire.Result, frames: wire.Frames) -> Answer:
+    """Return what was found.
+
+    Raises:
+        SolverError: The reply is not usable: the solver is of another version.
+    """
+    match message:
+        case wire.DetectReply():
+            return read_detection(message, frames)
+        case wire.SolveReply():
+            return read_solution(message, frames)
+        case wire.InspectReply():
+            return read_inspection(message, frames)
+        case wire.AlternativesReply():
+            return read_alternatives(message, frames)
 
 
 def read_detection(message: wire.DetectReply, frames: wire.Frames) -> Detection:
@@ -86,18 +164,61 @@ def read_solution(message: wire.SolveReply, frames: wire.Frames) -> Solution:
     """
 
     def build() -> Solution:
+        joints = _array(frames, message.joints, (len(JOINT_NAMES), 3))
         positions = _array(frames, message.point_positions, (len(message.point_names), 3))
-        pixels = _array(frames, message.point_pixels, (None, 2))
+        camera = None if message.camera is None else _camera(message.camera)
+        names = (*JOINT_NAMES, *message.point_names)
+        points = np.concatenate([joints, positions])
         return Solution(
             pose=_pose(message.pose, frames),
-            camera=None if message.camera is None else _camera(message.camera),
-            points=dict(zip(message.point_names, map(as_vector, positions), strict=True)),
-            pixels=dict(zip(message.point_names, map(_as_vector2, pixels), strict=True)) if len(pixels) else {},
+            camera=camera,
+            points=dict(zip(names, _vectors3(points), strict=True)),
+            pixels=_pixels(camera, names, points),
             status=message.status,
             iterations=message.iterations,
             reprojection_px=message.reprojection_px_median,
             seconds=message.seconds,
+            unreached=dict(message.unreached),
         )
+
+    return _checked(build)
+
+
+def read_inspection(message: wire.InspectReply, frames: wire.Frames) -> Inspection:
+    """Return how sure the pose is and what pulls at it.
+
+    Raises:
+        SolverError: The reply is not usable: the solver is of another version.
+    """
+
+    def build() -> Inspection:
+        joints = len(JOINT_NAMES)
+        gains = _list(frames, message.next_gains, len(message.next_points))
+        known = [(name, gain) for name, gain in zip(message.next_points, gains, strict=True) if name in POINT_NAMES]
+        return Inspection(
+            joint_covariance=_array(frames, message.joint_covariance, (joints, 3, 3)),
+            rows=tuple(EvidenceRow(row.kind, row.name, row.residual, row.unit, row.cost) for row in message.rows),
+            pulls=_array(frames, message.pulls, (len(message.rows), joints, 3)),
+            next_points=tuple(name for name, _ in known),
+            next_gains=tuple(gain for _, gain in known),
+            seconds=message.seconds,
+        )
+
+    return _checked(build)
+
+
+def read_alternatives(message: wire.AlternativesReply, frames: wire.Frames) -> Alternatives:
+    """Return the poses that fit about as well.
+
+    Raises:
+        SolverError: The reply is not usable: the solver is of another version.
+    """
+
+    def build() -> Alternatives:
+        joints = _array(frames, message.joints, (len(message.poses), len(JOINT_NAMES), 3))
+        rows = zip(message.poses, message.costs, message.reprojection_px, joints, strict=True)
+        found = tuple(Alternative(_pose(pose, frames), cost, px, where) for pose, cost, px, where in rows)
+        return Alternatives(found, message.seconds)
 
     return _checked(build)
 
@@ -120,9 +241,22 @@ def _array(frames: wire.Frames, ref: wire.ArrayRef, shape: tuple[int | None, ...
     return array
 
 
-def _as_vector2(values: ArrayLike) -> Vector2:
-    x, y = (float(value) for value in np.asarray(values))
-    return (x, y)
+def _pixels(camera: PhotoCamera | None, names: tuple[str, ...], points: FloatArray) -> dict[str, Vector2]:
+    if camera is None or camera.rotation is None:
+        return {}
+    return dict(zip(names, _vectors2(project(camera, points)), strict=True))
+
+
+def _vectors2(array: FloatArray) -> tuple[Vector2, ...]:
+    return tuple((x, y) for x, y in array.tolist())
+
+
+def _vectors3(array: FloatArray) -> tuple[Vector3, ...]:
+    return tuple((x, y, z) for x, y, z in array.tolist())
+
+
+def _quaternions(array: FloatArray) -> tuple[Quaternion, ...]:
+    return tuple((w, x, y, z) for w, x, y, z in array.tolist())
 
 
 def _floats(frames: wire.FrameWriter, values: ArrayLike, *shape: int) -> wire.ArrayRef:
@@ -152,17 +286,17 @@ def _pose(pose: wire.PoseSpec, frames: wire.Frames) -> Pose:
         raise ValueError("a rotation has length zero")
     return Pose(
         transl=as_vector(_array(frames, pose.transl, (3,))),
-        local_quat=tuple(as_quaternion(quat) for quat in quats / lengths),
-        betas=tuple(float(beta) for beta in _array(frames, pose.betas, (None,))),
+        local_quat=_quaternions(quats / lengths),
+        betas=tuple(_array(frames, pose.betas, (None,)).tolist()),
     )
 
 
 def _evidence_message(block: Evidence, frames: wire.FrameWriter) -> wire.Evidence:
-    count = len(block.sigma)
+    count = len(block.local_quat) if isinstance(block, Anchor) else len(block.names)
     match block:
         case Keypoints2D():
             points = _floats(frames, block.points, count, 2)
-            return wire.Keypoints2D(block.names, points, _floats(frames, block.sigma, count))
+            return wire.Keypoints2D(block.names, points, _floats(frames, block.sigma, count), block.is_robust)
         case Keypoints3D():
             points = _floats(frames, block.points, count, 3)
             return wire.Keypoints3D(block.names, points, _floats(frames, block.sigma, count))
@@ -174,31 +308,36 @@ def _evidence_message(block: Evidence, frames: wire.FrameWriter) -> wire.Evidenc
         case Twist():
             angles = _floats(frames, block.angles, count)
             return wire.Twist(block.names, angles, _floats(frames, block.sigma, count))
+        case Pins():
+            return wire.Pins(block.names, _floats(frames, block.points, count, 3))
+        case Orientations():
+            quat = _floats(frames, block.quat, count, 4)
+            return wire.Orientations(block.names, quat, _floats(frames, block.sigma, count))
 
 
 def _evidence(block: wire.Evidence, frames: wire.Frames) -> Evidence:
+    count = len(JOINT_NAMES) if isinstance(block, wire.Anchor) else len(block.names)
     match block:
         case wire.Keypoints2D():
-            count = len(block.names)
-            points = tuple(map(_as_vector2, _array(frames, block.points, (count, 2))))
-            return Keypoints2D(block.names, points, _list(frames, block.sigma, count))
+            points = _vectors2(_array(frames, block.points, (count, 2)))
+            return Keypoints2D(block.names, points, _list(frames, block.sigma, count), block.is_robust)
         case wire.Keypoints3D():
-            count = len(block.names)
-            points = tuple(map(as_vector, _array(frames, block.points, (count, 3))))
+            points = _vectors3(_array(frames, block.points, (count, 3)))
             return Keypoints3D(block.names, points, _list(frames, block.sigma, count))
         case wire.RelativeKeypoints3D():
-            count = len(block.names)
-            points = tuple(map(as_vector, _array(frames, block.points, (count, 3))))
-            sigma = tuple(map(as_vector, _array(frames, block.sigma, (count, 3))))
-            return RelativeKeypoints3D(block.names, points, sigma)
+            points = _vectors3(_array(frames, block.points, (count, 3)))
+            return RelativeKeypoints3D(block.names, points, _vectors3(_array(frames, block.sigma, (count, 3))))
         case wire.Anchor():
-            count = len(JOINT_NAMES)
-            quats = tuple(map(as_quaternion, _array(frames, block.local_quat, (count, 4))))
+            quats = _quaternions(_array(frames, block.local_quat, (count, 4)))
             return Anchor(quats, _list(frames, block.sigma, count))
         case wire.Twist():
-            count = len(block.names)
             return Twist(block.names, _list(frames, block.angles, count), _list(frames, block.sigma, count))
+        case wire.Pins():
+            return Pins(block.names, _vectors3(_array(frames, block.points, (count, 3))))
+        case wire.Orientations():
+            quats = _quaternions(_array(frames, block.quat, (count, 4)))
+            return Orientations(block.names, quats, _list(frames, block.sigma, count))
 
 
 def _list(frames: wire.Frames, ref: wire.ArrayRef, count: int) -> tuple[float, ...]:
-    return tuple(float(value) for value in _array(frames, ref, (count,)))
+    return tuple(_array(frames, ref, (count,)).tolist())

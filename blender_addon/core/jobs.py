@@ -10,6 +10,8 @@ from enum import Enum
 from typing import Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from .errors import AddonError, SolverError
 from .keypoints import effective_evidence
@@ -28,7 +30,10 @@ MAX_PERSONS = 4
 MIN_SECOND_SCORE = 0.5
 """A person beside the first is taken only when the detector is rather sure: shadows and posters score lower."""
 
+FloatArray = NDArray[np.float64]
+
 Model = Literal["heavy", "full"]
+Limb = Literal["left_arm", "right_arm", "left_leg", "right_leg", "head", "torso"]
 Betas = tuple[float, ...]
 
 
@@ -43,15 +48,36 @@ class DetectCall:
 
 @dataclass(frozen=True)
 class SolveCall:
-    """Find the pose that fits the evidence; see `Solve` of the protocol."""
+    """Find the pose that fits the evidence; see `Solve` of the protocol.
+
+    What the evidence does not concern stays near `initial`; the search begins at `start`, else there. Only `joints` may
+    move, all of them when there are none.
+    """
 
     evidence: tuple[Evidence, ...]
     camera: PhotoCamera | None = None
     initial: Pose | None = None
     solve_shape: bool = True
+    start: Pose | None = None
+    joints: tuple[str, ...] = ()
 
 
-Call = DetectCall | SolveCall
+@dataclass(frozen=True)
+class InspectCall:
+    """Solve, and say how sure the pose is and what pulls at it."""
+
+    solve: SolveCall
+
+
+@dataclass(frozen=True)
+class AlternativesCall:
+    """Find poses of one limb that fit the evidence about as well."""
+
+    solve: SolveCall
+    limb: Limb
+
+
+Call = DetectCall | SolveCall | InspectCall | AlternativesCall
 
 
 @dataclass(frozen=True)
@@ -73,7 +99,55 @@ class Detection:
     seconds: float
 
 
-Answer = Detection | Solution
+@dataclass(frozen=True)
+class EvidenceRow:
+    """What one point or joint has to do with the pose; see `EvidenceRow` of the protocol."""
+
+    kind: str
+    name: str
+    residual: float
+    unit: str
+    """px, m or rad."""
+    cost: float
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """How sure a pose is, and what pulls at it; joints in SMPL's order, metres in the SMPL world."""
+
+    joint_covariance: FloatArray
+    """(24, 3, 3) square metres."""
+    rows: tuple[EvidenceRow, ...]
+    pulls: FloatArray
+    """(rows, 24, 3): how far each row moves each joint."""
+    next_points: tuple[str, ...]
+    """Points whose placement on the picture would help most, best first."""
+    next_gains: tuple[float, ...]
+    """By how many square metres each lowers the summed variance of the joints."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Alternative:
+    """A pose that fits the evidence about as well as the others."""
+
+    pose: Pose
+    cost: float
+    reprojection_px: float
+    """Median over the points on the picture, -1 without any."""
+    joints: FloatArray
+    """(24, 3) SMPL world, metres."""
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """Poses of one limb, the best first."""
+
+    solutions: tuple[Alternative, ...]
+    seconds: float = 0.0
+
+
+Answer = Detection | Solution | Inspection | Alternatives
 
 
 @dataclass(frozen=True)
@@ -88,14 +162,21 @@ class Step:
 
 @dataclass(frozen=True)
 class JobResult:
-    """One record for each person, and what did not work although the job as a whole did."""
+    """One record for each person, and what did not work although the job as a whole did.
+
+    `inspection` and `alternatives` are there when they were asked for; the record is then the one they are about.
+    """
 
     records: tuple[Record, ...]
     warnings: tuple[str, ...] = ()
     detect_seconds: float = 0.0
+    inspection: Inspection | None = None
+    alternatives: Alternatives | None = None
 
 
 Steps = Generator[Step, Answer, JobResult]
+
+_WRONG_ANSWER = "the solver answered something else than it was asked; update the solver"
 
 
 def pose_from_image(
@@ -116,7 +197,7 @@ def pose_from_image(
     """
     detection = yield Step(DetectCall(image, model), "Looking for persons", 0.05, 0.6)
     if not isinstance(detection, Detection):
-        raise SolverError("the solver answered a picture with a pose; update the solver")
+        raise SolverError(_WRONG_ANSWER)
     persons = [person for rank, person in enumerate(detection.persons) if rank == 0 or person.score >= MIN_SECOND_SCORE]
     persons = persons[:max_persons]
     if not persons:
@@ -158,11 +239,47 @@ def _solve(
     return _usable((yield Step(call, text, middle, end)))
 
 
-def resolve(record: Record, camera: PhotoCamera | None, current: Pose) -> Steps:
+def resolve(record: Record, camera: PhotoCamera | None, current: Pose, joints: tuple[str, ...] = ()) -> Steps:
     """Solve a record again, with its edits, from the current pose."""
-    call = SolveCall(effective_evidence(record), camera, current, solve_shape=False)
-    solution = yield Step(call, "Solving again", 0.1, 1.0)
+    solution = yield Step(edit_call(record, camera, current, joints), "Solving again", 0.1, 1.0)
     return JobResult((msgspec.structs.replace(record, solution=_usable(solution)),))
+
+
+def inspect(record: Record, camera: PhotoCamera | None, current: Pose, joints: tuple[str, ...] = ()) -> Steps:
+    """Ask how sure the current pose is and what pulls at it."""
+    call = InspectCall(edit_call(record, camera, current, joints))
+    inspection = yield Step(call, "Looking at the evidence", 0.1, 1.0)
+    if not isinstance(inspection, Inspection):
+        raise SolverError(_WRONG_ANSWER)
+    return JobResult((record,), inspection=inspection)
+
+
+def alternatives(record: Record, camera: PhotoCamera | None, current: Pose, limb: Limb) -> Steps:
+    """Look for other poses of a limb that fit the picture about as well as the current one."""
+    call = AlternativesCall(edit_call(record, camera, current), limb)
+    found = yield Step(call, "Looking for other poses", 0.1, 1.0)
+    if not isinstance(found, Alternatives):
+        raise SolverError(_WRONG_ANSWER)
+    return JobResult((record,), alternatives=found)
+
+
+def edit_call(
+    record: Record,
+    camera: PhotoCamera | None,
+    initial: Pose,
+    joints: tuple[str, ...] = (),
+    start: Pose | None = None,
+) -> SolveCall:
+    """Return the call that solves a record with its edits on a body whose shape is given.
+
+    Args:
+        record: Evidence and edits.
+        camera: The photograph's camera where it is now.
+        initial: The pose that stays where the evidence does not concern it; in a drag, that at the drag's start.
+        joints: The only joints that may move; none for all.
+        start: Where the search begins, in a drag the newest pose; None for `initial`.
+    """
+    return SolveCall(effective_evidence(record), camera, initial, solve_shape=False, start=start, joints=joints)
 
 
 def solve_keypoints(name: str, keypoints: Keypoints3D, body_betas: Betas | None = None) -> Steps:
@@ -173,7 +290,7 @@ def solve_keypoints(name: str, keypoints: Keypoints3D, body_betas: Betas | None 
 
 def _usable(answer: Answer) -> Solution:
     if not isinstance(answer, Solution):
-        raise SolverError("the solver answered a pose request with persons; update the solver")
+        raise SolverError(_WRONG_ANSWER)
     if answer.status == "failed":
         raise SolverError("no pose fits the keypoints; move or remove those that contradict the others")
     return answer

@@ -24,6 +24,9 @@ SENSOR_WIDTH_MM = 36.0
 SCALE_TOLERANCE = 1e-3
 """Relative difference of the three axes' scales that still counts as one scale; Blender's matrices are float32."""
 
+NEAR = 0.05
+"""Metres before the camera; the solver's NEAR."""
+
 _BLENDER_FROM_SMPL: FloatArray = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _BLENDER_CAMERA_FROM_OPENCV: FloatArray = np.diag([1.0, -1.0, -1.0])
 
@@ -81,6 +84,27 @@ def _rotation_and_scale(matrix: FloatArray) -> tuple[FloatArray, float]:
     return matrix[:3, :3] / scales, scale
 
 
+def project(camera: PhotoCamera, points: ArrayLike) -> FloatArray:
+    """Return the pixels (..., 2) of points (..., 3) of the SMPL world on a photograph whose camera is placed.
+
+    A point nearer than NEAR or behind the camera is taken as at NEAR: its pixel is finite and far outside.
+
+    Raises:
+        SceneError: The camera has not been placed.
+    """
+    rotation, translation = _place(camera)
+    seen = np.asarray(points, dtype=np.float64) @ rotation.T + translation
+    focal, center = (camera.focal_x, camera.focal_y), (camera.center_x, camera.center_y)
+    return seen[..., :2] / np.maximum(seen[..., 2:], NEAR) * focal + center
+
+
+def _place(camera: PhotoCamera) -> tuple[FloatArray, FloatArray]:
+    """Return rotation (3, 3) and translation (3) of a camera that has been placed."""
+    if camera.rotation is None or camera.translation is None:
+        raise SceneError("the solver did not place the camera; run Pose from Image again")
+    return np.array(camera.rotation).reshape(3, 3), np.array(camera.translation)
+
+
 def to_blender_camera(camera: PhotoCamera, body_to_world: ArrayLike) -> BlenderCamera:
     """Return the Blender camera that sees the body as `camera` does.
 
@@ -90,15 +114,13 @@ def to_blender_camera(camera: PhotoCamera, body_to_world: ArrayLike) -> BlenderC
     Raises:
         SceneError: The camera has not been placed, or the body is scaled unevenly.
     """
-    if camera.rotation is None or camera.translation is None:
-        raise SceneError("the solver did not place the camera; run Pose from Image again")
+    camera_from_body, camera_translation = _place(camera)
     matrix = np.asarray(body_to_world, dtype=np.float64)
     rotation, scale = _rotation_and_scale(matrix)
-    camera_from_body = np.array(camera.rotation).reshape(3, 3)
     camera_from_world = camera_from_body @ _BLENDER_FROM_SMPL.T @ rotation.T
     world = np.eye(4)
     world[:3, :3] = camera_from_world.T @ _BLENDER_CAMERA_FROM_OPENCV
-    world[:3, 3] = matrix[:3, 3] - scale * camera_from_world.T @ np.array(camera.translation)
+    world[:3, 3] = matrix[:3, 3] - scale * camera_from_world.T @ camera_translation
     aspect_y = camera.focal_x / camera.focal_y
     return BlenderCamera(
         matrix_world=world,

@@ -55,6 +55,7 @@ from .messages import Progress as Progress
 from .messages import RelativeKeypoints3D as RelativeKeypoints3D
 from .messages import Reply as Reply
 from .messages import Request as Request
+from .messages import Result as Result
 from .messages import Shutdown as Shutdown
 from .messages import ShutdownReply as ShutdownReply
 from .messages import Solve as Solve
@@ -63,5 +64,6 @@ from .messages import SolveStatus as SolveStatus
 from .messages import Stats as Stats
 from .messages import StatsReply as StatsReply
 from .messages import Twist as Twist
+from .messages import Work as Work
 from .version import PROTOCOL_VERSION as PROTOCOL_VERSION
 from .version import check_version as check_version

@@ -241,7 +241,10 @@ class Shutdown(Struct, frozen=True, tag="shutdown"):
     id: RequestId
 
 
-Request = Hello | Ping | Detect | Solve | Inspect | Alternatives | Cancel | Stats | Shutdown
+Work = Detect | Solve | Inspect | Alternatives
+"""The requests that the worker computes; all others are answered at once."""
+
+Request = Hello | Ping | Work | Cancel | Stats | Shutdown
 
 
 class HelloReply(Struct, frozen=True, tag="hello_reply"):
@@ -401,16 +404,5 @@ class Error(Struct, frozen=True, tag="error"):
     message: Text
 
 
-Reply = (
-    HelloReply
-    | Pong
-    | Progress
-    | DetectReply
-    | SolveReply
-    | InspectReply
-    | AlternativesReply
-    | CancelReply
-    | StatsReply
-    | ShutdownReply
-    | Error
-)
+Result = DetectReply | SolveReply | InspectReply | AlternativesReply
+Reply = HelloReply | Pong | Progress | Result | CancelReply | StatsReply | ShutdownReply | Error

@@ -68,7 +68,7 @@ def test_general_pose_survives_the_wire() -> None:
     rotmat = quat_to_rotmat(unlike_quaternions())
     spec = writer.pose(named.Pose(float64(3), rotmat, float64(NUM_BETAS, start=-1.0)))
     reader = Reader(protocol.Frames(writer.frames.frames), NUM_JOINTS, NUM_BETAS)
-    pose = reader.pose(spec)
+    pose = reader.pose(spec, "the pose")
     # through a quaternion and back in float64: a few roundings of 1e-16
     torch.testing.assert_close(pose.local_rotmat, rotmat, atol=1e-14, rtol=0)
     assert pose.transl.tolist() == [0.0, 0.5, 1.0]

@@ -179,6 +179,65 @@ def test_newer_solve_takes_the_place_of_the_one_that_waits(stage: Stage) -> None
     assert stage.given == [1, 3, 7]  # the new one keeps the old one's turn
 
 
+ASIDES = pytest.mark.parametrize("aside", ["inspect", "alternatives"])
+
+
+@ASIDES
+def test_newer_aside_takes_the_place_of_the_one_of_its_kind_that_waits(stage: Stage, aside: str) -> None:
+    stage.detect(BOB, 1)
+    stage.inspect(ANN, 2)
+    stage.alternatives(ANN, 3)
+    getattr(stage, aside)(ANN, 4)
+    assert stage.take() == [(ANN, 2 if aside == "inspect" else 3, "superseded")]
+
+
+@ASIDES
+def test_solve_goes_before_the_asides_that_wait_and_replaces_none(stage: Stage, aside: str) -> None:
+    stage.detect(BOB, 1)
+    getattr(stage, aside)(ANN, 2)
+    stage.solve(ANN, 3)
+    stage.detect(ANN, 4)
+    for _ in range(4):
+        stage.finish()
+    assert stage.given == [1, 3, 4, 2]
+    assert [kind for _, _, kind in stage.take()] == ["shutdown_reply"] * 4
+
+
+@ASIDES
+def test_running_aside_is_given_up_for_a_solve_of_the_same_client(stage: Stage, aside: str) -> None:
+    getattr(stage, aside)(ANN, 1)
+    stage.solve(ANN, 2)
+    assert stage.take() == [(ANN, 1, "superseded")]
+    assert stage.worker.aborted == [stage.worker.jobs[0][0]]
+    stage.solve(ANN, 3)
+    assert stage.take() == [(ANN, 2, "superseded")]
+    assert len(stage.worker.aborted) == 1
+    stage.finish(code="cancelled")
+    assert stage.given == [1, 3]
+    stage.finish()
+    assert stage.take() == [(ANN, 3, "shutdown_reply")]
+
+
+@ASIDES
+def test_running_aside_that_does_not_stop_for_a_solve_is_killed(stage: Stage, aside: str) -> None:
+    getattr(stage, aside)(ANN, 1)
+    stage.solve(ANN, 2)
+    stage.now += CANCEL_TIMEOUT
+    stage.dispatcher.tick()
+    assert stage.worker.kills == 1
+
+
+@ASIDES
+def test_running_aside_is_not_given_up_for_another_client_nor_for_what_is_no_solve(stage: Stage, aside: str) -> None:
+    getattr(stage, aside)(ANN, 1)
+    stage.solve(BOB, 2)
+    stage.detect(ANN, 3)
+    stage.inspect(ANN, 4)
+    stage.alternatives(ANN, 5)
+    assert stage.take() == []
+    assert stage.worker.aborted == []
+
+
 def test_solves_of_different_clients_and_detects_are_not_superseded(stage: Stage) -> None:
     stage.detect(ANN, 1)
     for client, request_id in ((ANN, 2), (BOB, 3)):
@@ -359,7 +418,7 @@ def test_shutdown_answers_everything_that_is_not_finished(stage: Stage) -> None:
 
 def test_every_request_of_a_burst_gets_exactly_one_reply(stage: Stage) -> None:
     for request_id in range(600):
-        (stage.solve if request_id % 3 else stage.detect)(ANN, request_id)
+        (stage.detect, stage.solve, stage.inspect, stage.solve, stage.alternatives)[request_id % 5](ANN, request_id)
     while stage.dispatcher.is_busy:
         stage.finish()
     replies = stage.take()

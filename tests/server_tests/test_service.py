@@ -31,7 +31,7 @@ def ask(
     """Send a request through the codec to a service, and its reply back through the codec."""
     writer = FrameWriter()
     request, frames = protocol.decode_request(protocol.encode(make(writer), writer))
-    assert isinstance(request, (protocol.Detect, protocol.Solve))
+    assert isinstance(request, protocol.Work)
     service = Service(pipeline, "fake", NUM_JOINTS, NUM_BETAS)
     return protocol.decode_reply(protocol.encode(*service.handle(request, frames, progress)))
 
@@ -50,12 +50,29 @@ def keypoints(points: Any, sigma: Any, names: tuple[str, ...] = ("nose",)) -> Ca
     return make
 
 
+def pins(points: Any, names: tuple[str, ...] = ("nose",)) -> Callable[[FrameWriter], protocol.Solve]:
+    """Give a solve with pins."""
+    return lambda writer: protocol.Solve(
+        id=6, evidence=(protocol.Pins(names, writer.add_array(np.array(points, np.float64))),)
+    )
+
+
+def orientations(quat: Any, sigma: Any, names: tuple[str, ...] = ("Head",)) -> Callable[[FrameWriter], protocol.Solve]:
+    """Give a solve with orientations."""
+
+    def make(writer: FrameWriter) -> protocol.Solve:
+        block = protocol.Orientations(names, writer.add_array(np.array(quat)), writer.add_array(np.array(sigma)))
+        return protocol.Solve(id=6, evidence=(block,))
+
+    return make
+
+
 def solve(camera: protocol.CameraSpec | None = None, **options: Any) -> Callable[[FrameWriter], protocol.Solve]:
     return lambda writer: protocol.Solve(id=6, evidence=(), camera=camera, **options)
 
 
-def initial(**changes: Any) -> Callable[[FrameWriter], protocol.Solve]:
-    """Give a solve with an initial pose."""
+def initial(field: str = "initial", **changes: Any) -> Callable[[FrameWriter], protocol.Solve]:
+    """Give a solve with an initial pose, or with one to start from."""
     arrays = {
         "transl": np.arange(3.0),
         "local_quat": np.array([[2.0, 0.0, 0.0, 0.0]] * NUM_JOINTS),
@@ -65,7 +82,7 @@ def initial(**changes: Any) -> Callable[[FrameWriter], protocol.Solve]:
 
     def make(writer: FrameWriter) -> protocol.Solve:
         pose = protocol.PoseSpec(**{name: writer.add_array(value) for name, value in arrays.items()})
-        return protocol.Solve(id=6, evidence=(), initial=pose)
+        return protocol.Solve(id=6, evidence=(), **{field: pose})
 
     return make
 
@@ -147,7 +164,8 @@ def test_solve_without_options_passes_nothing_but_the_evidence() -> None:
     ask(pipeline, keypoints([[0.0, 1.0, 2.0]], [0.1]))
     (call,) = pipeline.calls
     assert [type(block).__name__ for block in call.pop("evidence")] == ["Keypoints3D"]
-    assert call == {"intrinsics": None, "extrinsics": None, "initial": None, "solve_shape": True}
+    rest = {"intrinsics": None, "extrinsics": None, "initial": None, "start": None, "joints": (), "solve_shape": True}
+    assert call == rest
 
 
 def test_smallest_sigma_is_taken_although_float32_rounds_it_down() -> None:
@@ -187,6 +205,20 @@ def test_initial_pose_arrives_as_matrices_whatever_the_length_of_its_quaternions
     pipeline = FakePipeline()
     ask(pipeline, initial(local_quat=3.0 * rotmat_to_quat(turn(0.7)).numpy()))
     torch.testing.assert_close(pipeline.calls[0]["initial"].local_rotmat, turn(0.7), atol=1e-14, rtol=0)
+
+
+def test_pose_to_start_from_and_the_joints_that_may_move_arrive() -> None:
+    pipeline = FakePipeline()
+    ask(pipeline, initial("start", local_quat=rotmat_to_quat(turn(0.7)).numpy()))
+    ask(pipeline, solve(joints=("L_Hip", "L_Knee")))
+    torch.testing.assert_close(pipeline.calls[0]["start"].local_rotmat, turn(0.7), atol=1e-14, rtol=0)
+    assert [call["initial"] for call in pipeline.calls] == [None, None]
+    assert pipeline.calls[1]["joints"] == ("L_Hip", "L_Knee")
+
+
+def test_pins_that_are_not_met_are_named() -> None:
+    reply, _ = ask(FakePipeline(), solve())
+    assert reply.unreached == {"nose": 0.25}
 
 
 def test_solve_reply_has_the_pose_and_the_placed_camera_of_the_pipeline() -> None:
@@ -253,6 +285,20 @@ def camera(**changes: Any) -> protocol.CameraSpec:
         pytest.param(initial(local_quat=np.ones((NUM_JOINTS + 1, 4))), "shape (3, 4), got (4, 4)", id="joints"),
         pytest.param(initial(betas=np.zeros(NUM_BETAS + 1)), "shape (2,), got (3,)", id="betas"),
         pytest.param(initial(transl=np.array([0.0, 0.0, math.nan])), "translation of the initial pose", id="transl"),
+        pytest.param(initial("start", transl=np.zeros(2)), "translation of the pose to start from", id="start transl"),
+        pytest.param(
+            initial("start", local_quat=np.zeros((NUM_JOINTS, 4))), "of the pose to start from must be", id="start quat"
+        ),
+        pytest.param(pins([[0.0, 1.0]]), "pins needs an array of shape (1, 3), got (1, 2)", id="flat pin"),
+        pytest.param(pins([[math.nan, 0.0, 0.0]]), "must be finite", id="pin NaN"),
+        pytest.param(pins([[1e7, 0.0, 0.0]]), "at most 1e+06", id="pin far away"),
+        pytest.param(pins(np.zeros((0, 3)), ()), "pins names no points", id="no pins"),
+        pytest.param(pins([[0.0] * 3] * 2, ("nose", "nose")), "nose more than once", id="pin twice"),
+        pytest.param(orientations([[0.0] * 4], [0.1]), "unit quaternions, got one of length 0", id="no rotation there"),
+        pytest.param(orientations([[1.0, 0, 0, 0]] * 2, [0.1]), "shape (1, 4), got (2, 4)", id="more turns than names"),
+        pytest.param(orientations([[1.0, 0, 0, 0]], [0.0]), "deviation of orientations must be", id="sigma of a turn"),
+        pytest.param(orientations([[math.inf, 0, 0, 0]], [0.1]), "must be finite", id="infinite turn"),
+        pytest.param(solve(joints=("L_Hip", "L_Hip")), "joints has the name L_Hip more than once", id="joint twice"),
     ],
 )
 def test_bad_input_is_refused_with_a_sentence_before_the_pipeline_sees_it(make: Any, text: str) -> None:

@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import msgpack
 import protocol_cases
@@ -12,7 +13,8 @@ from server_client import Client, ServerProcess
 from solver_server import protocol
 
 MAJOR, MINOR = protocol.PROTOCOL_VERSION
-SINCE_1_1 = {"timeout_seconds"}
+SINCE = {(1, 0): {"timeout_seconds", "start", "joints", "is_robust"}, (1, 1): {"start", "joints", "is_robust"}}
+"""What a client of a version does not send."""
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +51,34 @@ def test_client_of_a_version(server: ServerProcess, version: tuple[int, int], ki
             assert f"{MAJOR}.{MINOR}" in reply.message
 
 
+def without(fields: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    """Give the fields of a message, and of its evidence, but for those named and the blocks of 1.2."""
+    kept = {name: value for name, value in fields.items() if name not in names}
+    if "evidence" in kept:
+        blocks = [block for block in kept["evidence"] if block["type"] not in ("pins", "orientations")]
+        kept["evidence"] = [without(block, names) for block in blocks]
+    return kept
+
+
+@pytest.mark.parametrize("version", SINCE)
 @pytest.mark.parametrize("name", ["detect", "solve"])
-def test_request_of_version_1_0_is_understood(name: str) -> None:
+def test_request_of_an_earlier_version_is_understood(name: str, version: tuple[int, int]) -> None:
     header, *frames = protocol_cases.encoded(name)
-    fields = {field: value for field, value in msgpack.unpackb(header).items() if field not in SINCE_1_1}
+    fields = without(msgpack.unpackb(header), SINCE[version])
     request, _ = protocol.decode_request([msgpack.packb(fields), *frames])
     assert isinstance(request, (protocol.Detect, protocol.Solve))
-    assert request.timeout_seconds is None
+    assert (request.timeout_seconds is None) == (version == (1, 0))
+    if isinstance(request, protocol.Solve):
+        assert (request.start, request.joints) == (None, ())
+        assert isinstance(request.evidence[0], protocol.Keypoints2D)
+        assert request.evidence[0].is_robust
+
+
+def test_reply_to_solve_of_an_earlier_version_is_understood() -> None:
+    header, *frames = protocol_cases.encoded("solve_reply")
+    reply, _ = protocol.decode_reply([msgpack.packb(without(msgpack.unpackb(header), {"unreached"})), *frames])
+    assert isinstance(reply, protocol.SolveReply)
+    assert reply.unreached == {}
 
 
 def test_reply_to_stats_of_version_1_0_is_understood() -> None:

@@ -66,6 +66,12 @@ class Stage:
     def solve(self, client: bytes, request_id: int) -> None:
         self.ask(client, protocol.Solve(id=request_id, evidence=()))
 
+    def inspect(self, client: bytes, request_id: int) -> None:
+        self.ask(client, protocol.Inspect(id=request_id, evidence=()))
+
+    def alternatives(self, client: bytes, request_id: int) -> None:
+        self.ask(client, protocol.Alternatives(id=request_id, evidence=(), limb="left_arm"))
+
     def cancel(self, client: bytes, request_id: int, target: int) -> None:
         self.ask(client, protocol.Cancel(id=request_id, target=target))
 

@@ -56,6 +56,9 @@ def evidence() -> tuple[named.NamedEvidence, ...]:
         named.RelativeKeypoints3D(names, float64(2, 3), float64(2, 3, start=0.5)),
         named.Anchor(turn(0.5), float64(NUM_JOINTS, start=0.5)),
         named.Twist(("L_Elbow",), float64(1), float64(1, start=0.5)),
+        named.Keypoints2D(names, float64(2, 2, start=100.0), float64(2, start=1.0), is_robust=False),
+        named.Pins(names, float64(2, 3)),
+        named.Orientations(("L_Elbow", "Head"), turn(0.5)[:2], float64(2, start=0.5)),
     )
 
 
@@ -87,8 +90,8 @@ class FakePipeline:
         person = FakePerson(0.75, (1.0, 2.0, 3.0, 4.0), evidence(), {"nose": 0.5})
         return FakeDetection(lens, (person,))
 
-    def solve(self, blocks: Any, *, progress: Progress | None, **options: Any) -> named.PoseSolution:
-        self.calls.append({"evidence": blocks, **options})
+    def solve(self, *, progress: Progress | None, **options: Any) -> named.PoseSolution:
+        self.calls.append(options)
         self._step(progress)
         num_points = 1 if options["intrinsics"] is not None else 0
         return named.PoseSolution(
@@ -102,6 +105,7 @@ class FakePipeline:
             iterations=7,
             cost=1.5,
             reprojection_px_median=-1.0,
+            unreached={"nose": 0.25},
         )
 
     def _step(self, progress: Progress | None) -> None:

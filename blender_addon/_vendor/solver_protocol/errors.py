@@ -13,7 +13,7 @@ ERROR_CODES = {
     "hello_required": "The first message of a client must be `hello`.",
     "duplicate_id": "A request with this id is still waiting or running.",
     "busy": "Too many requests wait already; this one was not taken.",
-    "superseded": "A newer `solve` of the same client took the place of this one, which was still waiting.",
+    "superseded": "A newer request of the same client took the place of this one; see *Latest wins*.",
     "timeout": "The time that the request was given is over; it may not have run at all.",
     "cancelled": "The client asked to give this request up.",
     "overloaded": "The client does not read its replies; the server dropped them and gave up its requests.",

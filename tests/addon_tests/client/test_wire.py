@@ -6,18 +6,30 @@ import numpy as np
 import pytest
 
 from blender_addon._vendor import solver_protocol as wire
-from blender_addon.client.wire import encode_call, read_detection, read_solution
+from blender_addon.client.wire import encode_call, read_answer, read_detection, read_solution
 from blender_addon.core.errors import SolverError
-from blender_addon.core.jobs import DetectCall, SolveCall
+from blender_addon.core.jobs import (
+    Alternatives,
+    AlternativesCall,
+    DetectCall,
+    EvidenceRow,
+    InspectCall,
+    Inspection,
+    SolveCall,
+)
+from blender_addon.core.pose_conversion import project
 from blender_addon.core.record import (
     Anchor,
     Keypoints2D,
     Keypoints3D,
+    Orientations,
     PhotoCamera,
+    Pins,
     Pose,
     RelativeKeypoints3D,
     Twist,
 )
+from blender_addon.core.rig import JOINT_NAMES
 
 IDENTITY = ((1.0, 0.0, 0.0, 0.0),) * 24
 CAMERA = PhotoCamera(640, 480, 500.5, 501.5, 320, 240, (1, 0, 0, 0, 0, -1, 0, 1, 0), (0.5, 1.5, 4.0), "exif")
@@ -27,7 +39,12 @@ EVIDENCE = (
     RelativeKeypoints3D(("nose",), ((0.5, 0.25, 0.125),), ((1.0, 2.0, 3.0),)),
     Anchor(IDENTITY, (0.5,) * 24),
     Twist(("L_Elbow", "R_Elbow"), (0.5, -0.5), (0.25, 0.5)),
+    Keypoints2D(("nose",), ((1.5, 2.5),), (0.5,), is_robust=False),
+    Pins(("left_heel", "R_Hip"), ((0.5, 0.0, 1.0), (0.0, 1.0, 0.25))),
+    Orientations(("Head",), ((0.5, 0.5, -0.5, 0.5),), (0.125,)),
 )
+JOINTS = np.arange(72.0).reshape(24, 3) / 64  # exact in float32
+POSE = Pose((0.5, 1.0, 2.0), IDENTITY, (0.5,) * 10)
 
 
 def add(writer, values):
@@ -41,29 +58,31 @@ def reply(**changes):
     fields = {
         "pose": pose,
         "camera": camera,
-        "joints": add(writer, np.zeros((24, 3))),
+        "joints": add(writer, JOINTS),
         "point_names": ("nose", "left_eye"),
         "point_positions": add(writer, [[0, 1, 2], [3, 4, 5]]),
         "point_pixels": add(writer, [[0, 1], [2, 3]]),
     }
     fields |= {name: make(writer) for name, make in changes.items()}
     numbers = {"iterations": 3, "cost": 1.0, "reprojection_px_median": 2.0, "seconds": 0.1}
-    message = wire.SolveReply(7, **fields, status="converged", **numbers)
+    message = wire.SolveReply(7, **fields, status="converged", **numbers, unreached={"left_heel": 0.25})
     return wire.decode_reply(wire.encode(message, writer))
 
 
 def test_every_kind_of_evidence_arrives_as_it_was_stored():
-    call = SolveCall(EVIDENCE, CAMERA, Pose((0.5, 1.0, 2.0), IDENTITY, (0.5,) * 10), solve_shape=False)
+    call = SolveCall(EVIDENCE, CAMERA, POSE, solve_shape=False, start=POSE, joints=("L_Hip",))
     request, frames = wire.decode_request(encode_call(call, 7))
     assert request.id == 7
     assert request.solve_shape is False
+    assert request.joints == ("L_Hip",)
+    assert np.asarray(frames.array(request.start.transl)).tolist() == list(POSE.transl)
     assert msgspec.structs.asdict(request.camera) == msgspec.structs.asdict(CAMERA)
     for sent, stored in zip(request.evidence, EVIDENCE, strict=True):
         assert type(sent).__name__ == type(stored).__name__
         for name in stored.__struct_fields__:
             value = getattr(sent, name)
-            arrived = np.asarray(frames.array(value)).tolist() if isinstance(value, wire.ArrayRef) else list(value)
-            assert arrived == np.array(getattr(stored, name)).tolist()
+            arrived = np.asarray(frames.array(value)) if isinstance(value, wire.ArrayRef) else np.array(value)
+            assert arrived.tolist() == np.array(getattr(stored, name)).tolist()
     assert np.asarray(frames.array(request.initial.local_quat)).tolist() == np.array(IDENTITY).tolist()
 
 
@@ -81,10 +100,21 @@ def test_a_detection_is_read_back_as_evidence():
 
 def test_a_solution_is_read_back():
     solution = read_solution(*reply())
-    assert solution.points == {"nose": (0.0, 1.0, 2.0), "left_eye": (3.0, 4.0, 5.0)}
-    assert solution.pixels == {"nose": (0.0, 1.0), "left_eye": (2.0, 3.0)}
+    assert list(solution.points) == [*JOINT_NAMES, "nose", "left_eye"]
+    assert solution.points["L_Hip"] == tuple(JOINTS[1])
+    assert solution.points["nose"] == (0.0, 1.0, 2.0)
+    assert solution.unreached == {"left_heel": 0.25}
     assert solution.pose.transl == (0.5, 1.0, 2.0)
     assert solution.camera.translation == CAMERA.translation
+
+
+def test_all_points_of_a_solution_have_the_pixels_where_the_camera_sees_them():
+    solution = read_solution(*reply())
+    assert solution.pixels.keys() == solution.points.keys()
+    # rotation rows (1 0 0), (0 0 -1), (0 1 0): (0, 1, 2) is seen at (0.5, -2 + 1.5, 1 + 4)
+    assert solution.pixels["nose"] == (500 * 0.5 / 5 + 320, 500 * -0.5 / 5 + 240)
+    for name, point in solution.points.items():
+        np.testing.assert_allclose(solution.pixels[name], project(solution.camera, point), atol=1e-9)  # px, float64
 
 
 def test_without_a_camera_there_are_no_pixels():
@@ -109,7 +139,7 @@ UNUSABLE = {
     "joints_too_many": {
         "pose": lambda writer: wire.PoseSpec(add(writer, [0, 0, 0]), add(writer, np.ones((55, 4))), add(writer, [0]))
     },
-    "pixels_too_few": {"point_pixels": lambda writer: add(writer, [[0, 1]])},
+    "joint_positions_too_many": {"joints": lambda writer: add(writer, np.zeros((55, 3)))},
 }
 
 
@@ -117,6 +147,113 @@ UNUSABLE = {
 def test_an_unusable_answer_gives_a_sentence(name):
     with pytest.raises(SolverError, match=r"the solver's answer cannot be used \(.+\); update add-on and solver"):
         read_solution(*reply(**UNUSABLE[name]))
+
+
+def inspect_reply(rows=2, **changes):
+    writer = wire.FrameWriter()
+    fields = {
+        "joint_covariance": add(writer, np.broadcast_to(np.eye(3) / 4, (24, 3, 3))),
+        "pulls": add(writer, np.arange(rows * 72.0).reshape(rows, 24, 3)),
+        "next_gains": add(writer, [0.5, 0.25, 0.125]),
+    } | {name: make(writer) for name, make in changes.items()}
+    what = tuple(wire.EvidenceRow("keypoints_2d", "nose", 0.5, "px", 1.5) for _ in range(2))
+    message = wire.InspectReply(7, rows=what, next_points=("L_Wrist", "tail", "nose"), seconds=0.5, **fields)
+    return wire.decode_reply(wire.encode(message, writer))
+
+
+def test_an_inspection_is_read_back_without_points_that_this_body_does_not_have():
+    inspection = read_answer(*inspect_reply())
+    assert isinstance(inspection, Inspection)
+    assert inspection.joint_covariance[23].tolist() == (np.eye(3) / 4).tolist()
+    assert inspection.rows == (EvidenceRow("keypoints_2d", "nose", 0.5, "px", 1.5),) * 2
+    assert inspection.pulls[1, 0].tolist() == [72.0, 73.0, 74.0]
+    assert inspection.next_points == ("L_Wrist", "nose")
+    assert inspection.next_gains == (0.5, 0.125)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rows": 3},
+        {"joint_covariance": lambda writer: add(writer, np.zeros((24, 3)))},
+        {"joint_covariance": lambda writer: add(writer, np.full((24, 3, 3), np.inf))},
+        {"next_gains": lambda writer: add(writer, [0.5])},
+    ],
+    ids=["more pulls than rows", "covariance of two dimensions", "not finite", "fewer gains than points"],
+)
+def test_an_unusable_inspection_gives_a_sentence(changes):
+    with pytest.raises(SolverError, match="the solver's answer cannot be used"):
+        read_answer(*inspect_reply(**changes))
+
+
+def alternatives_reply(costs=(1.5, 2.5), joints=2):
+    writer = wire.FrameWriter()
+    poses = tuple(
+        wire.PoseSpec(add(writer, [x, 1, 2]), add(writer, IDENTITY), add(writer, [0.5] * 10)) for x in (0.5, 0.75)
+    )
+    where = add(writer, np.stack([JOINTS] * joints))
+    message = wire.AlternativesReply(7, poses, costs, (3.0, -1.0), where, 0.5)
+    return wire.decode_reply(wire.encode(message, writer))
+
+
+def test_alternatives_are_read_back_in_their_order():
+    found = read_answer(*alternatives_reply())
+    assert isinstance(found, Alternatives)
+    first, second = found.solutions
+    assert (first.pose.transl[0], first.cost, first.reprojection_px) == (0.5, 1.5, 3.0)
+    assert (second.pose.transl[0], second.cost, second.reprojection_px) == (0.75, 2.5, -1.0)
+    assert second.joints.tolist() == JOINTS.tolist()
+
+
+@pytest.mark.parametrize("changes", [{"costs": (1.5,)}, {"joints": 3}], ids=["fewer costs", "more joints"])
+def test_unusable_alternatives_give_a_sentence(changes):
+    with pytest.raises(SolverError, match="the solver's answer cannot be used"):
+        read_answer(*alternatives_reply(**changes))
+
+
+def test_a_solve_and_a_detection_are_answers_too():
+    assert read_answer(*reply()) == read_solution(*reply())
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (InspectCall, wire.Inspect),
+        (lambda solve: AlternativesCall(solve, "right_leg"), wire.Alternatives),
+    ],
+    ids=["inspect", "alternatives"],
+)
+def test_what_is_asked_about_a_pose_is_sent_as_its_solve_would_be(make, kind):
+    solve = SolveCall(EVIDENCE, CAMERA, POSE, solve_shape=False, start=POSE, joints=("L_Hip",))
+    sent, frames = wire.decode_request(encode_call(make(solve), 7))
+    assert type(sent) is kind
+    asked, asked_frames = wire.decode_request(encode_call(solve, 7))
+    assert all(getattr(sent, name) == getattr(asked, name) for name in asked.__struct_fields__)
+    blobs = [[one.blob(wire.BlobRef(i)) for i in range(len(one))] for one in (frames, asked_frames)]
+    assert blobs[0] == blobs[1]
+    assert getattr(sent, "limb", "right_leg") == "right_leg"
+
+
+NEW = {
+    "joints": SolveCall(EVIDENCE[:5], joints=("L_Hip",)),
+    "pins": SolveCall(EVIDENCE[6:7]),
+    "orientations": SolveCall(EVIDENCE[7:8]),
+    "inspect": InspectCall(SolveCall(())),
+    "alternatives": AlternativesCall(SolveCall(()), "head"),
+}
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_what_an_old_server_would_get_wrong_is_not_sent_to_it(name):
+    with pytest.raises(SolverError, match=r"needs a newer solver \(it speaks protocol 1.1, needed is 1.2\)") as caught:
+        encode_call(NEW[name], 1, server=(1, 1))
+    assert caught.value.code == "unsupported_version"
+    assert encode_call(NEW[name], 1, server=(1, 2)) == encode_call(NEW[name], 1)
+
+
+@pytest.mark.parametrize("call", [DetectCall(b"x"), SolveCall(EVIDENCE[:6], start=POSE)], ids=["detect", "solve"])
+def test_what_an_old_server_knows_is_sent_to_it(call):
+    assert encode_call(call, 1, server=(1, 0)) == encode_call(call, 1)
 
 
 def test_a_picture_above_the_limit_is_refused_before_it_is_sent():
