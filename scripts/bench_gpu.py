@@ -135,7 +135,7 @@ def launches(run: Callable[[], None], seconds: float) -> float:
 
 def forward_run(kernel: Kernel, problem: PaperProblem, arrays: native.Arrays) -> Callable[[], None]:
     """Return what starts the kernel alone."""
-    call, result, _ = native.solve_call(problem.tree.parents, arrays.twist.shape[-1], arrays, CONFIG)
+    call, result = native.solve_call(problem.tree.parents, arrays.twist.shape[-1], arrays, CONFIG)
     return _starter(kernel, call, (arrays, result))
 
 
@@ -144,7 +144,7 @@ def backward_run(kernel: Kernel, problem: PaperProblem, arrays: native.Arrays) -
     parents, device = problem.tree.parents, arrays.keypoints.device
     result = cuda.solve_cuda(kernel_of(problem, device), parents, arrays.twist.shape[-1], arrays, CONFIG)
     gradients = (torch.randn_like(result.local_rotmat), torch.randn_like(result.root))
-    call, outputs, _ = native.derivative_call(parents, arrays, result, gradients, True)
+    call, outputs = native.derivative_call(parents, arrays, result, gradients, True)
     return _starter(kernel, call, (arrays, result, gradients, outputs))
 
 

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "ikol" / "solver" / "native"
 GENERAL = ("lanes.h", "general_rows.h", "general_problem.h", "general_pose.h", "general_factor.h", "entry.h")
 LINEARISE = ("lanes.h", "general_rows.h", "general_problem.h", "general_pose.h", "general_linearise.h")
 SOURCES = {  # the last one is compiled, the others are what it includes
-    "tree": ("lanes.h", "tree_newton.cpp"),
+    "tree": ("lanes.h", "entry.h", "tree_newton.cpp"),
     "general": (*GENERAL, "tree_general.cpp"),
     "adjoint": (*GENERAL, "general_adjoint.h", "tree_adjoint.cpp"),
     "linearise": (*LINEARISE, "entry.h", "tree_linearise.cpp"),

@@ -25,6 +25,7 @@ CASES: dict[str, tuple[_Bench, int | None]] = {
     "sequence1000": (bench_sequence, 1000),
     "train_step": (bench_train_step, TRAINING_BATCH),
     "backward": (bench_backward, TRAINING_BATCH),
+    "backward1": (bench_backward, 1),
     "backward_photo": (bench_backward_photo, GROWTH_BATCH),
 }
 """What measures a case, and its batch where that is not for the user to choose."""

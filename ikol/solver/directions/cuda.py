@@ -6,6 +6,7 @@ One thread solves one frame. Imports: torch, ctypes, the compiler, what the CPU'
 
 import ctypes
 import logging
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -14,15 +15,7 @@ from torch import Tensor
 from ikol.errors import InputError
 from ikol.solver.cuda_compiler import CudaError, Kernel, Source, cached_cubin, load_kernel
 from ikol.solver.directions.config import DirectionConfig, DirectionResult
-from ikol.solver.directions.native import (
-    FOLDER,
-    INVALID_VALUES,
-    Arrays,
-    Call,
-    Gradients,
-    derivative_call,
-    solve_call,
-)
+from ikol.solver.directions.native import ALL, FOLDER, INVALID_VALUES, Arrays, Call, derivative_call, solve_call
 
 BLOCK = 32  # threads: one warp, so that a few thousand frames already spread over the whole GPU
 # Blocks on a multiprocessor at most. More hide more latency, but 8 warps with 3 KB a thread already use the first-level
@@ -82,7 +75,7 @@ def solve_cuda(
     Raises:
         InputError: numbers that are not finite, or a negative weight.
     """
-    call, result, _ = solve_call(parents, num_joints, arrays, config)
+    call, result = solve_call(parents, num_joints, arrays, config)
     any_invalid = _launch(kernel, call, arrays.keypoints)
     problem = int(any_invalid)
     assert problem != _WRONG_ROOM, "tree_newton.cpp: room() is not what lay_out() takes"
@@ -96,11 +89,12 @@ def differentiate_cuda(
     parents: tuple[int, ...],
     arrays: Arrays,
     result: DirectionResult,
-    gradients: tuple[Tensor, Tensor],
+    gradients: tuple[Tensor, Tensor | None],
     hold_root: bool,
-) -> Gradients:
+    wanted: Sequence[bool] = ALL,
+) -> tuple[Tensor, ...]:
     """Return the derivative of a loss, as `differentiate_native` does. Does not wait for the end."""
-    call, outputs, _ = derivative_call(parents, arrays, result, gradients, hold_root)
+    call, outputs = derivative_call(parents, arrays, result, gradients, hold_root, wanted)
     _launch(kernel, call, arrays.keypoints)
     return outputs
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ikol.body.points import check_betas
 from ikol.errors import InputError
 from ikol.solver.directions.config import DirectionConfig, DirectionResult
-from ikol.solver.directions.solve import solve_directions
+from ikol.solver.directions.solve import Shape, solve_directions, solve_shaped
 from ikol.solver.skeleton import Skeleton
 
 
@@ -28,7 +28,7 @@ class IKOLLayer(nn.Module):
     """
 
     offset_template: Tensor
-    offset_shapedirs: Tensor
+    offset_directions: Tensor
     own_offsets: Tensor
 
     def __init__(self, skeleton: Skeleton, config: DirectionConfig | None = None) -> None:
@@ -49,7 +49,8 @@ class IKOLLayer(nn.Module):
 
         betas = skeleton.rest_state().betas
         self.register_buffer("offset_template", from_parent(skeleton.joints_template), persistent=False)
-        self.register_buffer("offset_shapedirs", from_parent(skeleton.joints_shapedirs), persistent=False)
+        shapedirs = from_parent(skeleton.joints_shapedirs).flatten(0, 1)
+        self.register_buffer("offset_directions", shapedirs, persistent=False)
         self.register_buffer("own_offsets", from_parent(skeleton.rest_joints(betas)), persistent=False)
 
     def offsets(self, betas: Float[Tensor, "*batch betas"] | None = None) -> Float[Tensor, "*batch nodes 3"]:
@@ -60,10 +61,17 @@ class IKOLLayer(nn.Module):
         """
         if betas is None:
             return self.own_offsets
-        count = self.offset_shapedirs.shape[-1]
-        check_betas(betas, count)
-        flat = betas @ self.offset_shapedirs.reshape(-1, count).T
-        return self.offset_template + flat.unflatten(-1, self.offset_template.shape)
+        return self._shape(betas).offsets(betas)
+
+    def _shape(self, betas: Float[Tensor, "*batch betas"]) -> Shape:
+        directions = self.offset_directions
+        check_betas(betas, directions.shape[1])
+        if betas.dtype != directions.dtype or betas.device != directions.device:
+            raise InputError(
+                f"betas are {betas.dtype} on {betas.device}, the layer is {directions.dtype} on {directions.device}; "
+                "convert one of them with .to()"
+            )
+        return Shape(self.offset_template, directions)
 
     def forward(
         self,
@@ -89,12 +97,17 @@ class IKOLLayer(nn.Module):
         if torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
                 return self.forward(keypoints, twist, betas, weights, offsets)
-        if offsets is None:
-            offsets = self.offsets(betas)
-        elif betas is not None:
-            raise InputError("betas and offsets were given, which say the same; give one of them")
+        if betas is not None:
+            if offsets is not None:
+                raise InputError("betas and offsets were given, which say the same; give one of them")
+            shape = self._shape(betas)
+            if not (shape.template.requires_grad or shape.directions.requires_grad):
+                return solve_shaped(self.tree, keypoints, shape, betas, twist, weights=weights, config=self.config)
+            offsets = shape.offsets(betas)
+        elif offsets is None:
+            offsets = self.own_offsets
         return solve_directions(self.tree, keypoints, offsets, twist, weights=weights, config=self.config)
 
     def extra_repr(self) -> str:
         """Say what the layer is made for."""
-        return f"nodes={self.tree.num_joints}, betas={self.offset_shapedirs.shape[-1]}, config={self.config}"
+        return f"nodes={self.tree.num_joints}, betas={self.offset_directions.shape[1]}, config={self.config}"

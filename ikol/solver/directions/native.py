@@ -6,7 +6,7 @@ No copies of arrays that are contiguous already. Imports: torch, ctypes, the res
 
 import ctypes
 import logging
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from ikol.solver.native_library import Library, load_kernel, try_loading
 
 FOLDER = native_library.FOLDER
 THREAD_FRAMES = 1024  # at about 2 us a frame, two threads start to win over the 0.1 ms that handing over costs
-SOURCES = ("lanes.h", "tree_newton.cpp")
+SOURCES = ("lanes.h", "entry.h", "tree_newton.cpp")
 _INVALID_INPUT = 3  # return code of ikol_tree_run
 INVALID_VALUES = (
     "keypoints, offsets, twist and weights must be finite and weights not negative, got others; give a missing "
@@ -80,31 +80,28 @@ def solve_native(
     Raises:
         InputError: numbers that are not finite, or a negative weight.
     """
-    call, result, steps = solve_call(parents, num_joints, arrays, config)
-    _run(library, call, steps, arrays.keypoints.element_size(), backward=False)
+    call, result = solve_call(parents, num_joints, arrays, config)
+    _run(library, call, num_joints, arrays.keypoints.element_size(), backward=False)
     return result
 
 
 def solve_call(
     parents: tuple[int, ...], num_joints: int, arrays: Arrays, config: DirectionConfig
-) -> tuple[Call, DirectionResult, dict[str, int]]:
-    """Return what the kernel is called with, the result that it will fill, and bytes from frame to frame of it."""
+) -> tuple[Call, DirectionResult]:
+    """Return what the kernel is called with, and the result that it will fill."""
     keypoints = arrays.keypoints
-    batch = keypoints.shape[:-2]
-    new = keypoints.new_empty
+    batch, new = keypoints.shape[:-2], keypoints.new_empty
     rotmat, root, cost = new((*batch, num_joints, 3, 3)), new((*batch, 3)), new(batch)
     status, iterations = new((2, *batch), dtype=torch.int32).unbind()
-    call = _call(parents, arrays)
-    call.hold_root, call.max_iterations = config.hold_root, config.max_iterations
-    call.tolerance = TOLERANCE[keypoints.dtype]
-    call.rotmat, call.root, call.cost = rotmat.data_ptr(), root.data_ptr(), cost.data_ptr()
-    call.status, call.iterations = status.data_ptr(), iterations.data_ptr()
-    item = keypoints.element_size()
-    steps = {"rotmat": num_joints * 9 * item, "root": 3 * item, "cost": item, "status": 4, "iterations": 4}
-    return call, DirectionResult(rotmat, root, cost, status, iterations), steps
+    call = Call(
+        *_problem(parents, arrays, config.hold_root, config.max_iterations),
+        *(TOLERANCE[keypoints.dtype], rotmat.data_ptr(), root.data_ptr()),
+        *(cost.data_ptr(), status.data_ptr(), iterations.data_ptr()),
+    )
+    return call, DirectionResult(rotmat, root, cost, status, iterations)
 
 
-Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
+ALL = (True, True, True, True)
 
 
 def differentiate_native(
@@ -112,15 +109,17 @@ def differentiate_native(
     parents: tuple[int, ...],
     arrays: Arrays,
     result: DirectionResult,
-    gradients: tuple[Tensor, Tensor],
+    gradients: tuple[Tensor, Tensor | None],
     hold_root: bool,
-) -> Gradients:
+    wanted: Sequence[bool] = ALL,
+) -> tuple[Tensor, ...]:
     """Return the derivative of a loss to keypoints, offsets, weights and twist, one row a frame.
 
-    `gradients`: of the loss to the local rotations and to the root, contiguous.
+    `gradients`: of the loss to the local rotations and to the root, contiguous, None for zeros; `wanted`: which of the
+    four to return.
     """
-    call, outputs, steps = derivative_call(parents, arrays, result, gradients, hold_root)
-    _run(library, call, steps, arrays.keypoints.element_size(), backward=True)
+    call, outputs = derivative_call(parents, arrays, result, gradients, hold_root, wanted)
+    _run(library, call, result.local_rotmat.shape[-3], arrays.keypoints.element_size(), backward=True)
     return outputs
 
 
@@ -128,29 +127,25 @@ def derivative_call(
     parents: tuple[int, ...],
     arrays: Arrays,
     result: DirectionResult,
-    gradients: tuple[Tensor, Tensor],
+    gradients: tuple[Tensor, Tensor | None],
     hold_root: bool,
-) -> tuple[Call, Gradients, dict[str, int]]:
-    """Return what the kernel is called with, the gradients that it will fill, and bytes from frame to frame."""
-    keypoints = arrays.keypoints
-    batch = keypoints.shape[:-2]
-    nodes, joints, item = len(parents), result.local_rotmat.shape[-3], keypoints.element_size()
-    new = keypoints.new_empty
-    outputs = new((*batch, nodes, 3)), new((*batch, nodes, 3)), new((*batch, nodes)), new((*batch, joints))
-    call = _call(parents, arrays)
-    call.hold_root = hold_root
-    call.rotmat, call.root, call.status = (
-        result.local_rotmat.data_ptr(),
-        result.root.data_ptr(),
-        result.status.data_ptr(),
+    wanted: Sequence[bool] = ALL,
+) -> tuple[Call, tuple[Tensor, ...]]:
+    """Return what the kernel is called with, and the gradients that it will fill."""
+    keypoints, rotmat = arrays.keypoints, result.local_rotmat
+    batch, nodes, new = keypoints.shape[:-2], len(parents), keypoints.new_empty
+    outputs = (  # empty_like: taking a tensor's shape for a new one takes longer than the allocation
+        torch.empty_like(keypoints) if wanted[0] else None,
+        torch.empty_like(keypoints) if wanted[1] else None,
+        new((*batch, nodes)) if wanted[2] else None,
+        new((*batch, rotmat.shape[-3])) if wanted[3] else None,
     )
-    call.grad_rotmat, call.grad_root = gradients[0].data_ptr(), gradients[1].data_ptr()
-    call.grad_keypoints, call.grad_offsets = outputs[0].data_ptr(), outputs[1].data_ptr()
-    call.grad_weights, call.grad_twist = outputs[2].data_ptr(), outputs[3].data_ptr()
-    frame, point = joints * 9 * item, nodes * 3 * item
-    steps = {"rotmat": frame, "root": 3 * item, "status": 4, "grad_rotmat": frame, "grad_root": 3 * item}
-    steps |= {"grad_keypoints": point, "grad_offsets": point, "grad_weights": nodes * item, "grad_twist": joints * item}
-    return call, outputs, steps
+    call = Call(
+        *_problem(parents, arrays, hold_root, 0),
+        *(0.0, rotmat.data_ptr(), result.root.data_ptr(), None, result.status.data_ptr(), None),
+        *(None if each is None else each.data_ptr() for each in (*gradients, *outputs)),
+    )
+    return call, tuple(each for each in outputs if each is not None)
 
 
 @lru_cache(maxsize=64)
@@ -160,34 +155,38 @@ def _parents(parents: tuple[int, ...]) -> tuple[object, int]:
     return array, ctypes.addressof(array)
 
 
-def _call(parents: tuple[int, ...], arrays: Arrays) -> Call:
-    call = Call()
-    call.nodes, call.frames = len(parents), math.prod(arrays.keypoints.shape[:-2])
-    call.parents = _parents(parents)[1]
-    call.keypoints, call.keypoints_stride = arrays.keypoints.data_ptr(), 3 * len(parents)
-    call.offsets, call.twist = arrays.offsets.data_ptr(), arrays.twist.data_ptr()
-    if arrays.offsets.ndim > 2:
-        call.offsets_stride = 3 * len(parents)
-    if arrays.twist.ndim > 1:
-        call.twist_stride = arrays.twist.shape[-1]
-    if arrays.weights is not None:
-        call.weights = arrays.weights.data_ptr()
-        if arrays.weights.ndim > 1:
-            call.weights_stride = len(parents)
-    return call
+def _problem(parents: tuple[int, ...], arrays: Arrays, hold_root: bool, max_iterations: int) -> tuple[int | None, ...]:
+    """The fields of a `Call` up to the tolerance. All at once: to set them one by one takes as long as a solve."""
+    keypoints, offsets, weights, twist = arrays.keypoints, arrays.offsets, arrays.weights, arrays.twist
+    nodes = len(parents)
+    return (
+        *(nodes, hold_root, max_iterations, 0, keypoints.numel() // (3 * nodes), _parents(parents)[1]),
+        *(keypoints.data_ptr(), offsets.data_ptr(), None if weights is None else weights.data_ptr(), twist.data_ptr()),
+        *(3 * nodes, 3 * nodes if offsets.ndim > 2 else 0),
+        nodes if weights is not None and weights.ndim > 1 else 0,
+        twist.shape[-1] if twist.ndim > 1 else 0,
+    )
 
 
-def _run(library: Library, call: Call, steps: dict[str, int], item: int, *, backward: bool) -> None:
-    """Run the call, on several threads where that pays. `steps`: bytes from frame to frame of each array."""
+def _steps(call: Call, joints: int, item: int) -> dict[str, int]:
+    """Bytes from frame to frame of each array."""
+    point, frame = 3 * call.nodes * item, 9 * joints * item
+    steps = {name: getattr(call, f"{name}_stride") * item for name in ("keypoints", "offsets", "weights", "twist")}
+    steps |= {"rotmat": frame, "root": 3 * item, "cost": item, "status": 4, "iterations": 4}
+    steps |= {"grad_rotmat": frame, "grad_root": 3 * item, "grad_keypoints": point, "grad_offsets": point}
+    return steps | {"grad_weights": call.nodes * item, "grad_twist": joints * item}
+
+
+def _run(library: Library, call: Call, joints: int, item: int, *, backward: bool) -> None:
+    """Run the call, on several threads where that pays."""
     frames = call.frames
     if frames == 0:
         return
-    threads = min(torch.get_num_threads(), frames // THREAD_FRAMES)
+    threads = 1 if frames < 2 * THREAD_FRAMES else min(torch.get_num_threads(), frames // THREAD_FRAMES)
     if threads < 2:
         _check(library.run(ctypes.addressof(call), item == 8, backward, library.variant))
         return
-    for name in ("keypoints", "offsets", "weights", "twist"):
-        steps[name] = getattr(call, f"{name}_stride") * item
+    steps = _steps(call, joints, item)
     parts: list[Call] = []
     share = -(-frames // (threads * 16)) * 16  # whole registers
     for first in range(0, frames, share):

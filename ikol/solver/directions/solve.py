@@ -5,6 +5,9 @@ Imports: torch, the skeleton, ikol.errors, the modules beside it.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
 
 import torch
 from jaxtyping import Float
@@ -58,78 +61,169 @@ def solve_directions(
     if torch.is_autocast_enabled(keypoints.device.type):
         with torch.autocast(keypoints.device.type, enabled=False):
             return solve_directions(tree, keypoints, offsets, twist, weights=weights, config=config)
-    joints = joints_of(tree)
-    _check_shapes(tree, len(joints), keypoints, offsets, twist, weights)
-    wants_gradient = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in (keypoints, offsets, twist, weights)
+    return _solve(_Problem(tree, config), keypoints, offsets, twist, weights, offsets)
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """Rest bones that are linear in betas."""
+
+    template: Float[Tensor, "nodes 3"]
+    directions: Float[Tensor, "bones betas"]
+    """Three rows for each node."""
+
+    def offsets(self, betas: Float[Tensor, "*batch betas"]) -> Float[Tensor, "*batch nodes 3"]:
+        """Return the bones."""
+        flat = torch.nn.functional.linear(betas, self.directions, self.template.view(-1))
+        return flat.view(*betas.shape[:-1], *self.template.shape)
+
+
+def solve_shaped(
+    tree: JointTree,
+    keypoints: Float[Tensor, "*batch nodes 3"],
+    shape: Shape,
+    betas: Float[Tensor, "..."],
+    twist: Float[Tensor, "..."],
+    *,
+    weights: Float[Tensor, "..."] | None = None,
+    config: DirectionConfig = DEFAULT,
+) -> DirectionResult:
+    """Do what `solve_directions` does with the offsets of a shape; its derivative to the betas needs no graph.
+
+    For few frames: there the graph of the offsets takes longer than the solve. Not for use under autocast.
+    """
+    offsets = shape.offsets(betas.detach())
+    return _solve(_Problem(tree, config, shape), keypoints, offsets, twist, weights, betas)
+
+
+@dataclass(eq=False)
+class _Problem:
+    """What a solve is given besides tensors, and what it tells besides its differentiable outputs."""
+
+    tree: JointTree
+    config: DirectionConfig
+    shape: Shape | None = None
+    num_joints: int = 0
+    library: Library | Kernel | None = None
+    shapes: tuple[tuple[int, ...] | None, ...] = ()
+    """Of the inputs, as they were given."""
+    ends: tuple[Tensor, Tensor, Tensor] | None = None
+    """Cost, status, iterations."""
+
+
+def _solve(
+    problem: _Problem, keypoints: Tensor, offsets: Tensor, twist: Tensor, weights: Tensor | None, source: Tensor
+) -> DirectionResult:
+    """Solve; `source`: the offsets, or the betas that they are made from."""
+    tree, config = problem.tree, problem.config
+    problem.num_joints = len(joints_of(tree))
+    _check_shapes(tree, problem.num_joints, keypoints, offsets, twist, weights)
+    arrays = Arrays(keypoints, offsets, weights, twist)
+    wants_gradient = torch.is_grad_enabled() and (
+        keypoints.requires_grad
+        or source.requires_grad
+        or twist.requires_grad
+        or (weights is not None and weights.requires_grad)
     )
-    library = _library(tree, keypoints, config)
+    if wants_gradient and config.backward == "unrolled":
+        if problem.shape is not None:
+            arrays = replace(arrays, offsets=problem.shape.offsets(source))
+        return _unrolled(tree, arrays, config)
+    problem.library = _library(tree, keypoints, config)
+    fitted = _fit(arrays, contiguous=problem.library is not None)
     if not wants_gradient:
-        arrays = _arrays(Arrays(keypoints, offsets, weights, twist), contiguous=library is not None)
-        return _forward(tree, len(joints), library, arrays, config)
-    if config.backward == "unrolled":
-        return _unrolled(tree, Arrays(keypoints, offsets, weights, twist), config)
-    return DirectionResult(*_Implicit.apply(keypoints, offsets, weights, twist, tree, library, config))
+        return _forward(problem, fitted)
+    problem.shapes = tuple(None if each is None else each.shape for each in (keypoints, offsets, weights, twist))
+    rotmat, root = _Implicit.apply(keypoints, source, weights, twist, problem, fitted)
+    assert problem.ends is not None
+    return DirectionResult(rotmat, root, *problem.ends)
 
 
 class _Implicit(torch.autograd.Function):
     """The optimum as a function, differentiated by the implicit function theorem."""
 
     @staticmethod
-    def forward(ctx, keypoints, offsets, weights, twist, tree, library, config):  # pyright: ignore
-        arrays = _arrays(Arrays(keypoints, offsets, weights, twist), contiguous=library is not None)
-        result = _forward(tree, len(joints_of(tree)), library, arrays, config)
+    def forward(ctx, keypoints, source, weights, twist, problem, arrays):  # pyright: ignore
+        result = _forward(problem, arrays)
         solved = (arrays.keypoints, arrays.offsets, arrays.weights, arrays.twist)
-        ctx.save_for_backward(*solved, result.local_rotmat, result.root, result.status)
-        shapes = tuple(None if each is None else each.shape for each in (keypoints, offsets, weights, twist))
-        ctx.rest = tree, library, config, shapes
-        ctx.mark_non_differentiable(result.cost, result.status, result.iterations)
+        ctx.save_for_backward(*solved, result.local_rotmat, result.root)
+        ctx.problem = problem
         ctx.set_materialize_grads(False)
-        return result.local_rotmat, result.root, result.cost, result.status, result.iterations
+        problem.ends = (result.cost, result.status, result.iterations)
+        return result.local_rotmat, result.root
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_rotmat, grad_root, *_unused):  # pyright: ignore
-        keypoints, offsets, weights, twist, rotmat, root, status = ctx.saved_tensors
-        tree, library, config, shapes = ctx.rest
-        gradients = (
-            torch.zeros_like(rotmat) if grad_rotmat is None else grad_rotmat.contiguous(),
-            torch.zeros_like(root) if grad_root is None else grad_root.contiguous(),
-        )
-        arrays = Arrays(keypoints, offsets, weights, twist)
-        result = DirectionResult(rotmat, root, root[..., 0], status, status)
-        if isinstance(library, Kernel):
-            library = cuda.find_kernel(tree.parents, keypoints.dtype, keypoints.device, backward=True)
-        if library is None or config.backward == "one_step":
-            tables, newton = _tables(tree, keypoints), config.backward != "one_step"
-            found = reference.differentiate(tables, arrays, result, gradients, config.hold_root, newton=newton)
-        elif isinstance(library, Kernel):
-            found = cuda.differentiate_cuda(library, tree.parents, arrays, result, gradients, config.hold_root)
-        else:
-            found = native.differentiate_native(library, tree.parents, arrays, result, gradients, config.hold_root)
-        if weights is not None:  # what is missing has no target to be drawn to
-            found = (*found[:2], torch.where(weights != 0, found[2], 0.0), found[3])
-        sums = (
-            value if value.shape == shape else value.sum_to_size(shape) if is_needed else None
-            for value, shape, is_needed in zip(found, shapes, ctx.needs_input_grad, strict=False)
-        )
-        return (*sums, None, None, None)
+    def backward(ctx, *gradients):  # pyright: ignore
+        device = ctx.problem.ends[0].device.type
+        if torch.is_grad_enabled() or torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return _differentiate_once(ctx, *gradients)
+        return _differentiate(ctx, *gradients)
 
 
-def _forward(
-    tree: JointTree, num_joints: int, library: Library | Kernel | None, arrays: Arrays, config: DirectionConfig
-) -> DirectionResult:
+def _differentiate(ctx, grad_rotmat, grad_root):  # pyright: ignore
+    keypoints, offsets, weights, twist, rotmat, root = ctx.saved_tensors
+    problem, wanted = ctx.problem, ctx.needs_input_grad[:4]
+    gradients = (
+        torch.zeros_like(rotmat) if grad_rotmat is None else grad_rotmat.contiguous(),
+        None if grad_root is None else grad_root.contiguous(),
+    )
+    result = DirectionResult(rotmat, root, *problem.ends)
+    found = iter(_derivative(problem, Arrays(keypoints, offsets, weights, twist), result, gradients, wanted))
+    sums: list[Tensor | None] = [None] * 4
+    for position, shape in enumerate(problem.shapes):
+        if wanted[position]:
+            value = next(found)
+            if position == _WEIGHTS:  # what is missing has no target to be drawn to
+                value = torch.where(weights != 0, value, 0.0)
+            sums[position] = value if value.shape == shape else value.sum_to_size(shape)
+    if problem.shape is not None and sums[1] is not None:
+        directions = problem.shape.directions
+        sums[1] = sums[1].view(*problem.shapes[1][:-2], len(directions)) @ directions
+    return (*sums, None, None)
+
+
+_differentiate_once = torch.autograd.function.once_differentiable(_differentiate)  # a second derivative raises
+_WEIGHTS = 2
+
+
+def _derivative(
+    problem: _Problem,
+    arrays: Arrays,
+    result: DirectionResult,
+    gradients: tuple[Tensor, Tensor | None],
+    wanted: tuple[bool, ...],
+) -> Sequence[Tensor]:
+    """The derivative to those of keypoints, offsets, weights and twist that are wanted."""
+    library, tree, config = problem.library, problem.tree, problem.config
+    if isinstance(library, Kernel):
+        library = cuda.find_kernel(tree.parents, arrays.keypoints.dtype, arrays.keypoints.device, backward=True)
+    if library is None or config.backward == "one_step":
+        tables, newton = _tables(tree, arrays.keypoints), config.backward != "one_step"
+        on_root = torch.zeros_like(result.root) if gradients[1] is None else gradients[1]
+        found = reference.differentiate(
+            tables, arrays, result, (gradients[0], on_root), config.hold_root, newton=newton
+        )
+        return tuple(compress(found, wanted))
+    rest = (tree.parents, arrays, result, gradients, config.hold_root, wanted)
+    if isinstance(library, Kernel):
+        return cuda.differentiate_cuda(library, *rest)
+    return native.differentiate_native(library, *rest)
+
+
+def _forward(problem: _Problem, arrays: Arrays) -> DirectionResult:
+    library, tree, config = problem.library, problem.tree, problem.config
+    if isinstance(library, Kernel):
+        return cuda.solve_cuda(library, tree.parents, problem.num_joints, arrays, config)
     if library is not None:
-        if isinstance(library, Kernel):
-            return cuda.solve_cuda(library, tree.parents, num_joints, arrays, config)
-        return native.solve_native(library, tree.parents, num_joints, arrays, config)
+        return native.solve_native(library, tree.parents, problem.num_joints, arrays, config)
     with torch.no_grad():
         _check_values(arrays, config)
         return search.solve(_tables(tree, arrays.keypoints), arrays, config)
 
 
 def _unrolled(tree: JointTree, arrays: Arrays, config: DirectionConfig) -> DirectionResult:
-    arrays = _arrays(arrays, contiguous=False)
+    arrays = _fit(arrays, contiguous=False)
     with torch.no_grad():
         _check_values(arrays, config)
     return reference.unroll(_tables(tree, arrays.keypoints), arrays, config)
@@ -156,21 +250,26 @@ def _library(tree: JointTree, keypoints: Tensor, config: DirectionConfig) -> Lib
     return library
 
 
-def _arrays(arrays: Arrays, *, contiguous: bool) -> Arrays:
+def _fit(arrays: Arrays, *, contiguous: bool) -> Arrays:
     """Give every input the keypoints' batch dimensions, or none; contiguous where the kernel reads them."""
     batch = arrays.keypoints.shape[:-2]
 
     def fit(tensor: Tensor, own: int) -> Tensor:
-        lead = tensor.shape[: tensor.ndim - own]
-        if lead and math.prod(lead) == 1 and lead != batch:
-            tensor = tensor.reshape(tensor.shape[tensor.ndim - own :])
-        elif lead and lead != batch:
-            tensor = tensor.expand(*batch, *tensor.shape[tensor.ndim - own :])
+        lead = tensor.shape[:-own]
+        if lead and lead != batch:
+            tensor = (
+                tensor.reshape(tensor.shape[-own:])
+                if math.prod(lead) == 1
+                else tensor.expand(*batch, *tensor.shape[-own:])
+            )
         return tensor.contiguous() if contiguous else tensor
 
-    keypoints = arrays.keypoints.contiguous() if contiguous else arrays.keypoints
-    weights = None if arrays.weights is None else fit(arrays.weights, 1)
-    return Arrays(keypoints=keypoints, offsets=fit(arrays.offsets, 2), weights=weights, twist=fit(arrays.twist, 1))
+    return Arrays(
+        keypoints=arrays.keypoints.contiguous() if contiguous else arrays.keypoints,
+        offsets=fit(arrays.offsets, 2),
+        weights=None if arrays.weights is None else fit(arrays.weights, 1),
+        twist=fit(arrays.twist, 1),
+    )
 
 
 def _check_shapes(
@@ -189,8 +288,9 @@ def _check_shapes(
     for name, tensor, own in wanted:
         if tensor is None:
             continue
-        lead = tensor.shape[: max(tensor.ndim - len(own), 0)]
-        if tensor.shape[-len(own) :] != own or (lead != batch and lead and not _broadcasts(lead, batch)):
+        shape = tensor.shape
+        lead = shape[: -len(own)]
+        if shape[-len(own) :] != own or (lead and lead != batch and not _broadcasts(lead, batch)):
             raise InputError(
                 f"{name} must have shape (*batch, {', '.join(map(str, own))}) for this skeleton of {nodes} nodes, "
                 f"{num_joints} of them with children, with a batch that fits the keypoints', got {tuple(tensor.shape)}"

@@ -41,7 +41,8 @@ struct ikol_tree_call {
     double tolerance;
     void *rotmat, *root, *cost;
     int32_t *status, *iterations;
-    // the derivative only: of the loss to rotmat and root in, to the four inputs out (one row per frame)
+    // the derivative only: of the loss to rotmat and root in (root: null is zero), to the four inputs out (one row per
+    // frame; null where nobody asks)
     const void *grad_rotmat, *grad_root;
     void *grad_keypoints, *grad_offsets, *grad_weights, *grad_twist;
 };
@@ -650,7 +651,8 @@ template <class T, int W> struct Solver {
         for (int l = 0; l < W; l++) {
             int64_t f = first + l < call->frames ? first + l : call->frames - 1;
             put(root, l, (const T*)call->root + 3 * f);
-            put(root_ell, l, (const T*)call->grad_root + 3 * f);
+            const T none_[3] = {0, 0, 0};
+            put(root_ell, l, call->grad_root ? (const T*)call->grad_root + 3 * f : none_);
             const T *from = (const T*)call->rotmat + f * num_joints * 9, *grad = (const T*)call->grad_rotmat + f * num_joints * 9;
             if (call->status[f] != CONVERGED) mark(invalid, l);
             for (int j = 0; j < K; j++)
@@ -729,11 +731,16 @@ template <class T, int W> struct Solver {
             bool single = only[k] >= 0;
             for (int l = 0; l < W && first + l < call->frames; l++) {
                 int64_t f = first + l;
-                T *to_k = (T*)call->grad_keypoints + (f * K + k) * 3, *to_o = (T*)call->grad_offsets + (f * K + k) * 3;
-                to_k[0] = lane(on_keypoint.x, l); to_k[1] = lane(on_keypoint.y, l); to_k[2] = lane(on_keypoint.z, l);
-                to_o[0] = lane(on_offset.x, l); to_o[1] = lane(on_offset.y, l); to_o[2] = lane(on_offset.z, l);
-                ((T*)call->grad_weights)[f * K + k] = lane(on_weight, l);
-                if (joint[k] >= 0) ((T*)call->grad_twist)[f * num_joints + joint[k]] = single ? lane(on_twist, l) : 0;
+                auto put_out = [&](void* to, V3 value) {
+                    if (!to) return;
+                    T* row = (T*)to + (f * K + k) * 3;
+                    row[0] = lane(value.x, l); row[1] = lane(value.y, l); row[2] = lane(value.z, l);
+                };
+                put_out(call->grad_keypoints, on_keypoint);
+                put_out(call->grad_offsets, on_offset);
+                if (call->grad_weights) ((T*)call->grad_weights)[f * K + k] = lane(on_weight, l);
+                if (call->grad_twist && joint[k] >= 0)
+                    ((T*)call->grad_twist)[f * num_joints + joint[k]] = single ? lane(on_twist, l) : 0;
             }
         }
     }
@@ -829,38 +836,14 @@ extern "C" int IKOL_JOIN(ikol_tree_, IKOL_VARIANT)(const ikol_tree_call* call, i
 
 #ifdef IKOL_ENTRY  // one variant of each library holds the entry points
 
+#include "entry.h"
+
 #if defined(__x86_64__)
-#include <cpuid.h>
 extern "C" int ikol_tree_avx2(const ikol_tree_call*, int, int);
 #ifndef IKOL_NO_AVX512
 extern "C" int ikol_tree_avx512(const ikol_tree_call*, int, int);
 #endif
 #endif
-
-#if defined(_WIN32)
-#define IKOL_EXPORT extern "C" __declspec(dllexport)
-#else
-#define IKOL_EXPORT extern "C" __attribute__((visibility("default")))
-#endif
-
-// The best variant that this processor and its operating system run: 0 base, 1 AVX2, 2 AVX-512.
-IKOL_EXPORT int ikol_best_variant() {
-#if defined(__x86_64__)
-    unsigned a, b, c, d, low, high;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 27)) || !(c & (1u << 12))) return 0;  // OSXSAVE, FMA
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    if ((low & 0x6) != 0x6 || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & (1u << 5))) return 0;
-    const unsigned wanted = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // AVX-512 F, DQ, BW, VL
-#ifdef IKOL_NO_AVX512
-    (void)wanted;
-    return 1;
-#else
-    return (low & 0xe6) == 0xe6 && (b & wanted) == wanted ? 2 : 1;
-#endif
-#else
-    return 0;
-#endif
-}
 
 // Returns 0; 1 for a tree that is none, 2 when there is no memory, 3 when a frame holds numbers that are not finite or
 // negative weights.
@@ -874,8 +857,5 @@ IKOL_EXPORT int ikol_tree_run(const ikol_tree_call* call, int is_double, int bac
     (void)variant;
     return ikol_tree_base(call, is_double, backward);
 }
-
-// SHA-256 of the source that this library was made from.
-IKOL_EXPORT const char* ikol_source_hash() { return IKOL_SOURCE_HASH; }
 
 #endif

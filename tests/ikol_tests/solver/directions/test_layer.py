@@ -268,6 +268,58 @@ def test_derivative_to_the_shape_is_that_of_finite_differences(body_layer: IKOLL
     assert float(error.max()) < 1e-6, error
 
 
+@pytest.mark.parametrize("shape", [(10,), (1, 10), (4, 10)])
+@pytest.mark.parametrize("settings", [{"backend": "native"}, {"backend": "torch"}, {"backward": "unrolled"}])
+def test_derivative_to_the_shape_is_that_through_its_bones(shape: tuple[int, ...], settings: dict[str, str]) -> None:
+    body = load_default_body(dtype=torch.float64)
+    skeleton = Skeleton.from_body(body).with_ends(end_points(body))
+    layer = IKOLLayer(skeleton, DirectionConfig(**settings))  # pyright: ignore[reportArgumentType]
+    generator = torch.Generator().manual_seed(3)
+    betas = torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
+    noise = 0.02 * torch.randn(4, 29, 3, dtype=torch.float64, generator=generator)
+    keypoints = skeleton.rest_joints(betas.detach()) + noise
+    twist = torch.zeros(24, dtype=torch.float64)
+    (found,) = torch.autograd.grad(_loss(layer(keypoints, twist, betas)).sum(), betas)
+    through = layer(keypoints, twist, offsets=layer.offsets(betas))
+    (wanted,) = torch.autograd.grad(_loss(through).sum(), betas)
+    torch.testing.assert_close(found, wanted)  # sums in another order
+
+
+def test_a_skeleton_that_is_learned_gets_its_gradient() -> None:
+    body = load_default_body(dtype=torch.float64)
+    skeleton = Skeleton.from_body(body)
+    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    learned = replace(skeleton, joints_template=scale * skeleton.joints_template)
+    betas = torch.zeros(10, dtype=torch.float64)
+    keypoints = skeleton.rest_joints(betas) + 0.02 * torch.randn(24, 3, dtype=torch.float64)
+    result = IKOLLayer(learned)(keypoints, torch.zeros(19, dtype=torch.float64), betas)
+    (found,) = torch.autograd.grad(_loss(result), scale)
+    assert float(found.abs()) > 0
+
+
+def test_a_second_derivative_is_refused(body_layer: IKOLLayer) -> None:
+    keypoints = body_layer.offsets().cumsum(-2).requires_grad_()
+    loss = _loss(body_layer(keypoints, torch.zeros(24, dtype=torch.float64))).square()
+    (first,) = torch.autograd.grad(loss, keypoints, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        torch.autograd.backward(first.sum())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_autocast_leaves_the_derivative_alone(backend: str) -> None:
+    body = load_default_body()
+    config = DirectionConfig(backend=backend)  # pyright: ignore[reportArgumentType]
+    layer = IKOLLayer(Skeleton.from_body(body).with_ends(end_points(body)), config)
+    keypoints = layer.offsets().cumsum(-2)
+    found: list[Tensor] = []
+    for enabled in (False, True):
+        betas = torch.full((10,), 0.5, requires_grad=True)
+        with torch.autocast("cpu", enabled=enabled):
+            rotmat = layer(keypoints, torch.zeros(24), betas).local_rotmat
+            found += torch.autograd.grad(rotmat[:, 0].sum(), betas)
+    assert torch.equal(*found)
+
+
 def test_layer_takes_its_own_shape_without_betas(body_layer: IKOLLayer) -> None:
     body = load_default_body(dtype=torch.float64)
     betas = torch.full((10,), 0.7, dtype=torch.float64)
