@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Named evidence, priors and limits as the solver's blocks."""
 
+from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ikol.body.model import BodyModel
@@ -11,6 +12,7 @@ from ikol.pipeline.evidence import (
     Anchor,
     Keypoints2D,
     Keypoints3D,
+    NamedEvidence,
     Orientations,
     Pins,
     RelativeKeypoints3D,
@@ -47,76 +49,127 @@ LIMB_DEPTH_SHARE = 0.5  # of one landmark's own depth sigma; in the plane the 2D
 HIP_INFLATION = 3.0  # what is left for the hip-relative rows beside those of the limbs
 STAY_SIGMA = 0.08  # metres: what an edit does not concern stays; without it a hand pulled back takes the feet along
 STAY_LOSS = Huber(k=1.0)  # and what it does concern lets go
-STANCE, STAY, PINS = "relaxed stance", "stay", "pins"  # names of blocks
+# names of blocks
+STANCE, LIMITS, SHAPE, STAY, PINS = "relaxed stance", "limits", "shape prior", "stay", "pins"
 _MAIN_CHILD = {0: 3, 9: 12}  # of the joints with several children: the one that continues the spine
 
 
-def solver_blocks(problem: Problem) -> list[Evidence]:
-    """Return the evidence, the priors and the limits as the solver's blocks."""
-    body, camera = problem.body, problem.camera
+def block_targets(problem: Problem) -> dict[str, Tensor]:
+    """Return the target of each block that stands for evidence or for `initial`: all that changes during a drag."""
+    targets: dict[str, Tensor] = {}
+    if problem.initial is not None:
+        targets[STAY] = problem.skeleton.pose(problem.initial).joints
+    for number, block in enumerate(problem.evidence):
+        name = block_name(number, block)
+        match block:
+            case Keypoints2D() | Keypoints3D():
+                targets[name] = block.points
+            case RelativeKeypoints3D():
+                targets[name] = block.points
+                for near, far in limbs_of(block):
+                    at_near, at_far = block.names.index(near), block.names.index(far)
+                    targets[f"{name} from {near}"] = (block.points[at_far] - block.points[at_near])[None]
+            case Anchor():
+                targets[name] = block.local_rotmat
+            case Twist():
+                targets[name] = block.angles
+            case Orientations():
+                targets[name] = block.rotmat
+            case Pins():
+                pass  # all in one block
+    pins = [block.points for block in problem.evidence if isinstance(block, Pins)]
+    if pins:
+        targets[PINS] = torch.cat(pins)
+    return targets
+
+
+def block_name(number: int, block: NamedEvidence) -> str:
+    """Return what the solver's block for a block of evidence is called."""
+    return f"{type(block).__name__} {number}"
+
+
+def limbs_of(block: RelativeKeypoints3D) -> tuple[tuple[str, str], ...]:
+    """Return the limbs that get rows of their own, "<block's name> from <near>"."""
+    return tuple((near, far) for near, far in LIMBS if near in block.names and far in block.names)
+
+
+def solver_blocks(problem: Problem, targets: Mapping[str, Tensor]) -> list[Evidence]:
+    """Return the evidence, the priors and the limits as the solver's blocks.
+
+    Args:
+        problem: the problem.
+        targets: its `block_targets`.
+    """
+    body = problem.body
     blocks: list[Evidence] = [
         AnchorEvidence(
             relaxed_rotmat(body.tree.names, torch.float64),
             relaxed_sigma(body.tree.names, torch.float64),
             name=STANCE,
         ),
-        Limits(default_limits(body.tree, dtype=torch.float64)),
-        ShapePrior(torch.zeros(body.num_betas, dtype=torch.float64), torch.ones(body.num_betas, dtype=torch.float64)),
+        Limits(default_limits(body.tree, dtype=torch.float64), name=LIMITS),
+        ShapePrior(
+            torch.zeros(body.num_betas, dtype=torch.float64),
+            torch.ones(body.num_betas, dtype=torch.float64),
+            name=SHAPE,
+        ),
     ]
-    if problem.initial is not None:
+    if STAY in targets:
         joints = body.points.select(body.tree.names)
-        now = problem.skeleton.posed_points(joints, problem.initial)
         sigma = torch.full((len(joints),), STAY_SIGMA, dtype=torch.float64)
-        blocks.append(Points3D(joints, now, sigma, loss=STAY_LOSS, name=STAY))
+        blocks.append(Points3D(joints, targets[STAY], sigma, loss=STAY_LOSS, name=STAY))
     for number, block in enumerate(problem.evidence):
-        name = f"{type(block).__name__} {number}"
-        match block:
-            case Keypoints2D():
-                assert camera is not None
-                points = body.points.select(block.names)
-                loss = PICTURE_LOSS if block.is_robust else None
-                blocks.append(Points2D(points, block.points, block.sigma, camera, loss=loss, name=name))
-            case Keypoints3D():
-                blocks.append(Points3D(body.points.select(block.names), block.points, block.sigma, name=name))
-            case RelativeKeypoints3D():
-                assert camera is not None
-                blocks.extend(_relative_blocks(body, block, camera.R_camera_world, name))
-            case Anchor():
-                blocks.append(AnchorEvidence(block.local_rotmat, block.sigma, name=name))
-            case Twist():
-                joints = torch.tensor([body.tree.names.index(joint) for joint in block.names])
-                blocks.append(TwistEvidence(joints, _bone_axes(body)[joints], block.angles, block.sigma, name=name))
-            case Orientations():
-                joints = torch.tensor([body.tree.names.index(joint) for joint in block.names])
-                blocks.append(Orientation(joints, block.rotmat, block.sigma, name=name))
-            case Pins():
-                pass  # all in one block
-    pins = pin_names(problem.evidence)
-    if pins:
-        target = torch.cat([block.points for block in problem.evidence if isinstance(block, Pins)])
-        blocks.append(PinEvidence(body.points.select(pins), target, name=PINS))
+        blocks += _blocks_of(problem, block, block_name(number, block), targets)
+    if PINS in targets:
+        blocks.append(PinEvidence(body.points.select(pin_names(problem.evidence)), targets[PINS], name=PINS))
     return blocks
 
 
+def _blocks_of(problem: Problem, block: NamedEvidence, name: str, targets: Mapping[str, Tensor]) -> list[Evidence]:
+    body, camera = problem.body, problem.camera
+    match block:
+        case Keypoints2D():
+            assert camera is not None
+            loss = PICTURE_LOSS if block.is_robust else None
+            return [Points2D(body.points.select(block.names), targets[name], block.sigma, camera, loss=loss, name=name)]
+        case Keypoints3D():
+            return [Points3D(body.points.select(block.names), targets[name], block.sigma, name=name)]
+        case RelativeKeypoints3D():
+            assert camera is not None
+            return _relative_blocks(body, block, camera.R_camera_world, name, targets)
+        case Anchor():
+            return [AnchorEvidence(targets[name], block.sigma, name=name)]
+        case Twist():
+            joints = _joint_index(body, block.names)
+            return [TwistEvidence(joints, _bone_axes(body)[joints], targets[name], block.sigma, name=name)]
+        case Orientations():
+            return [Orientation(_joint_index(body, block.names), targets[name], block.sigma, name=name)]
+        case Pins():
+            return []  # all in one block
+
+
+def _joint_index(body: BodyModel, names: tuple[str, ...]) -> Int[Tensor, "rows"]:
+    return torch.tensor([body.tree.names.index(name) for name in names])
+
+
 def _relative_blocks(
-    body: BodyModel, block: RelativeKeypoints3D, axes: Float[Tensor, "3 3"], name: str
+    body: BodyModel,
+    block: RelativeKeypoints3D,
+    axes: Float[Tensor, "3 3"],
+    name: str,
+    targets: Mapping[str, Tensor],
 ) -> list[Evidence]:
     """Return rows relative to the hips and rows along each limb, for errors that the landmarks of a limb share."""
+    select = body.points.select
 
-    def rows(ends: tuple[str, ...], target: Tensor, sigma: Tensor, origin: tuple[str, ...], suffix: str) -> Evidence:
-        select = body.points.select
-        return RelativePoints3D(
-            select(ends), target, sigma, axes, select(origin), loss=WORLD_LOSS, name=f"{name} {suffix}"
-        )
+    def rows(name: str, ends: tuple[str, ...], sigma: Tensor, origin: tuple[str, ...]) -> Evidence:
+        return RelativePoints3D(select(ends), targets[name], sigma, axes, select(origin), loss=WORLD_LOSS, name=name)
 
-    blocks = [rows(block.names, block.points, HIP_INFLATION * block.sigma, HIPS, "from hips")]
-    at = {point: index for index, point in enumerate(block.names)}
-    for near, far in LIMBS:
-        if near in at and far in at:
-            limb = block.points[at[far]] - block.points[at[near]]
-            depth = LIMB_DEPTH_SHARE * block.sigma[[at[near], at[far]], 2].square().mean().sqrt()
-            sigma = torch.stack((depth, depth, depth))
-            blocks.append(rows((far,), limb[None], sigma[None], (near,), f"from {near}"))
+    blocks = [rows(name, block.names, HIP_INFLATION * block.sigma, HIPS)]
+    for near, far in limbs_of(block):
+        ends = [block.names.index(near), block.names.index(far)]
+        depth = LIMB_DEPTH_SHARE * block.sigma[ends, 2].square().mean().sqrt()
+        blocks.append(rows(f"{name} from {near}", (far,), depth.expand(1, 3), (near,)))
     return blocks
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one click runs: a picture to persons with evidence, and evidence to a pose on the default body.
 
-Two functions without memory: what `detect` returns can be stored, changed and given to `solve` at any later time.
+Functions without memory, but for preparations that repeated solves share: what `detect` returns can be stored, changed
+and given to `solve` at any later time.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from ikol.body.default_body import load_default_body
 from ikol.pipeline.evidence import Detection, Intrinsics, NamedEvidence, Pose, PoseSolution, Progress
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.posing import solve_pose
+from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.problem import Extrinsics
 from ikol.pipeline.reading import detected_person, intrinsics_of
 from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, decode_image
@@ -35,6 +37,7 @@ class PosePipeline:
     def __init__(self, device: str = "cpu", model: Model = "heavy") -> None:
         self.device = device
         self.body = load_default_body(dtype=torch.float64)
+        self._prepared = PreparedProblems()
         self._regressors: dict[Model, LandmarkRegressor] = {model: LandmarkRegressor(model, device)}
 
     @property
@@ -129,6 +132,7 @@ class PosePipeline:
             joints=joints,
             solve_shape=solve_shape,
             progress=progress,
+            prepared=self._prepared,
         )
 
     def landmark_positions(self, pose: Pose) -> Float[Tensor, "33 3"]:

@@ -7,12 +7,13 @@ is up, the lowest point lies on the floor and the pelvis over the origin.
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
-import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ikol.body.model import BodyModel
 from ikol.camera import Camera
-from ikol.pipeline.blocks import solver_blocks
 from ikol.pipeline.evidence import (
     Anchor,
     Intrinsics,
@@ -24,10 +25,10 @@ from ikol.pipeline.evidence import (
     Twist,
 )
 from ikol.pipeline.placement import place_upright, point_positions
+from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.problem import Extrinsics, Problem, make_problem, pin_names
 from ikol.pipeline.start import start_state
-from ikol.solver import Progress as Iteration
-from ikol.solver import SolveResult, SolveStatus, solve
+from ikol.solver import SolveResult, SolveStatus
 
 
 def solve_pose(
@@ -41,6 +42,7 @@ def solve_pose(
     joints: Sequence[str] = (),
     solve_shape: bool = True,
     progress: Progress | None = None,
+    prepared: PreparedProblems | None = None,
 ) -> PoseSolution:
     """Return the pose that fits the evidence best, under the priors of `ikol.pipeline.prior` and the body's limits.
 
@@ -56,6 +58,7 @@ def solve_pose(
             and the shape, keep their bits.
         solve_shape: let the betas move, under their prior; otherwise they stay as `initial` has them (or zero).
         progress: told how far it is; may raise `Cancelled`.
+        prepared: keeps what solves of the same structure share.
 
     Raises:
         InputError: there is no evidence, a name is unknown, or evidence of a picture comes without its lens.
@@ -70,18 +73,17 @@ def solve_pose(
         joints=joints,
         solve_shape=solve_shape,
     )
-    return solve_problem(problem, progress)
+    return solve_problem(problem, prepared, progress)
 
 
-def solve_problem(problem: Problem, progress: Progress | None = None) -> PoseSolution:
-    """Return the pose that fits the evidence of a problem best."""
-
-    def report(iteration: Iteration) -> None:
-        if progress is not None:
-            progress(min(1.0, iteration.iteration / iteration.max_iterations), "solving")
-
+def solve_problem(
+    problem: Problem, prepared: PreparedProblems | None = None, progress: Progress | None = None
+) -> PoseSolution:
+    """Return the pose that fits the evidence of a problem best; the arguments are those of `solve_pose`."""
+    if progress is not None:
+        progress(0.0, "solving")
     begin = problem.start or problem.initial or start_state(problem)
-    result = solve(problem.skeleton, solver_blocks(problem), begin, problem.config, on_iteration=report)
+    result = (prepared or PreparedProblems()).solve(problem, begin)
     pose, camera = Pose(result.state.transl, result.state.local_rotmat, result.state.betas), problem.camera
     if camera is not None and not problem.is_placed:
         pose, camera = place_upright(problem.body, pose, camera, problem.evidence)
@@ -92,28 +94,44 @@ def _solution(problem: Problem, pose: Pose, camera: Camera | None, result: Solve
     body = problem.body
     named = (block for block in problem.evidence if not isinstance(block, Anchor | Twist))
     names = tuple(dict.fromkeys(name for block in named for name in block.names))
-    positions = point_positions(body, pose, names) if names else torch.zeros(0, 3, dtype=torch.float64)
-    pixels = torch.zeros(0, 2, dtype=torch.float64) if camera is None else camera.project(positions)
-    errors = [
-        (pixels[[names.index(name) for name in block.names]] - block.points).norm(dim=-1)
-        for block in problem.evidence
-        if isinstance(block, Keypoints2D)
-    ]
-    median = float(torch.cat(errors).median()) if errors else -1.0
+    # all points at once, by one forward kinematics
+    everything = point_positions(body, pose, body.points.names)
+    positions = everything[[body.points.names.index(name) for name in names]]
+    pixels = positions[:0, :2] if camera is None else camera.project(positions)
     cost = float(result.cost)
     return PoseSolution(
         pose=pose,
         camera=camera,
-        joints=point_positions(body, pose, body.tree.names),
+        joints=everything[[body.points.names.index(name) for name in body.tree.names]],
         point_names=names,
         point_positions=positions,
         point_pixels=pixels,
         status=SolveStatus(int(result.status)).name.lower(),
         iterations=int(result.iterations),
         cost=cost if math.isfinite(cost) else -1.0,
-        reprojection_px_median=median,
+        reprojection_px_median=reprojection_px(problem.evidence, names, pixels),
         unreached=_unreached(problem, result),
     )
+
+
+def reprojection_px(
+    evidence: Sequence[NamedEvidence], names: tuple[str, ...], pixels: Float[Tensor, "points 2"]
+) -> float:
+    """Return the median distance of named points on the picture from their 2D evidence; -1 where there is none.
+
+    Args:
+        evidence: of all kinds; points of other names do not count.
+        names: of the points.
+        pixels: where they are.
+    """
+    at = {name: index for index, name in enumerate(names)}
+    errors: list[float] = []
+    for block in evidence:
+        if isinstance(block, Keypoints2D):
+            used = [index for index, name in enumerate(block.names) if name in at]
+            seen = pixels[[at[block.names[index]] for index in used]]
+            errors += (seen - block.points[used]).norm(dim=-1).tolist()
+    return median(errors) if errors else -1.0
 
 
 def _unreached(problem: Problem, result: SolveResult) -> dict[str, float]:

@@ -43,8 +43,8 @@ Minimiser = Callable[[Problem, SolveState, SolveConfig], Minimised]
 
 
 @dataclass(frozen=True, eq=False)
-class _Springs:
-    """What the pins are in one round."""
+class Springs:
+    """What the pins are in one round; a spring's end lies at the pin's target less `slack`."""
 
     unit: Float[Tensor, "n pins"]
     """The stiffness of all evidence; 0 where nothing is pinned."""
@@ -57,9 +57,26 @@ class _Springs:
     """From the pins, before this round."""
     is_given_up: Bool[Tensor, "n pins"]
 
+    @classmethod
+    def first(cls, unit: Float[Tensor, "n pins"], offset: Float[Tensor, "n pins 3"]) -> "Springs":
+        """Return springs without tension, beside which the evidence is stiff.
+
+        Args:
+            unit: the stiffness of all evidence; 0 where nothing is pinned.
+            offset: from the pins to their points.
+        """
+        at_start = offset.norm(dim=-1)
+        is_given_up = torch.zeros_like(at_start, dtype=torch.bool)
+        return cls(unit, at_start, torch.zeros_like(offset), FIRST * unit, at_start, is_given_up)
+
+    @property
+    def slack(self) -> Float[Tensor, "n pins 3"]:
+        """How far a spring's end is moved, against the force that the other evidence puts on it."""
+        return self.force / self.stiffness.clamp(min=torch.finfo(self.force.dtype).tiny)[..., None]
+
     def problem(self, problem: Problem, end: Float[Tensor, "#n pins 3"]) -> Problem:
         """Return the problem with the springs under tension."""
-        slack = self.force / self.stiffness.clamp(min=torch.finfo(self.force.dtype).tiny)[..., None]
+        slack = self.slack
         return problem.with_pins(end - slack, self.stiffness[..., None].expand_as(slack))
 
     def taut(self, problem: Problem, here: Evaluated) -> Problem:
@@ -88,7 +105,8 @@ def minimise_pinned(
         are springs, so stiff that derivatives of the optimum are those of exact pins.
     """
     here = evaluate(problem, initial)
-    springs = _first_round(problem, here)
+    unit = unit_stiffness(problem, here)[:, None] * (_pins(problem).weight[..., 0] > 0)
+    springs = Springs.first(unit, _offset(problem, here))
     zero = torch.zeros_like(initial.transl[:, 0])
     count = torch.zeros_like(zero, dtype=torch.long)
     result = Minimised(here, count, count, cost_beside_pins(problem, here), zero)
@@ -103,7 +121,7 @@ def minimise_pinned(
         if bool(is_done.all()):
             break
         is_off = is_off & ~is_done[:, None]
-        springs, is_suspect = _next_round(springs, offset, is_off, FAR * tolerance_of(problem), is_rough=is_rough)
+        springs, is_suspect = next_round(springs, offset, is_off, FAR * tolerance_of(problem), is_rough=is_rough)
         is_rough = bool(is_off.any()) and not is_suspect
         # losses that have reached their final shape would let go again of what they have found
         config = replace(config, gnc_start=1.0)
@@ -142,17 +160,13 @@ def _offset(problem: Problem, here: Evaluated) -> Float[Tensor, "n pins 3"]:
     return torch.where(pins.weight > 0, points - pins.target, 0.0)
 
 
-def _first_round(problem: Problem, here: Evaluated) -> _Springs:
-    """Springs without tension, beside which the evidence is stiff."""
-    pins = _pins(problem)
-    rows = tuple(rows for rows in here.rows if rows.name != pins.name)
+def unit_stiffness(problem: Problem, here: Evaluated) -> Float[Tensor, "n"]:
+    """Return what all evidence but the pins says about the body's place, 1 / m^2."""
+    name = _pins(problem).name
+    rows = tuple(rows for rows in here.rows if rows.name != name)
     hessian = normal_equations(problem, here.posed, rows, with_shape=False).gauss_newton.hessian
     stiffness = hessian.diagonal(dim1=-2, dim2=-1)[:, :3].amax(-1).to(here.posed.points)
-    unit = stiffness.clamp(min=LEAST)[:, None] * (pins.weight[..., 0] > 0)
-    offset = _offset(problem, here)
-    at_start = offset.norm(dim=-1)
-    is_given_up = torch.zeros_like(at_start, dtype=torch.bool)
-    return _Springs(unit, at_start, torch.zeros_like(offset), FIRST * unit, at_start, is_given_up)
+    return stiffness.clamp(min=LEAST)
 
 
 def _joined(problem: Problem, old: Minimised, new: Minimised, is_done: Bool[Tensor, "n"]) -> Minimised:
@@ -166,14 +180,14 @@ def _joined(problem: Problem, old: Minimised, new: Minimised, is_done: Bool[Tens
     )
 
 
-def _next_round(
-    springs: _Springs,
+def next_round(
+    springs: Springs,
     offset: Float[Tensor, "n pins 3"],
     is_off: Bool[Tensor, "n pins"],
     far: float,
     *,
     is_rough: bool,
-) -> tuple[_Springs, bool]:
+) -> tuple[Springs, bool]:
     """Return the springs of the next round, and whether a pin is suspected to be stuck.
 
     Args:

@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ikol.errors import InputError
@@ -15,8 +17,11 @@ from ikol.solver import evidence as ev
 from ikol.solver import residuals as res
 from ikol.solver.config import SolveConfig
 from ikol.solver.general_native import PackedProblem, library_for
+from ikol.solver.levenberg_marquardt import evaluate
+from ikol.solver.native_library import Library
+from ikol.solver.pins import FAR, GOAL, MAX_ROUNDS, ROUGH, Springs, next_round, unit_stiffness
 from ikol.solver.problem import batch_shape_of, build_problem, flatten_state
-from ikol.solver.result import SolveResult
+from ikol.solver.result import SolveResult, SolveStatus
 from ikol.solver.skeleton import Skeleton
 from ikol.solver.solve import free_axes, solve
 from ikol.solver.state import SolveState
@@ -39,15 +44,13 @@ class PreparedSolve:
 
         Args:
             skeleton: the rig.
-            evidence: blocks with different names; exact pins take rounds of solves, for which `solve` is there.
+            evidence: blocks with different names; exact pins for a single frame only.
             start: of the batch shape that all later starts have.
             config: settings; None for the defaults.
 
         Raises:
-            InputError: what `solve` refuses, or pins.
+            InputError: what `solve` refuses, or pins of several frames.
         """
-        if any(isinstance(block, ev.Pins) for block in evidence):
-            raise InputError("exact pins cannot be prepared; use solve, or a Points3D of small sigma")
         self._skeleton, self._config = skeleton, SolveConfig() if config is None else config
         self._evidence = {block.name: block for block in evidence}
         self._batch = batch_shape_of(start, evidence)
@@ -56,6 +59,13 @@ class PreparedSolve:
         self._library = library_for(self._config, self._start.transl)
         self._packed = PackedProblem(problem, self._config, free_axes(skeleton, self._config))
         self._numbers = {term.name: number for number, term in enumerate(problem.terms)}
+        self._pins = None
+        if problem.pins is not None:
+            if math.prod(self._batch) != 1:
+                raise InputError("exact pins are prepared for a single frame; use solve for a batch")
+            with torch.no_grad():
+                unit = unit_stiffness(problem, evaluate(problem, self._start))
+            self._pins = _PreparedPins(self._packed, self._config, self._numbers[problem.pins.name], unit)
 
     def solve(self, start: SolveState | None = None, targets: Mapping[str, Tensor] | None = None) -> SolveResult:
         """Solve with other targets from another start.
@@ -76,6 +86,8 @@ class PreparedSolve:
             given = _reshaped(self._start, self._batch) if start is None else start
             return solve(self._skeleton, list(self._evidence.values()), given, self._config)
         initial = self._start if start is None else self._flat(start)
+        if self._pins is not None:
+            return self._pins.solve(self._library, initial, self._batch)
         return self._packed.run(self._library, initial, self._batch)
 
     def _set_target(self, name: str, target: Tensor) -> None:
@@ -98,7 +110,11 @@ class PreparedSolve:
         tail = target.shape[target.ndim - dimensions :]
         if math.prod(target.shape[: target.ndim - dimensions]) != 1:
             target = target.expand(*self._batch, *tail)
-        self._packed.set_target(self._packed.blocks[number], f"{number}", target.reshape(-1, *tail))
+        target = target.reshape(-1, *tail)
+        if isinstance(block, ev.Pins):
+            assert self._pins is not None
+            self._pins.target = target
+        self._packed.set_target(self._packed.blocks[number], f"{number}", target)
 
     def _flat(self, start: SolveState) -> SolveState:
         before, count = self._start, len(self._batch)
@@ -120,6 +136,88 @@ class PreparedSolve:
                 )
             parts[name] = part[None] if count == 0 else part.flatten(0, count - 1)
         return SolveState(**parts)
+
+
+class _PreparedPins:
+    """`pins.minimise_pinned` over a packed problem of one frame: nothing is evaluated outside of the kernel.
+
+    Args:
+        packed: the problem.
+        config: its settings.
+        number: of the block of pins.
+        unit: the stiffness of all other evidence where the solve was prepared, which sets the scale of the springs'.
+    """
+
+    def __init__(self, packed: PackedProblem, config: SolveConfig, number: int, unit: Float[Tensor, "1"]) -> None:
+        pins = packed.problem.pins
+        assert pins is not None
+        assert pins.tolerance is not None
+        self._packed, self._config, self._number, self._tolerance = packed, config, number, pins.tolerance
+        self._is_pinned = pins.weight > 0
+        self._unit = unit[:, None] * self._is_pinned[..., 0]
+        self.target = pins.target.detach()
+
+    def solve(self, library: Library, initial: SolveState, batch: tuple[int, ...]) -> SolveResult:
+        """Solve from a flat batch of one state."""
+        config, is_rough, iterations = self._config, True, 0
+        springs = Springs.first(self._unit, torch.zeros_like(self.target))
+        first, offset = self._round(library, initial, batch, springs, replace(config, max_iterations=0))
+        springs, found, is_done = Springs.first(self._unit, offset), first, False
+        state = initial
+        for _ in range(MAX_ROUNDS):
+            now = replace(config, cost_tolerance=max(ROUGH, config.cost_tolerance)) if is_rough else config
+            found, offset = self._round(library, state, batch, springs, now)
+            iterations += int(found.iterations)
+            is_off = ~springs.is_given_up & (offset.norm(dim=-1) > GOAL * self._tolerance)
+            is_done = int(found.status) == SolveStatus.FAILED or not (is_rough or bool(is_off.any()))
+            if is_done:
+                break
+            springs, is_suspect = next_round(springs, offset, is_off, FAR * self._tolerance, is_rough=is_rough)
+            is_rough = bool(is_off.any()) and not is_suspect
+            # losses that have reached their final shape would let go again of what they have found
+            config = replace(config, gnc_start=1.0)
+            parts = found.state
+            scale = None if parts.bone_scale is None else parts.bone_scale.reshape(1, -1)
+            state = SolveState(
+                parts.transl.reshape(1, 3),
+                parts.local_rotmat.reshape(1, -1, 3, 3),
+                parts.betas.reshape(1, -1),
+                scale,
+            )
+        distance = offset.norm(dim=-1).reshape(*batch, -1)
+        residuals = list(found.residuals)
+        residuals[self._number] = replace(residuals[self._number], residual=offset.reshape(*batch, -1, 3))
+        return replace(
+            found,
+            status=found.status if is_done else torch.full_like(found.status, int(SolveStatus.MAX_ITERATIONS)),
+            iterations=torch.full_like(found.iterations, iterations),
+            initial_cost=first.cost,
+            residuals=tuple(residuals),
+            pin_distance=distance,
+            is_pin_reached=distance <= self._tolerance,
+        )
+
+    def _round(
+        self,
+        library: Library,
+        initial: SolveState,
+        batch: tuple[int, ...],
+        springs: Springs,
+        config: SolveConfig,
+    ) -> tuple[SolveResult, Float[Tensor, "1 pins 3"]]:
+        """Solve with springs; return the result with the cost of the evidence alone, and pins to points."""
+        packed, number = self._packed, self._number
+        call, block = packed.call, packed.blocks[number]
+        call.max_iterations, call.cost_tolerance = config.max_iterations, config.cost_tolerance
+        call.gnc_start = config.gnc_start
+        end = self.target - springs.slack
+        weight = springs.stiffness[..., None].expand_as(end)
+        packed.set_rows(block, f"{number}", end, weight)
+        result = packed.run(library, initial, batch)
+        stretched = result.residuals[number].residual.reshape(end.shape)
+        spring_cost = 0.5 * (weight * stretched.square()).sum().reshape(batch)
+        offset = torch.where(self._is_pinned, stretched - springs.slack, 0.0)
+        return replace(result, cost=result.cost - spring_cost), offset
 
 
 def _target_of(block: ev.Evidence) -> tuple[str, Tensor, int]:

@@ -62,10 +62,33 @@ def test_targets_that_do_not_fit_are_refused() -> None:
         prepared.solve(replace(truth, transl=truth.transl[None]))
 
 
-def test_pins_are_refused() -> None:
+@pytest.mark.parametrize("reach", [0.05, 0.6])
+def test_pins_of_one_frame_end_as_in_an_ordinary_solve(reach: float) -> None:
+    """Within reach and out of it, after other targets were prepared."""
     truth = true_state(())
+    world = RIG.posed_points(POINTS, truth)
+    soft = Points3D(POINTS, world, sigmas(35, value=0.02))
+    ends = POINTS.select(("L_Wrist", "L_Elbow"))
+    target = RIG.posed_points(ends, truth) + torch.tensor([[reach, 0.0, 0.0], [0.0, 0.01, 0.0]], dtype=torch.float64)
+    prepared = PreparedSolve(RIG, [soft, prior(), Pins(ends, target - reach)], truth)
+    prepared.solve()
+    found = prepared.solve(truth, {"pins": target})
+    expected = solve(RIG, [soft, prior(), Pins(ends, target)], truth)
+    assert found.pin_distance is not None
+    assert expected.pin_distance is not None
+    assert found.is_pin_reached is not None
+    assert found.is_pin_reached.tolist() == [reach < 0.1] * 2 or not found.is_pin_reached.all()
+    # the scale of the springs comes from another pose, and with it the number of rounds: equal to the tolerance
+    assert torch.allclose(found.pin_distance, expected.pin_distance, atol=1e-3)
+    assert torch.allclose(found.state.transl, expected.state.transl, atol=1e-3)
+    assert float(found.cost) == pytest.approx(float(expected.cost), rel=0.02)
+    assert float(found.initial_cost) == pytest.approx(float(expected.initial_cost))
+
+
+def test_pins_of_several_frames_are_refused() -> None:
+    truth = true_state((2,))
     pins = Pins(POINTS.select(("L_Wrist",)), torch.zeros(1, 3, dtype=torch.float64))
-    with pytest.raises(InputError, match="exact pins cannot be prepared"):
+    with pytest.raises(InputError, match="single frame"):
         PreparedSolve(RIG, [pins, prior()], truth)
 
 

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Solves that are kept ready: during a drag only targets and the start change from one solve to the next."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ikol.body.model import BodyModel
+from ikol.errors import InputError
+from ikol.pipeline.blocks import block_targets, solver_blocks
+from ikol.pipeline.evidence import Anchor, Keypoints2D, NamedEvidence, Orientations, Pins
+from ikol.pipeline.problem import Problem
+from ikol.solver import PreparedSolve, SolveResult, SolveState
+from ikol.solver.checks import check_rotations
+
+KEPT = 8  # structures: a drag has one or two, two characters and a few locks a handful; each takes some 100 KB
+
+
+class PreparedProblems:
+    """The last few problems, by what they are made of, ready to be solved with other numbers."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[object, ...], tuple[BodyModel, PreparedSolve]] = {}
+
+    def solve(self, problem: Problem, begin: SolveState) -> SolveResult:
+        """Solve a problem from a state.
+
+        Raises:
+            InputError: its numbers cannot be used.
+        """
+        targets, key = block_targets(problem), _structure(problem)
+        # taken out while it works: it is not for several threads at once
+        kept = self._kept.pop(key, None)
+        if kept is None:
+            prepared = PreparedSolve(problem.skeleton, solver_blocks(problem, targets), begin, problem.config)
+            result = prepared.solve()
+        else:
+            prepared = kept[1]
+            _check_numbers(problem, targets, begin)
+            result = prepared.solve(begin, targets)
+        while len(self._kept) >= KEPT:
+            self._kept.pop(next(iter(self._kept)), None)
+        self._kept[key] = (problem.body, prepared)
+        return result
+
+
+def _structure(problem: Problem) -> tuple[object, ...]:
+    """Return what distinguishes problems beside the targets and the start. The body is kept, so its id is."""
+    camera = problem.camera
+    lens = ()
+    if camera is not None:
+        parts = (camera.focal, camera.center, camera.R_camera_world, camera.t_camera_world)
+        lens = (camera.width, camera.height, *map(_bytes, parts))
+    return (
+        id(problem.body),
+        lens,
+        problem.joints,
+        problem.solve_shape,
+        problem.initial is None,
+        problem.start is None,
+        tuple(map(_structure_of_block, problem.evidence)),
+    )
+
+
+def _structure_of_block(block: NamedEvidence) -> tuple[object, ...]:
+    names = () if isinstance(block, Anchor) else block.names
+    sigma = b"" if isinstance(block, Pins) else _bytes(block.sigma)
+    return (type(block), names, sigma, isinstance(block, Keypoints2D) and block.is_robust)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.numpy().tobytes()
+
+
+def _check_numbers(problem: Problem, targets: dict[str, Tensor], begin: SolveState) -> None:
+    """Refuse numbers that a prepared solve would take unseen."""
+    for name, target in (*targets.items(), ("start", begin.transl), ("start", begin.local_rotmat)):
+        if not math.isfinite(float(target.sum())):
+            raise InputError(f"{name} holds NaN or infinite numbers")
+    check_rotations("start: local_rotmat", begin.local_rotmat)
+    for block in problem.evidence:
+        if isinstance(block, Anchor | Orientations):
+            rotmat = block.local_rotmat if isinstance(block, Anchor) else block.rotmat
+            used = block.sigma.isfinite()[:, None, None]
+            check_rotations(type(block).__name__, torch.where(used, rotmat, torch.eye(3, dtype=rotmat.dtype)))
