@@ -17,16 +17,21 @@ import torch
 
 from ikol.evaluation.sequence_case import SequenceCase, score, sequence_case
 from ikol.solver import solve
-from ikol.solver.sequence import minimise, solve_sequence
+from ikol.solver.sequence import solve_sequence, steps
+from ikol.solver.sequence.model import SequenceModel
 
-PARTS = {"assembly": "sequence_equations", "factorisation": "solve_band", "residuals": "evaluate_sequence"}
+PARTS = {
+    "assembly": (SequenceModel, "equations"),
+    "factorisation": (steps, "solve_band"),
+    "costs": (SequenceModel, "at"),
+}
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
 class _Clock:
-    """Adds up how long functions of a module take."""
+    """Adds up how long functions take."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -50,11 +55,11 @@ def measure(case: SequenceCase, repeats: int) -> dict[str, object]:
     start = solve(frames.skeleton, frames.evidence, frames.start, frames.config)
     start_seconds = time.perf_counter() - begin
     best: dict[str, object] = {"seconds": float("inf")}
-    originals = {part: getattr(minimise, name) for part, name in PARTS.items()}
+    originals = {part: getattr(owner, name) for part, (owner, name) in PARTS.items()}
     for _ in range(repeats):
         clock = _Clock()
-        for part, name in PARTS.items():
-            setattr(minimise, name, clock.wrap(part, originals[part]))
+        for part, (owner, name) in PARTS.items():
+            setattr(owner, name, clock.wrap(part, originals[part]))
         begin = time.perf_counter()
         result = solve_sequence(frames.skeleton, frames.evidence, start.state, case.sequence_evidence, case.config)
         seconds = time.perf_counter() - begin
@@ -67,8 +72,8 @@ def measure(case: SequenceCase, repeats: int) -> dict[str, object]:
                 "status": result.status.name,
                 "after": asdict(score(case, result.state)),
             }
-    for part, name in PARTS.items():
-        setattr(minimise, name, originals[part])
+    for part, (owner, name) in PARTS.items():
+        setattr(owner, name, originals[part])
     start_parts = {"start_seconds": start_seconds, "before": asdict(score(case, start.state))}
     return {"frames": len(frames.truth.transl), "threads": torch.get_num_threads(), **start_parts, **best}
 

@@ -157,7 +157,8 @@ class PackedProblem:
         if self.has_groups:
             number = torch.where(groups.sum(-1) > 0, groups.argmax(-1), -1)
             call.bone_groups = self._whole("bone_groups", number.tolist())
-        self._point = self._points()
+        self.point_index = self._points()
+        """Where each of the problem's points is in the table."""
         self.blocks = (Block * len(problem.terms))()
         call.block = ctypes.addressof(self.blocks)
         self.packed = [self._pack(number, term) for number, term in enumerate(problem.terms)]
@@ -196,7 +197,7 @@ class PackedProblem:
         block, loss = self.blocks[number], getattr(term, "loss", None)
 
         def place(first: int, count: int) -> int:
-            return self._whole(f"{number} points {first}", self._point[first : first + count])
+            return self._whole(f"{number} points {first}", self.point_index[first : first + count])
 
         match term:
             case res.PointTerm() | res.PixelTerm() | res.RelativePointTerm():

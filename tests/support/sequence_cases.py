@@ -13,7 +13,7 @@ from ikol.solver import Anchor, Evidence, Huber, Limits, Points3D, SolveConfig, 
 from ikol.solver.levenberg_marquardt import moved
 from ikol.solver.robust import robust_weight
 from ikol.solver.sequence import Contacts, Floor, SequenceEvidence, SmoothRotations, SmoothTranslation
-from ikol.solver.sequence.minimise import evaluate_sequence
+from ikol.solver.sequence.model import evaluate_sequence
 from ikol.solver.sequence.problem import SequenceProblem
 
 SKELETON = smpl_skeleton(0)

@@ -7,31 +7,62 @@
 // of other points couple all bodies; they enter as rows on the points alone and are corrected by a product of rank 6.
 //
 // Columns: translation, three for each joint (right perturbations), whether they are free or not. Betas and bone scales
-// are held. Robust rows are only reweighted.
+// are held. Robust rows are only reweighted. What ties frames to each other: tree_linearise.cpp.
 
 #ifndef IKOL_GENERAL_LINEARISE_H
 #define IKOL_GENERAL_LINEARISE_H
 
 #include "general_pose.h"
 
-// What is asked for besides the call, whose outputs are not written to.
+// What ties frames to each other, and points to the floor. Row r speaks of the frames r, r + 1 ... r + width - 1.
+enum ikol_link_kind {
+    IKOL_POINT_LINK = 0,     // sum_k stencil_k x_{r + k} of points
+    IKOL_ROTATION_LINK = 1,  // stencil_2 Log(R_{r+1}' R_{r+2}) - stencil_0 Log(R_r' R_{r+1}) of all joints; width 3
+    IKOL_FLOOR = 2           // up . x - height of points; width 1
+};
+struct ikol_link {
+    int32_t kind, loss, count, width;
+    double loss_width;
+    const int32_t* index;            // (count) points; null for rotations
+    const double *weight, *stencil;  // (rows, count), or one row for all (stride 0); (rows, width), null for a floor
+    int64_t weight_stride;
+    double up[3], height, below;  // of a floor: `below` adds to the weight of what is under it
+};
+
+// What is asked for besides the call, whose outputs are not written to. The call's frames are those that are wanted.
 struct ikol_linearise {
-    int32_t extras, with_bending;
+    int32_t links, reach, with_bending, unused;
+    int64_t begin, end;  // of all frames that count: rows that touch others are left out
+    int64_t origin;      // the frame that outputs begin with
     double convexity;
-    const int32_t* extra_joints;  // (extras) more rows on points: the joints that carry them
-    const double* extra;          // (frames, extras, 12): information xx xy xz yy yz zz, force, arm from the joint; world
-    double *hessian, *gradient;   // out; (frames, 3 + 3 joints) the gradient
+    const ikol_link* link;
+    double* cost;                 // out or null: (frames) each frame's own and that of the rows that begin with it
+    double *hessian, *gradient;   // out or null, both: (frames) rows of `reach` blocks; (frames, 3 + 3 joints)
+    double* limits;               // out or null: (frames, limited joints, 18), see Block
     int64_t hessian_frame, hessian_row;  // strides
 };
 
 namespace {
 
+constexpr int MOST_WIDTH = 3;
+
+inline bool is_valid(const ikol_link& k, const ikol_general_call& c) {
+    if (k.kind < IKOL_POINT_LINK || k.kind > IKOL_FLOOR || k.loss < 0 || k.loss > GEMAN_MCCLURE) return false;
+    if (k.loss && !(k.loss_width > 0 && k.loss_width < 1e300)) return false;
+    if (k.kind == IKOL_FLOOR ? k.width != 1 : !k.stencil || k.width < 1 || k.width > MOST_WIDTH) return false;
+    if (k.weight_stride < 0 || (k.count && !k.weight)) return false;
+    if (k.kind == IKOL_ROTATION_LINK) return k.width == 3 && k.count == c.joints;
+    return k.count >= 0 && k.count <= MAX_POINTS && in_range(k.index, k.count, c.points);
+}
 inline bool is_valid(const ikol_linearise& to, const ikol_general_call& c) {
-    if (!to.hessian || !to.gradient || !(to.convexity >= 1) || c.solve_shape || c.bone_groups) return false;
+    if (!(to.convexity >= 1) || c.solve_shape || c.bone_groups || (!to.hessian != !to.gradient)) return false;
     int64_t columns = 3 + 3 * int64_t(c.joints);
-    if (to.hessian_row < columns || to.hessian_frame < columns) return false;
-    if (to.extras < 0 || to.extras > MAX_POINTS || (to.extras && !to.extra)) return false;
-    return in_range(to.extra_joints, to.extras, c.joints);
+    if (to.reach < 1 || to.reach > MOST_WIDTH || to.links < 0 || to.links > MAX_BLOCKS) return false;
+    if (to.hessian && (to.hessian_row < to.reach * columns || to.hessian_frame < columns)) return false;
+    if (to.begin < 0 || c.first < to.begin || c.first + c.frames > to.end || c.first < to.origin) return false;
+    for (int i = 0; i < to.links; i++)
+        if (!is_valid(to.link[i], c)) return false;
+    return true;
 }
 
 template <class V> Mat3<V> crossed(Vec3<V> s, const Mat3<V>& m) {  // [s]x M
@@ -58,6 +89,10 @@ template <int W> struct Linearise {
     V* columns;          // (C, n) of the border: for each relative block what its points' rows see (3), its reference (3)
     int32_t* is_carrier;  // (blocks, J) whether a reference hangs on the joint
     int64_t first, count;
+    const double* extra;  // (frames from `extra_first` on, extras, 9): information xx xy xz yy yz zz, force; world
+    const int32_t* extra_points;
+    int64_t extra_first;
+    int extras;
 
     void begin(const ikol_general_call* the_call, const ikol_linearise* the_output, Block<V>* blocks) {
         call = the_call;
@@ -97,33 +132,26 @@ template <int W> struct Linearise {
         arena.take(columns, size_t(problem.num_columns) * n);
     }
 
-    void load() {
-        for (int i = 0; i < call->blocks; i++) {
-            Block<V>& b = problem.block[i];
-            for (int l = 0; l < W && !b.is_shared; l++) load_block(problem, b, first + (l < count ? l : 0), l, l + 1);
-        }
-        for (int l = 0; l < W; l++) load_state(problem, frame, first + (l < count ? l : 0), l);
-    }
-
     // ---- sums over subtrees ----
 
     void add_extras() {
-        for (int e = 0; e < to->extras; e++) {
-            V x[12];
+        for (int e = 0; e < extras; e++) {
+            V x[9];
             for (int l = 0; l < W; l++) {
-                const double* from = to->extra + ((first + (l < count ? l : 0)) * to->extras + e) * 12;
-                for (int k = 0; k < 12; k++) lane(x[k], l) = from[k];
+                const double* from = extra + (size_t(first - extra_first + (l < count ? l : 0)) * extras + e) * 9;
+                for (int k = 0; k < 9; k++) lane(x[k], l) = from[k];
             }
             Sym3<V> C = {x[0], x[1], x[2], x[3], x[4], x[5]};
-            Vec3<V> force = {x[6], x[7], x[8]}, arm = {x[9], x[10], x[11]};
-            Body<V>& body = info.body[to->extra_joints[e]];
+            int joint = problem.point_joint[extra_points[e]];
+            Vec3<V> force = {x[6], x[7], x[8]}, arm = frame.arm[extra_points[e]];
+            Body<V>& body = info.body[joint];
             Mat3<V> turned = cross_of(arm, C);
             add(body.A, C);
             body.B = body.B + transpose(turned);
             add_turned(body.D, turned, arm);
             body.n = body.n + force;
             body.m = body.m + cross(arm, force);
-            add_outer(moment[to->extra_joints[e]], arm, force);
+            add_outer(moment[joint], arm, force);
         }
     }
     void add_references() {
@@ -241,32 +269,60 @@ template <int W> struct Linearise {
     }
     void store() {
         for (int l = 0; l < count; l++) {
-            double *hessian = to->hessian + (first + l) * to->hessian_frame, *out = to->gradient + (first + l) * n;
+            int64_t at = first + l - to->origin;
+            double *hessian = to->hessian + at * to->hessian_frame, *out = to->gradient + at * n;
             for (int c = 0; c < n; c++) out[c] = lane(gradient[c], l);
             for (int r = 0; r < n; r++)
                 for (int c = 0; c < n; c++) hessian[r * to->hessian_row + c] = lane(dense[size_t(r) * n + c], l);
         }
     }
-    void run() {
+    void store_limits() {
+        int64_t groups = 0, before = 0;
+        for (int i = 0; i < call->blocks; i++)
+            if (call->block[i].kind == IKOL_LIMITS) groups += call->block[i].count;
+        for (int i = 0; i < call->blocks; i++) {
+            if (call->block[i].kind != IKOL_LIMITS) continue;
+            int64_t size = 18 * int64_t(call->block[i].count);
+            for (int l = 0; l < count; l++) {
+                double* out = to->limits + (first + l - to->origin) * 18 * groups + before;
+                for (int64_t k = 0; k < size; k++) out[k] = lane(problem.block[i].limits[k], l);
+            }
+            before += size;
+        }
+    }
+    // Once, before anything else.
+    void prepare() {
         for (int i = 0; i < call->blocks; i++) {
             Block<V>& b = problem.block[i];
             load_constants(problem, b, W);
             if (b.is_shared) load_block(problem, b, 0, 0, W);
         }
+    }
+    // Frames from `first_` on, up to a register of them: where everything is,
+    void locate(int64_t first_, int64_t count_) {
+        first = first_;
+        count = count_;
+        for (int l = 0; l < W; l++) load_state(problem, frame, first + (l < count ? l : 0), l);
+        take_shape(problem, frame);
+        place(problem, frame);
+    }
+    // then what it costs,
+    void judge() {
+        for (int i = 0; i < call->blocks; i++) {
+            Block<V>& b = problem.block[i];
+            for (int l = 0; l < W && !b.is_shared; l++) load_block(problem, b, first + (l < count ? l : 0), l, l + 1);
+        }
         // a loss that is not yet itself is only reweighted by `robust`: that is wanted here for the loss itself as well
         V convexity = all<V>(to->convexity > 1 ? to->convexity : 1 + 1e-15);
-        int64_t end = call->first + call->frames;
-        for (first = call->first; first < end; first += W) {
-            count = end - first < W ? end - first : W;
-            load();
-            take_shape(problem, frame);
-            place(problem, frame);
-            evaluate(problem, frame, &info, convexity, convexity);
-            sum_below();
-            fill();
-            subtract_references();
-            store();
-        }
+        evaluate(problem, frame, &info, convexity, convexity);
+    }
+    // then its equations, with rows on points that are told from outside.
+    void assemble() {
+        sum_below();
+        fill();
+        subtract_references();
+        store();
+        if (to->limits) store_limits();
     }
 };
 

@@ -16,8 +16,7 @@ from torch import Tensor
 from ikol.solver.jacobian import motion_subspaces, point_subspaces
 from ikol.solver.levenberg_marquardt import Evaluated
 from ikol.solver.linear import WIDE, NormalEquations
-from ikol.solver.linearise_native import ExtraRows, Lineariser
-from ikol.solver.normal_equations import Linearisation, add_on_joints, motion_by_lengths, normal_equations, quadratic
+from ikol.solver.normal_equations import Linearisation, add_on_joints, motion_by_lengths, normal_equations
 from ikol.solver.one_sided import Unknowns
 from ikol.solver.problem import Problem
 from ikol.solver.residuals import OnJoints, OnPoints, Posed, Rows
@@ -38,6 +37,8 @@ class SequenceEquations:
     gradient: Float[Tensor, "frames columns"]
     shared: NormalEquations
     """Of what all share, a batch of one."""
+    limits: tuple[Rows, ...]
+    """Rows with a range, in `WIDE`; steps may enter or leave them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,6 @@ def sequence_equations(
     with_bending: bool,
     convexity: float,
     panels: Tensor | None = None,
-    kernel: Lineariser | None = None,
 ) -> SequenceEquations:
     """Assemble the equations of a sequence.
 
@@ -88,7 +88,6 @@ def sequence_equations(
         with_bending: whether to take the Hessian's second-order part, with which it need not be definite.
         convexity: of the robust losses.
         panels: memory for the band, of its size; fresh pages for each iteration take as long as filling them.
-        kernel: of the frames, where only translations and rotations are unknown; None for PyTorch.
     """
     posed = here.posed.to(WIDE)
     parts = _Parts(
@@ -111,25 +110,6 @@ def sequence_equations(
     gradient = posed.joints.new_empty(count, size)
     rows = (*here.rows, *(pull.rows() for pull in parts.pulls))
 
-    if kernel is not None:
-        more = (*here.rows[len(here.rows) - len(problem.floors) :], *(pull.rows() for pull in parts.pulls))
-        extra = _extra_rows(problem.frames, posed, more, convexity)
-        own = band.panels[..., band.blocks(0, 1)]
-        is_whole = size == each.count and count == len(posed.joints)
-        hessian = own if is_whole else own.new_empty(len(posed.joints), each.count, each.count)
-        forces = kernel.run(here.state, extra, hessian, with_bending=with_bending, convexity=convexity)
-        for turn in parts.turns:
-            _add_turns(hessian, turn.between[0])
-            forces[:, 3:] += turn.force.flatten(1)
-        if not is_whole:
-            own.copy_(each.pick_square(hessian[inner]))
-        gradient.copy_(forces[inner, each.columns])
-        if size == each.count:
-            parts.write_between_tree(band, inner)
-        else:
-            parts.write_between(band, inner, inner, each)
-        return SequenceEquations(band, gradient, NormalEquations(gradient.new_zeros(1, 0, 0), gradient.new_zeros(1, 0)))
-
     corner = posed.joints.new_zeros(1, num_shared, num_shared)
     corner_gradient = posed.joints.new_zeros(1, num_shared)
     tree, shared = slice(each.count), slice(each.count, None)
@@ -147,7 +127,11 @@ def sequence_equations(
         corner += full.hessian[:, shared, shared].sum(0)
         corner_gradient += full.gradient[:, shared].sum(0)
         parts.write_between(band, span, inner, each)
-    return SequenceEquations(band, gradient, NormalEquations(corner + parts.between_lengths(), corner_gradient))
+    is_inner = torch.zeros(len(posed.joints), dtype=torch.bool, device=gradient.device)
+    is_inner[inner] = True
+    limits = [item.to(WIDE).spread(len(is_inner)).take(is_inner) for item in here.rows if item.range is not None]
+    shared_equations = NormalEquations(corner + parts.between_lengths(), corner_gradient)
+    return SequenceEquations(band, gradient, shared_equations, tuple(limits))
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,33 +173,6 @@ class _Parts:
                 border = jacobian[: stop - start].flatten(1, 2).mT @ mixed.flatten(1, 2)
                 band.panels[_moved_by(span, inner.start), :, band.sides] += border[:, each.columns]
 
-    def write_between_tree(self, band: Band, inner: slice) -> None:
-        """Do what `write_between` does where all columns of the tree are free, and no others.
-
-        Links speak of few points, so nearly all of these blocks is zero, and stays zero from one pose to the next.
-        """
-        seen = _some_frames(self.posed, inner)
-        subspaces = motion_subspaces(seen).permute(0, 2, 1, 3).flatten(2)
-        for ahead in range(1, band.reach):
-            pulls = [pull for pull in self.pulls if ahead < len(pull.between)]
-            count = max(len(band) - ahead, 0)
-            part = slice(inner.start, inner.start + count)
-            target = band.panels[:count, :, band.blocks(ahead, ahead + 1)]
-            for turn in self.turns:
-                _joint_blocks(target, turn.force.shape[1]).zero_()
-            if pulls:
-                moving = torch.stack([self.frames.carries[:, pull.span].amax(-1) for pull in pulls]).amax(0)
-                columns = moving.repeat_interleave(3).nonzero().squeeze(-1)
-                some = subspaces[..., columns]
-                block = target.new_zeros(count, len(columns), len(columns))
-                for pull in pulls:
-                    jacobian = _point_columns(self.frames, seen, some, pull.span, columns)
-                    weighted = pull.between[ahead][part, :, None, None] * jacobian[:count]
-                    block += weighted.flatten(1, 2).mT @ jacobian[ahead : ahead + count].flatten(1, 2)
-                target[:, columns[:, None], columns] = block
-            for turn in self.turns:
-                _add_turns(target, turn.between[ahead][part])
-
     def between_lengths(self) -> Tensor:
         """Return what links add between frames to the block of what all frames share."""
         result = self.posed.joints.new_zeros(())
@@ -240,30 +197,9 @@ class _Parts:
 
 def _add_turns(block: Float[Tensor, "some size size"], own: Float[Tensor, "some joints 3 3"]) -> None:
     """Add, in place, a block of each joint's own rotation, in all of a frame's unknowns."""
-    _joint_blocks(block, own.shape[1]).add_(own.permute(0, 2, 3, 1))
-
-
-def _joint_blocks(block: Float[Tensor, "some size size"], num_joints: int) -> Float[Tensor, "some 3 3 joints"]:
-    """A view of what a block says between each joint and itself."""
+    num_joints = own.shape[1]
     by_joint = block[:, 3:, 3:].unflatten(1, (num_joints, 3)).unflatten(3, (num_joints, 3))
-    return by_joint.diagonal(dim1=1, dim2=3)
-
-
-def _extra_rows(frames: Problem, posed: Posed, rows: tuple[Rows, ...], convexity: float) -> ExtraRows:
-    """Rows on points that are not the frames' own evidence, as the kernel takes them."""
-    count, device = len(posed.points), posed.points.device
-    place = [torch.zeros(0, dtype=torch.long, device=device)]
-    information, force = [posed.points.new_zeros(count, 0, 3, 3)], [posed.points.new_zeros(count, 0, 3)]
-    for item in (quadratic(part, convexity) for part in rows):
-        assert isinstance(item.touches, OnPoints)
-        span = item.touches.span(item.force.shape[1])
-        place.append(torch.arange(span.start, span.stop, device=device))
-        information.append(item.information.expand(count, -1, -1, -1))
-        force.append(item.force)
-    index = torch.cat(place)
-    joints = frames.point_joints[index]
-    arm = posed.points[:, index] - posed.joints[:, joints]
-    return ExtraRows(joints, torch.cat(information, dim=1), torch.cat(force, dim=1), arm)
+    by_joint.diagonal(dim1=1, dim2=3).add_(own.permute(0, 2, 3, 1))
 
 
 def _point_columns(
@@ -271,12 +207,11 @@ def _point_columns(
     posed: Posed,
     subspaces: Float[Tensor, "frames 6 columns"],
     span: slice,
-    columns: Tensor | slice = slice(None),
 ) -> Float[Tensor, "frames points 3 columns"]:
-    """How points move with a frame's own unknowns, those in `columns`."""
+    """How points move with a frame's own unknowns."""
     movers = point_subspaces(replace(posed, points=posed.points[:, span]))
     moved = (movers.flatten(1, 2) @ subspaces).unflatten(1, movers.shape[1:3])
-    return moved * frames.carries[:, span].mT.repeat_interleave(3, -1)[:, None, columns]
+    return moved * frames.carries[:, span].mT.repeat_interleave(3, -1)[:, None]
 
 
 def _neighbours(pull: _Pull, lengths: Float[Tensor, "frames points 3 lengths"]) -> Float[Tensor, "..."]:

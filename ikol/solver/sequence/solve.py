@@ -16,7 +16,8 @@ from ikol.solver.result import BlockResidual
 from ikol.solver.robust import robust_weight
 from ikol.solver.sequence.evidence import SequenceEvidence
 from ikol.solver.sequence.links import Link
-from ikol.solver.sequence.minimise import evaluate_sequence, minimise_sequence, sequence_cost
+from ikol.solver.sequence.minimise import minimise_sequence
+from ikol.solver.sequence.model import SequenceModel, evaluate_sequence, sequence_cost
 from ikol.solver.sequence.problem import build_sequence
 from ikol.solver.sequence.result import SequenceResult
 from ikol.solver.skeleton import Skeleton
@@ -70,8 +71,9 @@ def solve_sequence(
         frames = problem.frames
         initial = _shared_lengths(flatten_state(start, skeleton, batch), config, frames.bone_groups.shape[-1] > 0)
         free = free_axes(skeleton, config)
-        found = minimise_sequence(problem, initial, config, find_unknowns(frames, config, free), report)
-        end = evaluate_sequence(problem, orthonormal(found.end.state, free.any(-1)))
+        model = SequenceModel(problem, config, find_unknowns(frames, config, free))
+        found = minimise_sequence(model, initial, config, report)
+        end = evaluate_sequence(problem, orthonormal(found.state, free.any(-1)))
         of_frames = tuple(block_residual(rows, batch) for rows in end.rows if rows.is_reported)
         return SequenceResult(
             state=end.state,

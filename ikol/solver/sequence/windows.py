@@ -9,7 +9,7 @@ Here: which frames, and their part of the problem. Imports: torch, the ordinary 
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ikol.solver.problem import Problem
@@ -27,7 +27,6 @@ from ikol.solver.residuals import (
 )
 from ikol.solver.sequence.links import FloorTerm, Link
 from ikol.solver.sequence.problem import SequenceProblem
-from ikol.solver.state import SolveState
 
 MARGIN = 6  # frames on each side of one that has not arrived: they move along
 LARGEST_SHARE = 0.25  # of all frames; more are faster solved with the others
@@ -54,14 +53,20 @@ def unsettled(promised: Float[Tensor, "frames"], least: float, *, is_poor: bool)
     gains, order = promised.abs().sort(stable=True)
     is_open = torch.zeros(frames, dtype=torch.bool, device=promised.device)
     is_open[order] = gains.cumsum(0) > least
+    spans = stretches(is_open, MARGIN)
+    return spans if sum(span.stop - span.start for span in spans) <= LARGEST_SHARE * frames else []
+
+
+def stretches(is_open: Bool[Tensor, "frames"], margin: int) -> list[slice]:
+    """Return the stretches of some frames and their neighbours on both sides, apart from each other."""
     spans: list[slice] = []
     for frame in is_open.nonzero().flatten().tolist():
-        start, stop = max(frame - MARGIN, 0), min(frame + MARGIN + 1, frames)
+        start, stop = max(frame - margin, 0), min(frame + margin + 1, len(is_open))
         if spans and start <= spans[-1].stop + 1:
             spans[-1] = slice(spans[-1].start, stop)
         else:
             spans.append(slice(start, stop))
-    return spans if sum(span.stop - span.start for span in spans) <= LARGEST_SHARE * frames else []
+    return spans
 
 
 def some_frames(problem: SequenceProblem, span: slice) -> SequenceProblem:
@@ -76,30 +81,6 @@ def some_frames(problem: SequenceProblem, span: slice) -> SequenceProblem:
         frames=frames,
         links=tuple(_some_of_link(link, span) for link in problem.links),
         floors=tuple(_some_of_floor(floor, span) for floor in problem.floors),
-    )
-
-
-def some_states(state: SolveState, span: slice) -> SolveState:
-    """Return the states of some frames."""
-    scale = state.bone_scale
-    return SolveState(
-        transl=state.transl[span],
-        local_rotmat=state.local_rotmat[span],
-        betas=state.betas[span],
-        bone_scale=None if scale is None else scale[span],
-    )
-
-
-def with_states(state: SolveState, some: SolveState, span: slice) -> SolveState:
-    """Return the states with those of some frames replaced."""
-
-    def joined(whole: Tensor, part: Tensor) -> Tensor:
-        return torch.cat((whole[: span.start], part, whole[span.stop :]))
-
-    return replace(
-        state,
-        transl=joined(state.transl, some.transl),
-        local_rotmat=joined(state.local_rotmat, some.local_rotmat),
     )
 
 

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from ikol.solver import SolveConfig, SolveState, linearise_native
 from ikol.solver.levenberg_marquardt import evaluate
-from ikol.solver.linearise_native import ExtraRows, Lineariser, find_library, find_lineariser
+from ikol.solver.linearise_native import Lineariser, find_library, find_lineariser
 from ikol.solver.native_library import FOLDER, library_path, library_source_hash, source_hash
 from ikol.solver.normal_equations import normal_equations
 from ikol.solver.problem import Problem, build_problem
-from ikol.solver.residuals import OnPoints, Rows
 
 LIBRARY = find_library()
 pytestmark = pytest.mark.skipif(LIBRARY is None, reason="no compiled kernel for this platform")
@@ -64,24 +63,16 @@ def _skew(v: Tensor) -> Tensor:
     return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).unflatten(-1, (3, 3))
 
 
-def no_rows(frames: int = FRAMES) -> ExtraRows:
-    new = torch.zeros
-    empty = new(frames, 0, 3, dtype=torch.float64)
-    return ExtraRows(new(0, dtype=torch.long), empty[..., None].expand(-1, -1, -1, 3), empty, empty)
-
-
 def compare(
     problem: Problem,
     state: SolveState,
     *,
-    extra: ExtraRows | None = None,
-    more: tuple[Rows, ...] = (),
     convexity: float = 1.0,
     with_bending: bool = False,
     rtol: float = RTOL,
 ) -> None:
     here = evaluate(problem, state)
-    linear = normal_equations(problem, here.posed, (*here.rows, *more), with_shape=False, convexity=convexity)
+    linear = normal_equations(problem, here.posed, here.rows, with_shape=False, convexity=convexity)
     expected = linear.gauss_newton.hessian + (linear.bending if with_bending else 0.0)
     assert LIBRARY is not None
     for variant in range(LIBRARY.variant + 1):
@@ -89,9 +80,10 @@ def compare(
         # rows and frames that lie apart, as in a band
         wide = torch.full((len(expected), expected.shape[1], expected.shape[1] + 5), torch.nan, dtype=torch.float64)
         hessian = wide[..., : expected.shape[1]]
-        gradient = kernel.run(
-            state, extra or no_rows(len(expected)), hessian, with_bending=with_bending, convexity=convexity
-        )
+        inner = slice(0, len(expected))
+        gradient, _ = kernel.run(state, 0, inner, hessian, with_bending=with_bending, convexity=convexity)
+        cost = kernel.cost(state, 0, convexity)
+        torch.testing.assert_close(cost, here.cost(convexity).double(), rtol=max(rtol, 1e-9), atol=0.0)
         assert bool(wide[..., expected.shape[1] :].isnan().all())
         close(hessian, expected, rtol)
         close(gradient, linear.gauss_newton.gradient, rtol)
@@ -123,22 +115,22 @@ def test_single_precision() -> None:
     compare(replace(narrow(problem), **wide), narrow(state), rtol=1e-4, with_bending=True)
 
 
-def test_more_rows_on_points() -> None:
-    problem, state = make(("points_3d", "anchor"))
-    posed = evaluate(problem, state).posed
-    generator = torch.Generator().manual_seed(3)
-    residual = torch.randn(FRAMES, 4, 3, dtype=torch.float64, generator=generator)
-    jacobian = torch.randn(FRAMES, 4, 3, 3, dtype=torch.float64, generator=generator)
-    rows = Rows("more", residual, torch.ones_like(residual), jacobian, OnPoints(2))
-    joints = problem.point_joints[2:6]
-    extra = ExtraRows(
-        joint_index=joints,
-        information=jacobian.mT @ jacobian,
-        force=(jacobian.mT @ residual[..., None]).squeeze(-1),
-        arm=posed.points[:, 2:6] - posed.joints[:, joints],
-    )
-    for with_bending in (False, True):
-        compare(problem, state, extra=extra, more=(rows,), with_bending=with_bending)
+def test_limits_tell_what_a_step_could_enter() -> None:
+    problem, state = make(("limits", "anchor"))
+    (expected,) = (rows for rows in evaluate(problem, state).rows if rows.range is not None)
+    assert LIBRARY is not None
+    kernel = Lineariser(LIBRARY, problem, SolveConfig())
+    size = 3 + 3 * problem.skeleton.tree.num_joints
+    inner = slice(3, 9)
+    _, (found,) = kernel.run(state, 0, inner, torch.zeros(6, size, size, dtype=torch.float64))
+    assert expected.range is not None
+    assert found.range is not None
+    close(found.residual, expected.residual[inner], RTOL)
+    close(found.weight, expected.weight[inner], RTOL)
+    # the kernel writes a huge number where there is no limit
+    for one, other in ((found.range.above, expected.range.above), (found.range.below, expected.range.below)):
+        close(one.clamp(-100.0, 100.0), other[inner].clamp(-100.0, 100.0), RTOL)
+    close(found.jacobian, expected.jacobian[inner], RTOL)
 
 
 def test_what_only_torch_does() -> None:

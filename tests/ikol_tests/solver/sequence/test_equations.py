@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ikol.body.points import AttachedPoints
 from ikol.solver import Anchor, BonePrior, GemanMcClure, Huber, Points3D, ShapePrior, SolveConfig, SolveState
-from ikol.solver.linearise_native import find_library, find_lineariser
+from ikol.solver.linearise_native import find_library
 from ikol.solver.one_sided import Unknowns
 from ikol.solver.sequence import (
     Contacts,
@@ -22,7 +22,7 @@ from ikol.solver.sequence import (
     SmoothTranslation,
 )
 from ikol.solver.sequence.equations import SequenceEquations, sequence_equations
-from ikol.solver.sequence.minimise import evaluate_sequence
+from ikol.solver.sequence.model import SequenceModel, evaluate_sequence, some_states
 from ikol.solver.sequence.problem import SequenceProblem, build_sequence
 from ikol.solver.skeleton import Skeleton
 
@@ -131,33 +131,53 @@ def test_frames_in_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(find_library() is None, reason="no compiled kernel for this platform")
 @pytest.mark.parametrize("held", [(), (0, 1, 2, 7)])
-@pytest.mark.parametrize("inner", [slice(0, 5), slice(1, 4)])
+@pytest.mark.parametrize(("outer", "inner"), [(slice(0, 5), slice(0, 5)), (slice(1, 5), slice(1, 3))])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_kernel_says_what_torch_says(kind: str, inner: slice, held: tuple[int, ...]) -> None:
+def test_the_kernel_says_what_torch_says(kind: str, outer: slice, inner: slice, held: tuple[int, ...]) -> None:
     problem, start = make(kind, 5, SolveConfig())
     tree = 3 + 3 * JOINTS
     each = Unknowns(tree, torch.tensor([column for column in range(tree) if column not in held]))
-    kernel = find_lineariser(problem.frames, SolveConfig())
-    assert kernel is not None
-    panels = None
+    compiled, reference = (
+        SequenceModel(problem, SolveConfig(backend=backend), each).part(outer, inner) for backend in ("auto", "torch")
+    )
     for transl, with_bending in ((start.transl, False), (start.transl.flip(0), True)):
-        here = evaluate_sequence(problem, replace(start, transl=transl))
-        found, expected = (
-            sequence_equations(
-                *(problem, here, each),
-                inner=inner,
-                with_shape=False,
-                with_bending=with_bending,
-                convexity=1.5,
-                panels=memory,
-                kernel=used,
-            )
-            for memory, used in ((panels, kernel), (None, None))
+        state = some_states(replace(start, transl=transl), outer)
+        found, expected = compiled.at(state, 1.5), reference.at(state, 1.5)
+        assert found.evaluated is None
+        assert expected.evaluated is not None
+        assert float(found.cost) == pytest.approx(float(expected.cost), rel=1e-10)
+        # the second time what the first one left in memory is written to again
+        pair = (
+            model.equations(here, 1.5, with_bending=with_bending)
+            for model, here in ((compiled, found), (reference, expected))
         )
-        panels = found.band.panels  # written to again, as by an iteration
-        for one, other in zip(as_dense(found), as_dense(expected), strict=True):
+        for one, other in zip(*map(as_dense, pair), strict=True):
             # sums of some hundred products in double precision
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10 * float(other.abs().max()))
+
+
+@pytest.mark.skipif(find_library() is None, reason="no compiled kernel for this platform")
+def test_a_long_sequence_is_the_same_on_any_number_of_threads() -> None:
+    frames = 120  # more than two stretches of the kernel
+    problem, start = make("all", frames, SolveConfig())
+    each = Unknowns(3 + 3 * JOINTS, torch.arange(3 + 3 * JOINTS))
+    compiled, reference = (SequenceModel(problem, SolveConfig(backend=backend), each) for backend in ("auto", "torch"))
+    dense: list[tuple[Tensor, Tensor]] = []
+    costs: list[Tensor] = []
+    before = torch.get_num_threads()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        here = compiled.at(start, 1.0)
+        costs.append(here.cost)
+        dense.append(as_dense(compiled.equations(here, 1.0, with_bending=True)))
+    torch.set_num_threads(before)
+    here = reference.at(start, 1.0)
+    expected = as_dense(reference.equations(here, 1.0, with_bending=True))
+    assert float(costs[0]) == pytest.approx(float(here.cost), rel=1e-10)
+    for one, other in zip(dense[0], expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10 * float(other.abs().max()))
+    assert all(torch.equal(cost, costs[0]) for cost in costs)
+    assert all(torch.equal(found[0], dense[0][0]) and torch.equal(found[1], dense[0][1]) for found in dense)
 
 
 def compare(kind: str, frames: int, config: SolveConfig) -> None:

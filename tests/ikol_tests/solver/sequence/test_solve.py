@@ -53,7 +53,7 @@ from ikol.solver.sequence import (
     minimise,
     solve_sequence,
 )
-from ikol.solver.sequence.minimise import evaluate_sequence, sequence_cost
+from ikol.solver.sequence.model import evaluate_sequence, sequence_cost
 from ikol.solver.sequence.problem import build_sequence
 
 FRAMES = 40
