@@ -47,7 +47,7 @@ LIMBS = tuple(
 # The depth errors of one limb's landmarks are mostly shared: from one to the next they differ by less than each is off.
 LIMB_DEPTH_SHARE = 0.5  # of one landmark's own depth sigma; in the plane the 2D evidence knows better
 HIP_INFLATION = 3.0  # what is left for the hip-relative rows beside those of the limbs
-STAY_SIGMA = 0.08  # metres: what an edit does not concern stays; without it a hand pulled back takes the feet along
+STAY_SIGMA = 0.05  # metres: what an edit does not concern stays; without it a hand pulled back takes the feet along
 STAY_LOSS = Huber(k=1.0)  # and what it does concern lets go
 # names of blocks
 STANCE, LIMITS, SHAPE, STAY, PINS = "relaxed stance", "limits", "shape prior", "stay", "pins"
@@ -168,8 +168,9 @@ def _relative_blocks(
     blocks = [rows(name, block.names, HIP_INFLATION * block.sigma, HIPS)]
     for near, far in limbs_of(block):
         ends = [block.names.index(near), block.names.index(far)]
-        depth = LIMB_DEPTH_SHARE * block.sigma[ends, 2].square().mean().sqrt()
-        blocks.append(rows(f"{name} from {near}", (far,), depth.expand(1, 3), (near,)))
+        spread = LIMB_DEPTH_SHARE * block.sigma[ends].square().mean(0, keepdim=True).sqrt()
+        # in the plane as well as in depth; what an edit has freed there stays free
+        blocks.append(rows(f"{name} from {near}", (far,), spread.maximum(spread[:, 2:]), (near,)))
     return blocks
 
 

@@ -51,7 +51,7 @@ def solve_pose(
         evidence: what is known; names are those of `body.points`.
         intrinsics: the picture's lens; needed by evidence of a picture.
         extrinsics: R_camera_world and t_camera_world; without them the camera is placed here.
-        initial: where everything stays that the evidence does not concern (8 cm for each joint); without it the start
+        initial: where everything stays that the evidence does not concern (5 cm for each joint); without it the start
             comes from the evidence.
         start: where the iterations begin, such as the last pose of a drag that began at `initial`; None for `initial`.
         joints: whose rotations may change, and the root's place only with the root among them; none for all. The rest,

@@ -24,7 +24,7 @@ from ikol.solver.config import SolveConfig
 from ikol.solver.levenberg_marquardt import Evaluated, Minimised, evaluate, merge_states
 from ikol.solver.normal_equations import normal_equations
 from ikol.solver.problem import Problem
-from ikol.solver.residuals import PointTerm
+from ikol.solver.residuals import PointTerm, Posed, Rows
 from ikol.solver.result import SolveStatus
 from ikol.solver.state import SolveState
 
@@ -105,7 +105,7 @@ def minimise_pinned(
         are springs, so stiff that derivatives of the optimum are those of exact pins.
     """
     here = evaluate(problem, initial)
-    unit = unit_stiffness(problem, here)[:, None] * (_pins(problem).weight[..., 0] > 0)
+    unit = unit_stiffness(problem, here.rows, here.posed)[:, None] * (_pins(problem).weight[..., 0] > 0)
     springs = Springs.first(unit, _offset(problem, here))
     zero = torch.zeros_like(initial.transl[:, 0])
     count = torch.zeros_like(zero, dtype=torch.long)
@@ -160,12 +160,18 @@ def _offset(problem: Problem, here: Evaluated) -> Float[Tensor, "n pins 3"]:
     return torch.where(pins.weight > 0, points - pins.target, 0.0)
 
 
-def unit_stiffness(problem: Problem, here: Evaluated) -> Float[Tensor, "n"]:
-    """Return what all evidence but the pins says about the body's place, 1 / m^2."""
+def unit_stiffness(problem: Problem, rows: tuple[Rows, ...], posed: Posed) -> Float[Tensor, "n"]:
+    """Return what all evidence but the pins says about the body's place, 1 / m^2.
+
+    Args:
+        problem: with pins.
+        rows: of all evidence at a pose.
+        posed: the pose.
+    """
     name = _pins(problem).name
-    rows = tuple(rows for rows in here.rows if rows.name != name)
-    hessian = normal_equations(problem, here.posed, rows, with_shape=False).gauss_newton.hessian
-    stiffness = hessian.diagonal(dim1=-2, dim2=-1)[:, :3].amax(-1).to(here.posed.points)
+    others = tuple(item for item in rows if item.name != name)
+    hessian = normal_equations(problem, posed, others, with_shape=False).gauss_newton.hessian
+    stiffness = hessian.diagonal(dim1=-2, dim2=-1)[:, :3].amax(-1).to(posed.points)
     return stiffness.clamp(min=LEAST)
 
 

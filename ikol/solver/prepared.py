@@ -64,7 +64,8 @@ class PreparedSolve:
             if math.prod(self._batch) != 1:
                 raise InputError("exact pins are prepared for a single frame; use solve for a batch")
             with torch.no_grad():
-                unit = unit_stiffness(problem, evaluate(problem, self._start))
+                here = evaluate(problem, self._start)
+                unit = unit_stiffness(problem, here.rows, here.posed)
             self._pins = _PreparedPins(self._packed, self._config, self._numbers[problem.pins.name], unit)
 
     def solve(self, start: SolveState | None = None, targets: Mapping[str, Tensor] | None = None) -> SolveResult:

@@ -25,18 +25,16 @@ from ikol.solver.backward.springs import soften, spring_columns
 from ikol.solver.backward.tensors import detached, widened
 from ikol.solver.config import SolveConfig
 from ikol.solver.evidence import Evidence, Points3D
-from ikol.solver.levenberg_marquardt import Minimised, minimise
-from ikol.solver.linear import newton_where_definite
+from ikol.solver.linear import diagonal_scale, newton_where_definite
 from ikol.solver.normal_equations import normal_equations
 from ikol.solver.one_sided import Unknowns
-from ikol.solver.pins import minimise_pinned
+from ikol.solver.pins import FAR, TAUT, tolerance_of, unit_stiffness
 from ikol.solver.problem import Problem, build_problem, flatten_state
 from ikol.solver.residuals import PixelTerm, PointTerm, Posed, RelativePointTerm
 from ikol.solver.result import SolveResult, SolveStatus
 from ikol.solver.robust import robust_cost
 from ikol.solver.skeleton import Skeleton
 from ikol.solver.solve import find_unknowns, free_axes
-from ikol.solver.state import SolveState
 
 HIDDEN_SHARE = 1e-5  # of a motion along what nothing sees: rounding leaves 1e-8, a real share is a few percent or more
 JOINTS = "the joints"  # name of a block that users cannot mean
@@ -181,15 +179,10 @@ def _optimum(
         problem = build_problem(skeleton, [*evidence, block], batch, config.bone_groups)
         unknowns = find_unknowns(problem, config, free_axes(skeleton, config))
         state = flatten_state(result.state, skeleton, batch)
-        if problem.pins is not None:
-            # the forces that hold the pins are not part of a result
-            def iterate(springs: Problem, initial: SolveState, settings: SolveConfig) -> Minimised:
-                return minimise(springs, initial, settings, unknowns, None)
-
-            ended, problem = minimise_pinned(problem, state, replace(config, gnc_start=1.0), iterate)
-            state = ended.end.state
         problem, state = detached(widened((problem, state)))
         posed = problem.pose(state)
+        if problem.pins is not None:
+            problem = _taut(problem, posed, unknowns, with_shape=config.solve_shape)
         springs = soften(problem, posed)
         problem, with_shape = springs.problem, config.solve_shape
         found = normal_equations(problem, posed, problem.rows(posed), with_shape=with_shape).gauss_newton
@@ -199,6 +192,29 @@ def _optimum(
         columns = spring_columns(problem, posed, with_shape=with_shape)[..., unknowns.columns]
         inverse = SpringInverse(invert(chosen.hessian, free.hessian), columns, springs.compliance)
     return _Optimum(problem, posed, unknowns, with_shape, inverse)
+
+
+def _taut(problem: Problem, posed: Posed, unknowns: Unknowns, *, with_shape: bool) -> Problem:
+    """Return the problem with taut springs for its pins, under the forces that hold the others where they are.
+
+    A result does not say them; they are what the gradient of the other evidence leaves to be held.
+    """
+    pins = problem.pins
+    assert pins is not None
+    others = tuple(rows for rows in problem.rows(posed) if rows.name != pins.name)
+    found = normal_equations(problem, posed, others, with_shape=with_shape).gauss_newton
+    free = unknowns.pick(found)
+    scale = diagonal_scale(free.hessian).reciprocal()[..., None]
+    columns = spring_columns(problem, posed, with_shape=with_shape)[..., unknowns.columns].transpose(-1, -2)
+    # pins that contradict each other share what they hold; the least forces that do it are taken
+    force = torch.linalg.lstsq(scale * columns, -scale * free.gradient[..., None], driver="gelsd").solution
+    places = posed.points[:, pins.first : pins.first + pins.target.shape[1]]
+    is_pinned = (pins.weight > 0).expand_as(places)
+    is_near = (places - pins.target).norm(dim=-1, keepdim=True) <= FAR * tolerance_of(problem)
+    unit = unit_stiffness(problem, others, posed)[:, None, None]
+    weight = torch.where(is_pinned, torch.where(is_near, TAUT, 1.0) * unit, 0.0)
+    end = places - force.reshape(places.shape) / torch.where(is_pinned, weight, 1.0)
+    return problem.with_pins(torch.where(is_pinned, end, 0.0), weight)
 
 
 def _pull(term: PointTerm | RelativePointTerm | PixelTerm, posed: Posed) -> Float[Tensor, "n points 3 axes"]:
