@@ -12,10 +12,11 @@ import numpy as np
 
 from ..core.body import WEIGHT_THRESHOLD, BodyData
 from ..core.errors import SceneError
-from ..core.pose_conversion import as_quaternion, as_vector, continuous_quaternion, to_blender
-from ..core.record import Pose, Quaternion
+from ..core.pose_conversion import to_blender
+from ..core.record import Pose
 from ..core.rig import BONE_LENGTH, JOINT_NAMES, JOINT_PARENTS, ROOT_BONE, SHAPE_KEY_RANGE, shape_key_name
-from .keys import KeyReader
+from .keys import plan_all
+from .posing import apply_pose
 
 BETA_TOLERANCE = 1e-4
 """Betas nearer than that move no joint by a hundredth of a millimetre: the bones stay where they are."""
@@ -145,36 +146,23 @@ def set_shape(context: bpy.types.Context, armature: bpy.types.Object, body: Body
         _edit_bones(context, armature, body, betas)
 
 
-def read_pose(armature: bpy.types.Object, betas: Sequence[float]) -> Pose:
-    """Return the pose that the bones have now, whatever their rotation mode; constraints are not looked at."""
-    bones = armature.pose.bones
-    quats = tuple(as_quaternion(bones[name].matrix_basis.to_quaternion()) for name in JOINT_NAMES)
-    return Pose(as_vector(bones[JOINT_NAMES[0]].location), quats, tuple(betas))
-
-
 def key_pose(armature: bpy.types.Object, pose: Pose, frame: int) -> None:
     """Pose the bones and set keys on `frame`; keys on other frames stay as they are.
 
     Raises:
         SceneError: The channels cannot be keyed, as on a linked armature.
     """
-    if armature.library is not None or armature.data.library is not None:
-        raise SceneError("the armature is linked from another file; make a library override or a local copy first")
-    keys = KeyReader(armature, frame)
-    pelvis = armature.pose.bones[JOINT_NAMES[0]]
-    try:
-        for name, quat in zip(JOINT_NAMES, pose.local_quat, strict=True):
-            bone = armature.pose.bones[name]
-            bone.rotation_mode = "QUATERNION"
-            bone.rotation_quaternion = continuous_quaternion(quat, _previous_rotation(keys, bone))
-            bone.keyframe_insert("rotation_quaternion", frame=frame, group=name)
-        pelvis.location = pose.transl
-        pelvis.keyframe_insert("location", frame=frame, group=pelvis.name)
-    except RuntimeError as error:  # its action is linked, or its curves are locked
-        raise SceneError(f"no keys can be set on {armature.name}: {error}") from error
+    check_writable(armature)
+    apply_pose(armature, pose)
+    plan_all(armature, frame).insert(armature)
 
 
-def _previous_rotation(keys: KeyReader, bone: "bpy.types.PoseBone") -> Quaternion:
-    """Return the rotation keyed nearest before the frame, or the one that the bone has when nothing is keyed."""
-    keyed = keys.rotation(f'pose.bones["{bpy.utils.escape_identifier(bone.name)}"].rotation_quaternion')
-    return keyed if keyed is not None else as_quaternion(bone.rotation_quaternion)
+def check_writable(armature: bpy.types.Object) -> None:
+    """Check that the body can be posed.
+
+    Raises:
+        SceneError: It is linked from another file, without an override.
+    """
+    if armature.library is not None:
+        text = f"{armature.name} is linked from another file; make a library override or a local copy of it first"
+        raise SceneError(text)

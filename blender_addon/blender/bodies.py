@@ -7,7 +7,7 @@ import numpy as np
 from ..core.body import FloatArray
 from ..core.errors import SceneError
 from ..core.record import Record, decode_record, encode_record
-from ..core.rig import CAMERA_PROPERTY, EVIDENCE_PROPERTY, JOINT_NAMES, ROOT_BONE
+from ..core.rig import BODY_PROPERTY, CAMERA_PROPERTY, EVIDENCE_PROPERTY, JOINT_NAMES, POINT_PROPERTY, ROOT_BONE
 
 
 def is_body(candidate: bpy.types.Object | None) -> bool:
@@ -15,17 +15,29 @@ def is_body(candidate: bpy.types.Object | None) -> bool:
     return candidate is not None and candidate.type == "ARMATURE" and EVIDENCE_PROPERTY in candidate
 
 
+def handle_body(thing: bpy.types.Object) -> bpy.types.Object | None:
+    """Return the armature that a handle is for; None for anything else.
+
+    A pointer and not only the parent: a handle may be parented to a prop. Blender turns the pointers of copies to the
+    copied armature.
+    """
+    if POINT_PROPERTY not in thing:
+        return None
+    body = thing.get(BODY_PROPERTY)
+    return body if isinstance(body, bpy.types.Object) else thing.parent
+
+
 def find_body(context: bpy.types.Context) -> bpy.types.Object | None:
     """Return the armature that a command is for.
 
-    That is the active object or the armature that it belongs to (its mesh or a keypoint may be active), else the only
+    That is the active object or the armature that it belongs to (its mesh or a handle may be active), else the only
     one of the scene.
     """
     candidate = context.view_layer.objects.active
     while candidate is not None:
         if is_body(candidate):
             return candidate
-        candidate = candidate.parent
+        candidate = handle_body(candidate) or candidate.parent
     bodies = [candidate for candidate in context.scene.objects if is_body(candidate)]
     return bodies[0] if len(bodies) == 1 else None
 

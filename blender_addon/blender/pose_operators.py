@@ -12,16 +12,16 @@ from ..core.body import BodyData, load_body
 from ..core.errors import SceneError
 from ..core.jobs import JobResult, Steps
 from ..core.keypoint_files import KEYPOINT_SUFFIXES, read_keypoints
-from ..core.keypoints import move_positions
 from ..core.photo import PHOTO_SUFFIXES, read_photo
 from ..core.record import Record
 from ..core.rig import CAMERA_PROPERTY
 from . import runtime
-from .armature import build_body, key_pose, read_betas, read_pose, set_shape
+from .armature import build_body, key_pose, read_betas, set_shape
 from .bodies import body_camera, body_to_world, find_body, get_body, read_record, write_record
 from .camera import build_camera, current_photo_camera, look_through
 from .default_scene import hide_default_cube
-from .keypoints import read_edits, show_keypoints
+from .handles import record_with_handles, show_handles
+from .posing import read_pose
 from .solve_operator import SolveOperator
 
 BODY_PATH = Path(__file__).parents[1] / "data" / "default_body.npz"
@@ -108,7 +108,7 @@ class IKOL_OT_pose_from_image(SolveOperator, bpy.types.Operator):
         )
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
-        """Make bodies, camera and keypoints."""
+        """Make bodies, camera and handles."""
         body = load_body(BODY_PATH)
         target = None if self._armature_name is None else get_body(self._armature_name)
         _object_mode(context)
@@ -117,7 +117,7 @@ class IKOL_OT_pose_from_image(SolveOperator, bpy.types.Operator):
         camera = build_camera(context, first.camera, self._path, self._orientation, body_to_world(armatures[0]))
         for armature, record in zip(armatures, result.records, strict=True):
             armature[CAMERA_PROPERTY] = camera
-            show_keypoints(context, armature, record)
+            show_handles(context, armature, record)
         _select_only(context, armatures[0])
         hide_default_cube(context)
         look_through(context)
@@ -147,16 +147,16 @@ class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
         armature = get_body(find_body(context).name)
         record = read_record(armature)
         self._armature_name, self._frame = armature.name, context.scene.frame_current
-        placed = move_positions(record, read_edits(context, armature, record))
+        placed = record_with_handles(context, armature, record)
         pose = read_pose(armature, read_betas(armature, record.solution.pose.betas))
         return jobs.resolve(placed, current_photo_camera(armature, record), pose)
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
-        """Key the new pose and put the keypoints where they are now."""
+        """Key the new pose and put the handles where they are now."""
         (record,) = result.records
         armature = get_body(self._armature_name)
         _place_body(context, load_body(BODY_PATH), record, armature, self._frame)
-        show_keypoints(context, armature, record)
+        show_handles(context, armature, record)
         moved = len(record.edits)
         return f"Solved again with {moved} placed keypoint{'' if moved == 1 else 's'}"
 
@@ -189,14 +189,14 @@ class IKOL_OT_solve_keypoints(SolveOperator, bpy.types.Operator):
         return jobs.solve_keypoints(path.name, keypoints, _target_betas(armature))
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
-        """Make or pose the body and show the keypoints."""
+        """Make or pose the body and show the handles."""
         (record,) = result.records
         target = None if self._armature_name is None else get_body(self._armature_name)
         _object_mode(context)
         armature = _place_body(context, load_body(BODY_PATH), record, target, self._frame)
         if body_camera(armature) is not None:
             del armature[CAMERA_PROPERTY]  # it belongs to the picture that this record replaces
-        show_keypoints(context, armature, record)
+        show_handles(context, armature, record)
         _select_only(context, armature)
         hide_default_cube(context)
         return f"Solved {len(record.evidence[0].names)} keypoints"

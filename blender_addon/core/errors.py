@@ -15,6 +15,8 @@ class Fix(Enum):
     """Start the solver again."""
     OPEN_LOG = "open_log"
     """The cause is in the solver's log."""
+    KEY_POSE = "key_pose"
+    """The pose has no key yet."""
 
 
 class AddonError(Exception):

@@ -183,6 +183,18 @@ def as_rotation(matrix: ArrayLike) -> Rotation:
     return (a, b, c, d, e, f, g, h, i)
 
 
+def turn_to_blender(quat: Quaternion) -> Quaternion:
+    """Return a rotation of the SMPL world (wxyz) as one in Blender's axes: unturned stays unturned."""
+    w, x, y, z = quat
+    return (w, x, -z, y)
+
+
+def turn_to_smpl(quat: Quaternion) -> Quaternion:
+    """Return a rotation in Blender's axes (wxyz) as one of the SMPL world."""
+    w, x, y, z = quat
+    return (w, x, z, -y)
+
+
 def continuous_quaternion(quat: Quaternion, previous: Quaternion) -> Quaternion:
     """Return `quat` or its negative, whichever is nearer to `previous`.
 

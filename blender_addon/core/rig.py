@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Names and tree of the armature that the add-on builds: the convention of the MPI SMPL add-on.
 
-Here: joint names, parents, names of shape keys, keypoint objects and custom properties. Not here: positions (body),
+Here: joint names, parents, names of shape keys, handles and custom properties. Not here: positions (body),
 axes (pose_conversion).
 """
 
@@ -34,7 +34,8 @@ BONE_LENGTH = 0.1
 SHAPE_KEY_RANGE = 10.0
 """Shape keys run from -10 to 10; Blender's own 0 to 1 would clamp the betas (also in FBX files)."""
 
-KEYPOINT_COLLECTION = "IKOL Keypoints"
+HANDLE_COLLECTION = "Handles"
+"""After the name of the armature: the collection of its handles."""
 
 # Custom properties on Blender objects. They are read back from files, so that renaming one needs a migration.
 EVIDENCE_PROPERTY = "ikol_evidence"
@@ -42,7 +43,11 @@ EVIDENCE_PROPERTY = "ikol_evidence"
 CAMERA_PROPERTY = "ikol_camera"
 """On the armature: pointer to the camera object that looks at the person as the photograph did."""
 POINT_PROPERTY = "ikol_point"
-"""On a keypoint object: the point of the body that it stands for."""
+"""On a handle: the point of the body that it stands for."""
+BODY_PROPERTY = "ikol_body"
+"""On a handle: pointer to its armature."""
+DRAG_PROPERTY = "ikol_drag"
+"""On the armature while a handle is dragged: an undo step that has it was pushed in the middle of the drag."""
 
 
 def shape_key_name(index: int) -> str:
@@ -50,6 +55,6 @@ def shape_key_name(index: int) -> str:
     return f"Shape{index:03d}"
 
 
-def keypoint_object_name(point: str) -> str:
-    """Return the name of the object that stands for `point`; Blender adds a number for the second person."""
-    return f"IKOL {point}"
+def handle_object_name(label: str) -> str:
+    """Return the name of the handle; Blender adds a number for the second person."""
+    return f"IKOL {label}"

@@ -50,6 +50,7 @@ _FIX_BUTTONS = {
     Fix.START: Button("Start Solver Again", "ikol.start_solver", "FILE_REFRESH"),
     Fix.OPEN_PREFERENCES: Button("Open Preferences", "ikol.open_preferences", "PREFERENCES"),
     Fix.OPEN_LOG: Button("Open Log", "ikol.open_log", "TEXT"),
+    Fix.KEY_POSE: Button("Key Pose", "ikol.key_pose", "KEY_HLT"),
 }
 
 

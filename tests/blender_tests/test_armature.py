@@ -119,7 +119,7 @@ def test_the_body_can_be_read_back_in_any_rotation_mode(build, part):
     euler = elbow.rotation_quaternion.to_euler("ZYX")
     elbow.rotation_mode, elbow.rotation_euler = "ZYX", euler
     bpy.context.view_layer.update()
-    pose = part("blender.armature").read_pose(armature, BETAS)
+    pose = part("blender.posing").read_pose(armature, BETAS)
     same = np.abs(np.sum(np.array(pose.local_quat) * quats, axis=1))  # q and -q are one rotation
     assert same.min() > 1 - 1e-6
     assert pose.transl == pytest.approx((0.1, 0.9, 0.0))

@@ -102,8 +102,7 @@ def test_all_persons_share_one_camera(solver, photo):
     first, *others = solver.requests("Solve")
     assert first["request"]["camera"].get("rotation") is None
     assert all(other["request"]["camera"]["rotation"] is not None for other in others)
-    collection = bpy.data.collections["IKOL Keypoints"]
-    assert len(collection.objects) == 3 * 33
+    assert [len(bpy.data.collections[f"{body.name} Handles"].objects) for body in bodies()] == [13, 13, 13]
 
 
 def test_only_the_largest_person_when_the_user_wants_one(solver, photo):
@@ -122,17 +121,19 @@ def test_a_second_person_that_cannot_be_solved_is_left_out_with_a_warning(solver
     assert warnings == ("person 2 was left out: the keypoints contradict each other",)
 
 
-def test_keypoints_stand_where_the_solver_put_them(body, part):
+def test_handles_stand_on_the_solved_joints(body, part):
     record = part("blender.bodies").read_record(body)
-    points = part("blender.keypoints").find_keypoints(body)
-    assert len(points) == 33
+    handles = part("blender.handles").find_handles(bpy.context.scene, body)
+    assert len(handles) == 13
     bpy.context.view_layer.update()
-    for name, thing in points.items():
+    for name, thing in handles.items():
         x, y, z = record.solution.points[name]
         assert tuple(thing.matrix_world.translation) == pytest.approx((x, -z, y), abs=1e-5)
-        assert thing.name == f"IKOL {name}"
-    assert points["left_wrist"].empty_display_type == "SPHERE"
-    assert points["right_wrist"].empty_display_type == "PLAIN_AXES"  # the fake solver is unsure of the right side
+        bone = body.pose.bones[name]
+        assert (thing.matrix_world.translation - body.matrix_world @ bone.head).length < 1e-4
+    assert handles["L_Wrist"].name == "IKOL Left Hand"
+    assert handles["L_Wrist"].empty_display_type == "CUBE"
+    assert handles["L_Elbow"].empty_display_type == "SPHERE"
 
 
 def test_the_scene_looks_through_the_camera_of_the_photograph(body):
@@ -160,7 +161,7 @@ def test_the_file_knows_the_evidence_after_it_is_opened_again(body, part, tmp_pa
     again = bpy.data.objects[name]
     assert part("blender.bodies").read_record(again) == record
     assert part("blender.bodies").body_camera(again).name == "IKOL Camera"
-    assert len(part("blender.keypoints").find_keypoints(again)) == 33
+    assert len(part("blender.handles").find_handles(bpy.context.scene, again)) == 13
 
 
 def test_opening_a_file_drops_the_request_that_runs(solver, photo, part):

@@ -74,12 +74,12 @@ def test_solving_again_without_a_change_changes_nothing(posed):
 def test_a_moved_wrist_is_met_and_the_feet_stay(posed, part):
     bpy.ops.ikol.resolve()
     before = joints(posed)
-    wrist = bpy.data.objects["IKOL left_wrist"]
+    wrist = bpy.data.objects["IKOL Left Hand"]
     wrist.location.x += 0.1
     wrist.location.z += 0.15
     assert bpy.ops.ikol.resolve() == {"FINISHED"}
     after = joints(posed)
-    x, y, z = part("blender.bodies").read_record(posed).solution.points["left_wrist"]
+    x, y, z = part("blender.bodies").read_record(posed).solution.points["L_Wrist"]
     miss = np.linalg.norm(np.array(wrist.matrix_world.translation) - (x, -z, y))
     assert miss < MAX_MISS, f"{miss:.4f} m"
     for foot in ("L_Foot", "R_Foot"):

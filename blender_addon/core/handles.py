@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The handles of a body: which joints have one, where each belongs, and what moving them says of the body.
+
+A handle that the user has placed stands where he put it, every other one stands on the solved joint. All in the SMPL
+world: metres, quaternions wxyz.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .keypoints import KeypointState, keypoint_state, move_positions, turn
+from .record import KeypointEdit, Pose, Quaternion, Record, Vector3
+from .rig import JOINT_NAMES, JOINT_PARENTS
+
+MOVED_METRES = 1e-4
+"""A handle farther from where it was put has been moved; float32 and the armature's matrix stay a hundred below."""
+
+TURNED_RADIANS = 2e-3
+"""The same for its rotation: the angle between two float32 quaternions is good to 5e-4."""
+
+
+@dataclass(frozen=True)
+class Handle:
+    """How the handle of a joint is called and drawn. `size` is its radius in metres."""
+
+    point: str
+    label: str
+    shape: str
+    size: float
+    turns: bool = False
+    """Whether turning it turns the joint."""
+
+
+HANDLES = (
+    Handle("Head", "Head", "CIRCLE", 0.15, turns=True),
+    Handle("Spine3", "Chest", "SPHERE", 0.04),
+    Handle("Pelvis", "Hips", "CIRCLE", 0.2, turns=True),
+    *(
+        Handle(f"{side[0]}_{joint}", f"{side} {label}", shape, size, turns)
+        for side in ("Left", "Right")
+        for joint, label, shape, size, turns in (
+            ("Wrist", "Hand", "CUBE", 0.04, True),
+            ("Elbow", "Elbow", "SPHERE", 0.03, False),
+            ("Shoulder", "Shoulder", "SPHERE", 0.03, False),
+            ("Ankle", "Foot", "CUBE", 0.045, True),
+            ("Knee", "Knee", "SPHERE", 0.035, False),
+        )
+    ),
+)
+"""Spheres move, cubes and rings also turn. A knuckle or an eye has none: those are moved on the photograph."""
+
+HANDLE_OF_POINT: dict[str, Handle] = {handle.point: handle for handle in HANDLES}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a handle stands and how it is turned."""
+
+    position: Vector3
+    quat: Quaternion
+
+    def is_moved_from(self, other: "Placement") -> bool:
+        """Whether the two are different places."""
+        return math.dist(self.position, other.position) > MOVED_METRES
+
+    def is_turned_from(self, other: "Placement") -> bool:
+        """Whether the two are different rotations."""
+        dot = abs(sum(a * b for a, b in zip(self.quat, other.quat, strict=True)))
+        return dot < math.cos(0.5 * TURNED_RADIANS)
+
+
+def placements(record: Record) -> dict[str, Placement]:
+    """Return where the handles of a body belong. One whose joint the solution does not know is left out.
+
+    A muted one has no say: it stands on the solved joint, and goes back to its place when it is heard again.
+    """
+    quats = global_quats(record.solution.pose)
+    result: dict[str, Placement] = {}
+    for handle in HANDLES:
+        point = handle.point
+        solved = record.solution.points.get(point)
+        edit = record.edits.get(point)
+        if edit is None or keypoint_state(record, point) is KeypointState.MUTED:
+            edit = KeypointEdit()
+        position = edit.position or solved
+        if position is not None:
+            result[point] = Placement(position, edit.orientation or quats[point])
+    return result
+
+
+def with_handles(record: Record, placed: Mapping[str, Placement], now: Mapping[str, Placement]) -> Record:
+    """Return the record with what the user did to handles since they were placed."""
+    moved = {name: at.position for name, at in now.items() if name in placed and at.is_moved_from(placed[name])}
+    if moved:
+        record = move_positions(record, moved)
+    for name, at in now.items():
+        handle = HANDLE_OF_POINT.get(name)
+        if handle is not None and handle.turns and name in placed and at.is_turned_from(placed[name]):
+            record = turn(record, name, at.quat)
+    return record
+
+
+def global_quats(pose: Pose) -> dict[str, Quaternion]:
+    """Return the rotation of every joint in the SMPL world: the product of the local ones along its chain."""
+    quats: list[Quaternion] = []
+    for local, parent in zip(pose.local_quat, JOINT_PARENTS, strict=True):
+        quats.append(local if parent < 0 else _product(quats[parent], local))
+    return dict(zip(JOINT_NAMES, quats, strict=True))
+
+
+def _product(left: Quaternion, right: Quaternion) -> Quaternion:
+    w1, x1, y1, z1 = left
+    w2, x2, y2, z2 = right
+    return (
+        w1 * w2 - x1 * x2 - y1 * y2 - z1 * z2,
+        w1 * x2 + x1 * w2 + y1 * z2 - z1 * y2,
+        w1 * y2 - x1 * z2 + y1 * w2 + z1 * x2,
+        w1 * z2 + x1 * y2 - y1 * x2 + z1 * w2,
+    )
