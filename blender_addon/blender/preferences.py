@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Preferences of the add-on: which Python has the solver, on which device it computes, which network looks."""
+"""Preferences of the add-on: which Python has the solver, on which device it computes, which network looks, keys."""
 
 import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from ..core.solver_state import Phase
-from . import runtime
+from . import keymaps, runtime
 from .identity import BASE_PACKAGE
 from .text import draw_sentence
 
@@ -52,7 +52,7 @@ class IKOL_Preferences(bpy.types.AddonPreferences):
         default="heavy",
     )
 
-    def draw(self, _context: bpy.types.Context) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         """Draw the page in Blender's preferences."""
         column = self.layout.column()
         column.use_property_split = True
@@ -65,3 +65,6 @@ class IKOL_Preferences(bpy.types.AddonPreferences):
         result = runtime.get().check_result
         if result:
             draw_sentence(column, result, width=110)
+        box = self.layout.box()
+        box.label(text="Keys", icon="KEYINGSET")
+        keymaps.draw(box, context)

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands around the solver process: start, stop, cancel, its log, its Python."""
+"""The commands around the solver process: start, stop, restart, cancel, its log, its Python, a report of an error."""
 
+import platform
 import time
+from pathlib import Path
 
 import bpy
 
 from ..core.errors import AddonError
-from ..core.solver_state import Phase
+from ..core.report import build_report, read_log_end
+from ..core.solver_state import Phase, status_line
 from . import runtime
 from .identity import BASE_PACKAGE
-from .text import capitalised
+from .text import capitalised, iface
 
 START_SECONDS = 60.0
 CHECK_SECONDS = 30.0
@@ -26,6 +29,8 @@ class IKOL_OT_start_solver(bpy.types.Operator):
         """Start it; in background mode, where no timer looks after it, wait until it answers."""
         state = runtime.get()
         state.notice = None
+        if state.solver.state.phase.value == "unresponsive":
+            state.solver.stop()  # it would still count as started
         try:
             state.solver.start(state.config())
         except AddonError as error:
@@ -54,11 +59,84 @@ class IKOL_OT_stop_solver(bpy.types.Operator):
     bl_label = "Stop Solver"
     bl_description = "End the solver process and free its memory"
 
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        """Only while there is a process."""
+        if runtime.get().solver.pid is None:
+            cls.poll_message_set("The solver does not run")
+            return False
+        return True
+
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Ask it to leave; it has a few seconds."""
         runtime.get().solver.stop()
         runtime.redraw()
         return {"FINISHED"}
+
+
+class IKOL_OT_restart_solver(bpy.types.Operator):
+    """The command *Restart Solver*."""
+
+    bl_idname = "ikol.restart_solver"
+    bl_label = "Restart Solver"
+    bl_description = "End the solver process and start a new one; what is in the scene stays as it is"
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Stop and start."""
+        runtime.get().solver.stop()
+        try:
+            return bpy.ops.ikol.start_solver()
+        except RuntimeError:  # it has reported why
+            return {"CANCELLED"}
+
+
+class IKOL_OT_dismiss(bpy.types.Operator):
+    """The command *Dismiss*."""
+
+    bl_idname = "ikol.dismiss"
+    bl_label = "Dismiss"
+    bl_description = "Take the message away"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Forget the notice."""
+        runtime.get().notice = None
+        runtime.redraw()
+        return {"FINISHED"}
+
+
+class IKOL_OT_copy_report(bpy.types.Operator):
+    """The command *Copy Report*."""
+
+    bl_idname = "ikol.copy_report"
+    bl_label = "Copy Report"
+    bl_description = (
+        "Put versions, state, the last message and the end of the solver's log on the clipboard, to be sent to someone "
+        "who helps; your home folder is written as ~"
+    )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Fill the clipboard."""
+        context.window_manager.clipboard = build_report(_facts(), read_log_end(runtime.log_path()), Path.home())
+        self.report({"INFO"}, iface("The report is on the clipboard"))
+        return {"FINISHED"}
+
+
+def _facts() -> dict[str, str]:
+    living = runtime.get()
+    statistics = living.solver.statistics
+    return {
+        "Add-on": f"{BASE_PACKAGE} {runtime.version()}",
+        "Blender": bpy.app.version_string,
+        "System": f"{platform.platform()}, Python {platform.python_version()}",
+        "Solver's Python": runtime.solver_python(),
+        "Device": living.solver.state.device,
+        "Solver": status_line(living.solver.state),
+        "Solver's message": living.solver.state.message,
+        "Last message": "" if living.notice is None else str(living.notice),
+        "Check": living.check_result,
+        "Versions": "" if statistics is None else ", ".join(f"{k} {v}" for k, v in statistics.versions.items()),
+    }
 
 
 class IKOL_OT_cancel(bpy.types.Operator):
@@ -71,7 +149,10 @@ class IKOL_OT_cancel(bpy.types.Operator):
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Only while a command runs."""
-        return runtime.get().solver.job is not None
+        if runtime.get().solver.job is None:
+            cls.poll_message_set("No command runs")
+            return False
+        return True
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Cancel the job; its own operator notices."""
@@ -87,16 +168,21 @@ class IKOL_OT_open_log(bpy.types.Operator):
     bl_label = "Open Log"
     bl_description = "Open what the solver process wrote"
 
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        """Only when there is one."""
+        if not runtime.log_path().is_file():
+            cls.poll_message_set("There is no log yet: the solver has not been started")
+            return False
+        return True
+
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Open it with the program that the system has for it."""
         path = runtime.log_path()
-        if not path.is_file():
-            self.report({"ERROR"}, "There is no log yet: the solver has not been started")
-            return {"CANCELLED"}
         try:
             bpy.ops.wm.path_open(filepath=str(path))
         except RuntimeError:  # no desktop, or nothing that opens text
-            self.report({"WARNING"}, f"The log is at {path}")
+            self.report({"WARNING"}, iface("The log is at {path}", path=path))
         return {"FINISHED"}
 
 

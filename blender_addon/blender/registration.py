@@ -3,8 +3,13 @@
 
 import bpy
 
-from . import runtime
-from .panel import IKOL_PT_body, IKOL_PT_main, IKOL_PT_solver
+from . import keymaps, menus, runtime
+from .menus import IKOL_MT_add, IKOL_MT_body, IKOL_MT_parts, IKOL_MT_pie, IKOL_MT_presets
+from .panel import IKOL_PT_main
+from .panel_body import IKOL_PT_body, IKOL_PT_shape
+from .panel_picture import IKOL_PT_picture
+from .panel_server import IKOL_PT_server
+from .panel_solve import IKOL_PT_solve
 from .pose_operators import (
     IKOL_FH_photo,
     IKOL_OT_pick_image,
@@ -17,12 +22,16 @@ from .preferences import IKOL_Preferences
 from .process_operators import (
     IKOL_OT_cancel,
     IKOL_OT_check_python,
+    IKOL_OT_copy_report,
+    IKOL_OT_dismiss,
     IKOL_OT_open_log,
     IKOL_OT_open_preferences,
+    IKOL_OT_restart_solver,
     IKOL_OT_start_solver,
     IKOL_OT_stop_solver,
 )
 from .settings import IKOL_PG_body, IKOL_PG_settings
+from .view_operators import IKOL_OT_look_through
 
 CLASSES = (
     IKOL_PG_settings,
@@ -30,7 +39,10 @@ CLASSES = (
     IKOL_Preferences,
     IKOL_OT_start_solver,
     IKOL_OT_stop_solver,
+    IKOL_OT_restart_solver,
     IKOL_OT_cancel,
+    IKOL_OT_dismiss,
+    IKOL_OT_copy_report,
     IKOL_OT_open_log,
     IKOL_OT_open_preferences,
     IKOL_OT_check_python,
@@ -40,10 +52,22 @@ CLASSES = (
     IKOL_OT_pick_image,
     IKOL_OT_pick_keypoints,
     IKOL_FH_photo,
+    IKOL_OT_look_through,
+    IKOL_MT_parts,
+    IKOL_MT_presets,
+    IKOL_MT_body,
+    IKOL_MT_add,
+    IKOL_MT_pie,
     IKOL_PT_main,
+    IKOL_PT_picture,
+    IKOL_PT_solve,
     IKOL_PT_body,
-    IKOL_PT_solver,
+    IKOL_PT_shape,
+    IKOL_PT_server,
 )
+
+MODULES = (menus, keymaps)
+"""With a `register` and an `unregister` of their own, which may be called when only a part was registered."""
 
 
 def register() -> None:
@@ -55,6 +79,8 @@ def register() -> None:
             registered.append(registrable)
         bpy.types.Scene.ikol = bpy.props.PointerProperty(type=IKOL_PG_settings)
         bpy.types.Object.ikol = bpy.props.PointerProperty(type=IKOL_PG_body)
+        for module in MODULES:
+            module.register()
         runtime.start()
         runtime.get().configure()
     except BaseException:
@@ -69,6 +95,8 @@ def unregister() -> None:
 
 def _take_back(registered: list[type]) -> None:
     runtime.stop()
+    for module in reversed(MODULES):
+        module.unregister()
     for owner in (bpy.types.Object, bpy.types.Scene):
         if hasattr(owner, "ikol"):
             del owner.ikol

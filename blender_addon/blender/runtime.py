@@ -6,6 +6,8 @@ Everything that Blender calls back asks `get()` for it. It holds no reference in
 
 import logging
 import os
+import time
+import tomllib
 from pathlib import Path
 
 import bpy
@@ -28,6 +30,11 @@ IDLE_SECONDS = 0.5
 LOG_PREFIX = "solver-"
 """Each Blender has a log of its own: on Windows a file that another process writes cannot be replaced."""
 
+MANIFEST_PATH = Path(__file__).parents[1] / "blender_manifest.toml"
+
+STATISTICS_SECONDS = 2.0
+"""Between two questions for the solver's statistics while the panel shows them."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -42,11 +49,8 @@ class Runtime:
         """What the last command that worked got from the solver."""
         self.check: PythonCheck | None = None
         self.check_result = ""
-        self.live_owner: object | None = None
-        """The drag that the solver's `live` works for; None when it is free."""
-        self.late_drag: object | None = None
-        """The drag that has ended and still waits for its last answer."""
         self._shown: object = None
+        self._statistics_due = 0.0
 
     def config(self) -> SolverConfig:
         """Return how to start the solver, by the preferences.
@@ -65,20 +69,28 @@ class Runtime:
         """Look at the preferences again."""
         self.solver.configure(find_problem(solver_python()))
 
-    def free_live(self) -> None:
-        """Let a new drag have the solver: what others wait for is of no interest any more."""
-        self.live_owner = self.late_drag = None
-        self.solver.live.reset()
-
     def pump(self) -> None:
         """Do what is due and redraw what shows it."""
         self.solver.pump()
         self._pump_check()
         job = self.solver.job
-        shown = (self.solver.state, self.check_result, job and (round(job.fraction, 2), job.text))
+        statistics = self.solver.statistics
+        shown = (
+            self.solver.state,
+            self.check_result,
+            job and (round(job.fraction, 2), job.text),
+            statistics and statistics.id,
+        )
         if shown != self._shown:
             self._shown = shown
             redraw()
+
+    def want_statistics(self) -> None:
+        """Ask the solver how it is, unless that was just done; the panel calls this when it shows the answer."""
+        now = time.monotonic()
+        if now >= self._statistics_due:
+            self._statistics_due = now + STATISTICS_SECONDS
+            self.solver.ask_statistics()
 
     def begin_check(self) -> None:
         """Start looking for what the solver's Python lacks.
@@ -137,6 +149,11 @@ def get_preferences() -> "bpy.types.AddonPreferences":
     return bpy.context.preferences.addons[BASE_PACKAGE].preferences
 
 
+def version() -> str:
+    """Return the add-on's version, as in its manifest."""
+    return str(tomllib.loads(MANIFEST_PATH.read_text(encoding="utf-8"))["version"])
+
+
 def solver_python() -> str:
     """Return the path of the solver's Python as the preferences name it, empty for none."""
     path = get_preferences().solver_python.strip().strip('"')
@@ -175,7 +192,6 @@ def on_load(*_: object) -> None:
     """Drop what was under way for the file that is no longer open."""
     runtime = get()
     runtime.solver.cancel()
-    runtime.free_live()
     runtime.notice = runtime.result = None
 
 

@@ -36,3 +36,9 @@ def draw_sentence(layout: bpy.types.UILayout, text: str, width: int, icon: str =
         width -= round(ICON_WIDTH / CHARACTER_WIDTH)
     for number, line in enumerate(textwrap.wrap(text, width)):
         column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE", translate=False)
+
+
+def iface(message: str, **values: object) -> str:
+    """Return a text of the interface in the user's language, with values put in where it has {names}."""
+    translated = bpy.app.translations.pgettext_iface(message)
+    return translated.format(**values) if values else translated

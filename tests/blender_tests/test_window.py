@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What needs a window, with a stand-in for it: the panel's drawing and the modal commands.
+"""What needs a window, with a stand-in for it: the modal commands. The panels are in test_panel.py.
 
 bpy as a module opens no window; the real one is tried by scripts/blender_window.
 """
@@ -9,75 +9,6 @@ from types import SimpleNamespace
 
 import bpy
 import pytest
-
-
-class RecordingLayout:
-    """Takes every layout call and remembers texts, operators and progress bars."""
-
-    def __init__(self, seen=None):
-        self.seen = seen if seen is not None else SimpleNamespace(texts=[], operators=[], progress=[])
-
-    def label(self, text="", **_options):
-        self.seen.texts.append(text)
-
-    def operator(self, name, text="", **_options):
-        self.seen.operators.append((name, text))
-
-    def progress(self, factor, text, **_options):
-        self.seen.progress.append((factor, text))
-
-    def prop(self, *_arguments, **_options):
-        pass
-
-    def _child(self, *_arguments, **_options):
-        return RecordingLayout(self.seen)
-
-    row = column = box = split = _child
-
-
-def draw(panel):
-    layout = RecordingLayout()
-    instance = SimpleNamespace(layout=layout)
-    instance._draw_notice = lambda *arguments: panel._draw_notice(instance, *arguments)
-    panel.draw(instance, bpy.context)
-    return layout.seen
-
-
-def test_the_panel_has_one_big_button_that_follows_the_state(solver, preferences, part):
-    panel = part("blender.panel").IKOL_PT_main
-    assert draw(panel).operators[0] == ("ikol.start_solver", "Start Solver")
-    bpy.ops.ikol.start_solver()
-    assert draw(panel).operators[0] == ("ikol.pick_image", "Pose from Image")
-    bpy.ops.ikol.stop_solver()
-    preferences.solver_python = ""
-    assert draw(panel).operators[0] == ("ikol.open_preferences", "Set Up Solver")
-
-
-def test_the_panel_shows_an_error_as_a_sentence_with_its_fix(solver, photo, part):
-    solver.behave("missing_module")
-    with pytest.raises(RuntimeError):
-        bpy.ops.ikol.pose_from_image(filepath=str(photo))
-    seen = draw(part("blender.panel").IKOL_PT_main)
-    assert "lacks the module solver_server" in " ".join(seen.texts)
-    assert seen.operators[0] == ("ikol.open_preferences", "Open Preferences")
-
-
-def test_the_panel_shows_device_and_numbers_of_the_body(body, part):
-    panel, living = part("blender.panel"), part("blender.runtime").get()
-    deadline = time.monotonic() + 10
-    while not living.solver.state.is_ready and time.monotonic() < deadline:
-        living.pump()
-        time.sleep(0.005)
-    assert "Solver ready (cpu)" in draw(panel.IKOL_PT_main).texts
-    texts = draw(panel.IKOL_PT_body).texts
-    assert "2.5 px (median)" in texts
-    assert "40 mm, assumed" in texts  # 1.1 of the longer side is 39.6 mm
-    assert ("ikol.resolve", "") in draw(panel.IKOL_PT_body).operators
-
-
-def test_the_body_panel_says_what_to_do_without_a_body(scene, part):
-    texts = draw(part("blender.panel").IKOL_PT_body).texts
-    assert " ".join(texts) == "Drop a photograph into the 3D view, or select a body"
 
 
 class Window:

@@ -141,6 +141,11 @@ class FakeSolver:
                 )
             case wire.Cancel():
                 yield wire.CancelReply(request.id, False), None
+            case wire.Stats():
+                yield (
+                    wire.StatsReply(request.id, 3725.0, {}, "cpu", os.getpid(), worker_restarts=0, memory_bytes=2**26),
+                    None,
+                )
 
     def work(self, identity, request_id):
         """Take some time; return whether it was not cancelled."""

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Menus: entries of Blender's Add, Object and Pose menus, parts of the body, presets, and the pie menu."""
+
+import bpy
+
+from ..core.keypoints import PRESETS
+from .panel_parts import draw_operator, has_operator
+
+PIE_MENU = "IKOL_MT_pie"
+
+PART_ICONS = {"ALL": "OUTLINER_OB_ARMATURE", "BONES": "BONE_DATA"}
+
+
+class IKOL_MT_parts(bpy.types.Menu):
+    """Solve a part of the body, once."""
+
+    bl_idname = "IKOL_MT_parts"
+    bl_label = "Solve Part"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the menu."""
+        for item in context.scene.ikol.bl_rna.properties["part"].enum_items:
+            icon = PART_ICONS.get(item.identifier, "DOT")
+            self.layout.operator("ikol.solve_part", text=item.name, icon=icon).part = item.identifier
+
+
+class IKOL_MT_presets(bpy.types.Menu):
+    """Sets of weights and locks."""
+
+    bl_idname = "IKOL_MT_presets"
+    bl_label = "Keypoint Presets"
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        """Draw the menu."""
+        for name, preset in PRESETS.items() if has_operator("ikol.apply_preset") else ():
+            self.layout.operator("ikol.apply_preset", text=preset.label).preset = name
+
+
+class IKOL_MT_body(bpy.types.Menu):
+    """What can be done with the active body."""
+
+    bl_idname = "IKOL_MT_body"
+    bl_label = "IKOL"
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        """Draw the menu."""
+        layout = self.layout
+        layout.operator("ikol.resolve", icon="FILE_REFRESH")
+        layout.menu("IKOL_MT_parts")
+        draw_operator(layout, "ikol.key_pose", icon="KEY_HLT")
+        layout.separator()
+        draw_operator(layout, "ikol.lock_points", icon="LOCKED")
+        draw_operator(layout, "ikol.mute_points", icon="HIDE_ON")
+        draw_operator(layout, "ikol.solo_points", icon="SOLO_ON")
+        draw_operator(layout, "ikol.reset_points", icon="LOOP_BACK")
+        layout.menu("IKOL_MT_presets")
+        layout.separator()
+        layout.operator("ikol.look_through", icon="VIEW_CAMERA")
+        draw_operator(layout, "ikol.use_photo_tool", icon="RESTRICT_SELECT_OFF")
+        draw_operator(layout, "ikol.alternatives", icon="GHOST_ENABLED")
+        draw_operator(layout, "ikol.next_keypoint", icon="ZOOM_SELECTED")
+        draw_operator(layout, "ikol.explain", icon="QUESTION")
+
+
+class IKOL_MT_add(bpy.types.Menu):
+    """Ways to a new body."""
+
+    bl_idname = "IKOL_MT_add"
+    bl_label = "IKOL Body"
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        """Draw the menu."""
+        self.layout.operator("ikol.pick_image", icon="IMAGE_DATA")
+        self.layout.operator("ikol.pick_keypoints", icon="EMPTY_DATA")
+
+
+class IKOL_MT_pie(bpy.types.Menu):
+    """What is used all the time, around the pointer."""
+
+    bl_idname = PIE_MENU
+    bl_label = "IKOL"
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        """Draw the pie: left, right, bottom, top, then the corners."""
+        pie = self.layout.menu_pie()
+        draw_operator(pie, "ikol.mute_points", icon="HIDE_ON")
+        draw_operator(pie, "ikol.lock_points", icon="LOCKED")
+        pie.menu("IKOL_MT_parts", icon="BONE_DATA")
+        pie.operator("ikol.resolve", icon="FILE_REFRESH")
+        pie.operator("ikol.look_through", icon="VIEW_CAMERA")
+        pie.operator("ikol.pick_image", icon="IMAGE_DATA")
+        draw_operator(pie, "ikol.reset_points", icon="LOOP_BACK")
+        if has_operator("ikol.alternatives"):
+            pie.operator("ikol.alternatives", icon="GHOST_ENABLED")
+        else:
+            pie.menu("IKOL_MT_presets", icon="PRESET")
+
+
+def draw_add(self: bpy.types.Menu, _context: bpy.types.Context) -> None:
+    """Add the submenu to Blender's Add menu."""
+    self.layout.menu("IKOL_MT_add", icon="OUTLINER_OB_ARMATURE")
+
+
+def draw_body(self: bpy.types.Menu, _context: bpy.types.Context) -> None:
+    """Add the submenu to Blender's Object and Pose menus."""
+    self.layout.separator()
+    self.layout.menu("IKOL_MT_body", icon="OUTLINER_OB_ARMATURE")
+
+
+ENTRIES = (("VIEW3D_MT_add", draw_add), ("VIEW3D_MT_object", draw_body), ("VIEW3D_MT_pose", draw_body))
+
+
+def register() -> None:
+    """Add the entries to Blender's menus."""
+    for menu, draw in ENTRIES:
+        getattr(bpy.types, menu).append(draw)
+
+
+def unregister() -> None:
+    """Take the entries back; those that were never added are no error."""
+    for menu, draw in ENTRIES:
+        getattr(bpy.types, menu).remove(draw)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sub-panel *Body*: which armature it is, what it was made from, its keys and its shape."""
+
+import bpy
+
+from ..core.rig import shape_key_name
+from ..core.wording import count_text
+from .armature import find_mesh
+from .bodies import find_body
+from .panel_parts import SidebarPanel, SubPanel, draw_body_or_hint, draw_operator, draw_rows
+from .text import draw_sentence, iface, sidebar_width
+
+
+class IKOL_PT_body(SubPanel, bpy.types.Panel):
+    """The active body."""
+
+    bl_label = "Body"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the panel."""
+        layout = self.layout
+        armature, record = draw_body_or_hint(layout, context)
+        if armature is None:
+            return
+        rows = [("Armature", armature.name), ("Made from", record.source)]
+        if record.edits:
+            text = count_text(len(record.edits), "{number} keypoint", "{number} keypoints", iface)
+            rows.append(("Edited by you", text))
+        draw_rows(layout, rows)
+        draw_operator(layout, "ikol.key_pose", icon="KEY_HLT")
+
+
+class IKOL_PT_shape(SidebarPanel, bpy.types.Panel):
+    """The shape of the active body: the sliders of its shape keys."""
+
+    bl_label = "Shape"
+    bl_parent_id = "IKOL_PT_body"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only for a body whose mesh is there."""
+        armature = find_body(context)
+        return armature is not None and find_mesh(armature) is not None
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the panel."""
+        layout = self.layout
+        blocks = find_mesh(find_body(context)).data.shape_keys.key_blocks
+        column = layout.column(align=True)
+        column.use_property_split = True
+        index = 0
+        while shape_key_name(index) in blocks:
+            column.prop(blocks[shape_key_name(index)], "value", text=iface("Shape {number}", number=index + 1))
+            index += 1
+        draw_sentence(layout, iface("Re-solve moves the bones to a changed shape"), sidebar_width(context), icon="INFO")

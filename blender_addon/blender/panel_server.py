@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sub-panel *Server*: the solver process, how it is, and the buttons around it."""
+
+import bpy
+
+from ..core.wording import duration_text
+from . import runtime
+from .panel_parts import SubPanel, draw_rows
+from .text import iface
+
+MEBIBYTE = 2**20
+
+_RUNNING = ("running", "busy", "unresponsive")
+
+
+class IKOL_PT_server(SubPanel, bpy.types.Panel):
+    """The solver process."""
+
+    bl_label = "Server"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        """Draw the panel; its numbers are asked for while it is drawn, and only then."""
+        layout, living = self.layout, runtime.get()
+        phase = living.solver.state.phase.value
+        if phase in _RUNNING:
+            living.want_statistics()
+            draw_rows(layout, _facts())
+        row = layout.row(align=True)
+        if phase in (*_RUNNING, "starting"):
+            row.operator("ikol.stop_solver", icon="PAUSE")
+            row.operator("ikol.restart_solver", icon="FILE_REFRESH")
+        else:
+            row.operator("ikol.start_solver", icon="PLAY")
+        column = layout.column(align=True)
+        column.operator("ikol.open_log", icon="TEXT")
+        column.operator("ikol.copy_report", icon="COPYDOWN")
+        column.operator("ikol.open_preferences", icon="PREFERENCES")
+
+
+def _facts() -> list[tuple[str, str]]:
+    solver = runtime.get().solver
+    rows = [("Device", solver.state.device or iface("not known yet"))]
+    statistics = solver.statistics
+    if statistics is not None:
+        memory = statistics.memory_bytes + statistics.worker_memory_bytes
+        rows += [
+            ("Running for", duration_text(statistics.uptime_seconds)),
+            ("Memory", f"{memory / MEBIBYTE:.0f} MiB"),
+            ("Restarts", str(statistics.worker_restarts)),
+            ("Waiting", str(statistics.queued)),
+        ]
+        rows += [
+            (_LATENCIES[kind], f"{1e3 * latency.p50:.0f} / {1e3 * latency.p99:.0f} ms")
+            for kind, latency in statistics.latencies.items()
+            if kind in _LATENCIES
+        ]
+    if solver.pid is not None:
+        rows.append(("Process", str(solver.pid)))
+    return rows
+
+
+_LATENCIES = {"detect": "Detect, median / 99 %", "solve": "Solve, median / 99 %"}

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sub-panel *Solve*: what may move, solving again, how well the body meets its evidence, how fast it answers."""
+
+import bpy
+
+from ..core.record import Record
+from ..core.wording import median_residual, out_of_reach, residual_text
+from .panel_parts import SubPanel, draw_body_or_hint, draw_operator, draw_rows, has_operator
+from .part_operators import selected_bones
+from .text import draw_sentence, iface, sidebar_width
+
+RESOLVE_SCALE = 1.4
+
+_STATUS = {
+    "converged": "Converged",
+    "max_iterations": "Stopped at the limit of steps",
+    "stalled": "No better pose found",
+    "cancelled": "Cancelled",
+}
+
+
+class IKOL_PT_solve(SubPanel, bpy.types.Panel):
+    """Solving again, and what came of it."""
+
+    bl_label = "Solve"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the panel."""
+        layout = self.layout
+        armature, record = draw_body_or_hint(layout, context)
+        if armature is None:
+            return
+        settings = context.scene.ikol
+        column = layout.column()
+        column.use_property_split = True
+        column.use_property_decorate = False
+        column.prop(settings, "part")
+        if settings.part == "BONES":
+            number = len(selected_bones(armature))
+            text = iface("{number} bones selected", number=number) if number else iface("Select bones in pose mode")
+            column.label(text=text, icon="INFO" if number else "ERROR", translate=False)
+        row = layout.row()
+        row.scale_y = RESOLVE_SCALE
+        row.operator("ikol.resolve", icon="FILE_REFRESH")
+        lines = out_of_reach(record, iface)
+        if lines:
+            box = layout.box()
+            box.label(text="Out of reach", icon="ERROR")
+            for line in lines:
+                draw_sentence(box, line, sidebar_width(context))
+        draw_rows(layout, _numbers(record))
+        self._draw_insight(context)
+
+    def _draw_insight(self, context: bpy.types.Context) -> None:
+        """Draw what the solver knows of its answer; these commands may be absent."""
+        layout, settings = self.layout, context.scene.ikol
+        column = layout.column(align=True)
+        draw_operator(column, "ikol.alternatives", icon="GHOST_ENABLED")
+        draw_operator(column, "ikol.next_keypoint", icon="ZOOM_SELECTED")
+        draw_operator(column, "ikol.explain", icon="QUESTION")
+        if has_operator("ikol.explain"):
+            row = layout.row(align=True)
+            row.prop(settings, "show_uncertainty", toggle=True, icon="MOD_PHYSICS")
+            row.prop(settings, "show_heat", toggle=True, icon="COLOR")
+
+
+def _numbers(record: Record) -> list[tuple[str, str]]:
+    solution = record.solution
+    status = iface(_STATUS.get(solution.status, solution.status))
+    rows = [
+        ("Residual, median", residual_text(median_residual(record)) or iface("no keypoints")),
+        ("Result", iface("{status}, {number} steps", status=status, number=solution.iterations)),
+        ("Solved in", f"{1e3 * solution.seconds:.1f} ms"),
+    ]
+    return rows
