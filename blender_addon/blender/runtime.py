@@ -49,6 +49,10 @@ class Runtime:
         """What the last command that worked got from the solver."""
         self.check: PythonCheck | None = None
         self.check_result = ""
+        self.live_owner: object | None = None
+        """The drag that the solver's `live` works for; None when it is free."""
+        self.late_drag: object | None = None
+        """The drag that has ended and still waits for its last answer."""
         self._shown: object = None
         self._statistics_due = 0.0
 
@@ -68,6 +72,11 @@ class Runtime:
     def configure(self) -> None:
         """Look at the preferences again."""
         self.solver.configure(find_problem(solver_python()))
+
+    def free_live(self) -> None:
+        """Let a new drag have the solver: what others wait for is of no interest any more."""
+        self.live_owner = self.late_drag = None
+        self.solver.live.reset()
 
     def pump(self) -> None:
         """Do what is due and redraw what shows it."""
@@ -192,6 +201,7 @@ def on_load(*_: object) -> None:
     """Drop what was under way for the file that is no longer open."""
     runtime = get()
     runtime.solver.cancel()
+    runtime.free_live()
     runtime.notice = runtime.result = None
 
 
