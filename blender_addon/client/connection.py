@@ -9,8 +9,10 @@ import zmq
 from .._vendor.solver_protocol import MAX_FRAME_BYTES
 
 HEARTBEAT_MS = 1000
-HEARTBEAT_TIMEOUT_MS = 5000
-"""libzmq's own thread keeps the beat, also while Blender renders; after this silence the connection is made anew."""
+HEARTBEAT_TIMEOUT_MS = 30000
+"""libzmq's own thread keeps the beat, also while Blender renders; after this silence the connection is made anew. That
+is longer than a frozen solver is waited for (session.py): a process that wakes to a connection that its peer has left
+can die in libzmq 4.3.5, "Assertion failed: !_io_error (src/stream_engine_base.cpp:310)"."""
 
 
 class Transport(Protocol):
@@ -22,6 +24,10 @@ class Transport(Protocol):
 
     def receive(self) -> list[bytes] | None:
         """Return the next message that has arrived, or None."""
+        ...
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most this long for a message; whether there is one."""
         ...
 
     def close(self) -> None:
@@ -62,6 +68,10 @@ class Connection:
             return self._socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most this long for a message; whether there is one."""
+        return bool(self._socket.poll(int(seconds * 1000)))
 
     def close(self) -> None:
         """Close socket and context; with linger 0 this does not wait."""

@@ -19,7 +19,7 @@ import zmq
 from msgspec import Struct
 
 from .._vendor.solver_protocol import PROTOCOL_VERSION
-from ..core.errors import Fix, SolverError
+from ..core.errors import UPDATE_CODE, Fix, SolverError, refusal
 
 SOLVER_MODULE = "solver_server"
 MAX_HANDSHAKE_BYTES = 65536
@@ -277,13 +277,12 @@ def _windows_pipe_size(descriptor: int) -> int:
 
 def _parse_first_line(line: bytes) -> Handshake:
     try:
-        refusal = msgspec.json.decode(line, type=_FirstLine).error
-        if refusal is None:
+        refused = msgspec.json.decode(line, type=_FirstLine).error
+        if refused is None:
             return msgspec.json.decode(line, type=Handshake)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise SolverError("the solver's Python prints something else than the solver does", Fix.OPEN_LOG) from error
-    fix = Fix.OPEN_PREFERENCES if refusal.code == "unsupported_version" else Fix.OPEN_LOG
-    raise SolverError(refusal.message, fix, refusal.code)
+    raise refusal(refused.code, refused.message)
 
 
 def read_tail(path: Path) -> str:
@@ -316,6 +315,7 @@ def explain_exit(exit_code: int | None, log: str) -> SolverError:
                 Fix.OPEN_PREFERENCES,
             )
         if "unrecognized arguments" in line or "Unrecognized options" in line:
-            return SolverError("the solver is of another version than the add-on; update both", Fix.OPEN_PREFERENCES)
+            text = "the solver is of another version than the add-on; update both"
+            return SolverError(text, Fix.OPEN_PREFERENCES, UPDATE_CODE)
     reason = f"by signal {-exit_code}" if exit_code is not None and exit_code < 0 else f"with code {exit_code}"
-    return SolverError(f"the solver ended unexpectedly {reason}; nothing is lost, start it again", Fix.START)
+    return SolverError(f"the solver ended unexpectedly {reason}", Fix.START)

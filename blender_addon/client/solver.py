@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The solver as the rest of the add-on sees it: start, submit a job, pump, stop.
+"""The solver as the rest of the add-on sees it: start, submit a job, ask in a drag, pump, stop.
 
 One `pump` does all the work that is due and never waits; a timer, the modal operators and the blocking path of
-background mode all call it. It owns process, socket and the current job; the latest job wins.
+background mode all call it. It owns the process, the current job (the latest wins) and the live solve of a drag.
+A process that worked and is lost is started again, and what was out is asked again.
 """
 
 import logging
@@ -11,24 +12,14 @@ from collections.abc import Callable
 
 from .._vendor import solver_protocol as wire
 from ..core import solver_state
-from ..core.errors import AddonError, Fix, SolverError
-from ..core.jobs import Job, JobState
-from ..core.pending import PendingTable
+from ..core.errors import AddonError, Fix, SolverError, SolverLost, refusal
+from ..core.jobs import Job, SolveCall
+from ..core.live import LiveSolve
+from ..core.restarts import MAX_RESTARTS, WINDOW_SECONDS, Restarts
 from ..core.solver_state import Phase, SolverState
-from .connection import Connection, Transport
-from .process import Handshake, ServerProcess, SolverConfig, SolverProcess
-from .wire import encode_call, read_detection, read_solution
-
-CLIENT_NAME = "ikol-blender"
-
-START_SECONDS = 60.0
-"""From start to the answer to `hello`: the server answers before torch is loaded, a cold disk has taken 8 s."""
-
-PING_SECONDS = 1.0
-LOADING_PING_SECONDS = 0.1
-"""While the weights are loaded: the panel shows at once that the solver is ready, and on which device."""
-SILENT_SECONDS = 15.0
-"""A ping unanswered for so long means that the process hangs: its control thread answers within milliseconds."""
+from .process import ServerProcess, SolverConfig, SolverProcess
+from .requests import Requests
+from .session import SILENT_SECONDS, UNRESPONSIVE_SECONDS, Connect, Session, connect
 
 LEAVE_SECONDS = 3.0
 """A stopped process that is still there after it is killed; it promises to be gone within two seconds."""
@@ -36,21 +27,21 @@ LEAVE_SECONDS = 3.0
 MAX_MESSAGES = 64
 """Messages handled in one pump, lest a flood keep the window from being drawn."""
 
+MAX_ATTENTION = 1.0
+"""Seconds that one look counts at most: after a long rendering, or the sleep of the computer, the solver gets the time
+to answer before it is found silent."""
+
+WAIT_STEP = 0.01
+"""Seconds for which `settle` waits for a message before it looks after everything else."""
+
 logger = logging.getLogger(__name__)
-
-Connect = Callable[[Handshake, SolverProcess], Transport]
-
-
-def connect(handshake: Handshake, process: SolverProcess) -> Connection:
-    """Open the socket to a started solver."""
-    return Connection(handshake.port, handshake.server_key.encode("ascii"), process.public_key, process.secret_key)
 
 
 class Solver:
-    """Client of one solver process.
+    """Client of one solver process at a time.
 
-    Invariants: at most one job runs; `_in_flight` is the id of its current call, None while that is not sent; without
-    a process there is no connection.
+    Invariants: without a session nothing is out; a restart is due only while there is no session, and never after
+    `stop`.
     """
 
     def __init__(
@@ -62,17 +53,17 @@ class Solver:
         self._launch = launch
         self._connect = connect
         self._clock = clock
+        self.live = LiveSolve(clock)
+        """The solve of a drag. `ask` asks it and starts the solver; what it has got is taken from here."""
+        self._requests = Requests(self.live)
         self._state = SolverState()
-        self._process: SolverProcess | None = None
-        self._transport: Transport | None = None
+        self._config: SolverConfig | None = None
+        self._session: Session | None = None
         self._leaving: list[tuple[SolverProcess, float]] = []
-        self._pending: PendingTable[Job] = PendingTable()
-        self._job: Job | None = None
-        self._in_flight: int | None = None
-        self._start_deadline = 0.0
-        self._ping_sent: float | None = None
+        self._restarts = Restarts()
+        self._restart_at: float | None = None
+        self._looked_at = clock()
         self._statistics: wire.StatsReply | None = None
-        self._next_ping = 0.0
 
     @property
     def state(self) -> SolverState:
@@ -82,12 +73,12 @@ class Solver:
     @property
     def job(self) -> Job | None:
         """The job that runs, if one does."""
-        return self._job
+        return self._requests.job
 
     @property
     def silence(self) -> float:
         """For how many seconds a ping has been unanswered; 0 when none is. One second is a lot."""
-        return 0.0 if self._ping_sent is None else self._clock() - self._ping_sent
+        return 0.0 if self._session is None else self._session.silence
 
     @property
     def statistics(self) -> wire.StatsReply | None:
@@ -97,12 +88,17 @@ class Solver:
     @property
     def needs_pump(self) -> bool:
         """Whether there is anything to look after."""
-        return self._process is not None or bool(self._leaving)
+        return self._session is not None or bool(self._leaving) or self._restart_at is not None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a job or a drag waits for an answer, so that it is worth to look often."""
+        return self._requests.is_awaited
 
     @property
     def pid(self) -> int | None:
         """The id of the solver process while there is one."""
-        return None if self._process is None else self._process.pid
+        return None if self._session is None else self._session.process.pid
 
     def configure(self, problem: AddonError | None) -> None:
         """Take note of the preferences: `problem` says why they name no usable Python."""
@@ -110,244 +106,188 @@ class Solver:
 
     def start(self, config: SolverConfig) -> None:
         """Start the process unless it runs. A failure ends up in `state`."""
-        if self._process is not None:
-            return
-        try:
-            self._process = self._launch(config)
-        except SolverError as error:
-            self._fail(error)
-            return
-        self._start_deadline = self._clock() + START_SECONDS
-        self._state = solver_state.started()
-        self._set_busy()
+        self._config = config
+        if self._session is None:
+            self._state = solver_state.started(self._state)
+            self._begin(config)
+
+    def restart(self, config: SolverConfig) -> None:
+        """End the process at once and start another one, which is asked again what was out."""
+        self._part(SolverLost("the solver was started anew"), is_killed=True)
+        self.start(config)
 
     def stop(self) -> None:
-        """End the process, and the job with it."""
-        self._let_go()
+        """End the process, the job and what a drag has asked; it stays down until it is needed."""
+        error = SolverError("the solver was stopped", Fix.START)
+        self._restart_at = None
+        self._part(error)
+        self._requests.abort(error)
         self._state = solver_state.stopped()
-        self._abort_job(SolverError("the solver was stopped", Fix.START))
 
     def ask_statistics(self) -> None:
         """Ask how the process is; the answer comes with a later `pump`."""
-        if self._state.phase is Phase.RUNNING:
-            self._send(wire.Stats(self._pending.new_id()))
+        if self._session is not None and self._session.is_welcome:
+            self._session.send(wire.encode(wire.Stats(self._requests.new_id())))
 
     def submit(self, job: Job, config: SolverConfig) -> None:
         """Run a job; one that still runs is given up. The process is started when it does not run."""
         self.cancel()
-        self._job = job
-        self._set_busy()
+        self._requests.job = job
+        self._note_busy()
         self.start(config)
 
     def cancel(self) -> None:
         """Give up the job that runs, if any; its late answers are dropped."""
-        job = self._job
-        if job is None:
-            return
-        for request_id in self._pending.drop(job):
-            self._send(wire.Cancel(self._pending.new_id(), target=request_id))
-        job.cancel()
-        self._forget_job()
+        self._requests.cancel_job(self._session)
+        self._note_busy()
+
+    def ask(self, call: SolveCall, config: SolverConfig) -> None:
+        """Ask `live` for a solve. A solver that is stopped is started; one that has failed is not, and says why."""
+        self.live.ask(call)
+        if self._state.phase in (Phase.STOPPED, Phase.NOT_INSTALLED):
+            self.start(config)
 
     def pump(self) -> None:
         """Do everything that is due; never waits and raises nothing."""
-        self._reap()
-        if self._process is None:
-            return
-        try:
-            self._pump_start()
-            self._pump_messages()
-            self._pump_liveness()
-            self._pump_job()
-        except SolverError as error:
-            self._fail(error)
+        now = self._clock()
+        seconds, self._looked_at = min(now - self._looked_at, MAX_ATTENTION), now
+        self._reap(now)
+        if self._restart_at is not None and now >= self._restart_at:
+            assert self._config is not None  # it was started once
+            self._begin(self._config)
+        if self._session is not None:
+            self._pump_session(self._session, seconds)
+        elif self._restart_at is None and not self.live.is_settled:
+            self._requests.abort(SolverError(self._state.message or "the solver does not run", self._state.fix))
+        self._requests.tidy()
+        self._note_busy()
+
+    def settle(self, seconds: float) -> bool:
+        """Pump until `live` is settled, waiting for messages at most this long; whether it is."""
+        deadline = self._clock() + seconds
+        while True:
+            self.pump()
+            left = deadline - self._clock()
+            if self.live.is_settled or left <= 0:
+                return self.live.is_settled
+            transport = None if self._session is None else self._session.transport
+            if transport is None:
+                time.sleep(min(left, WAIT_STEP))
+            else:
+                transport.wait(min(left, WAIT_STEP))
 
     def close(self, seconds: float = 2.0) -> None:
         """End everything, waiting at most `seconds` for the process; for unregister and Blender's exit."""
         self.cancel()
-        self._let_go()
+        self.stop()
         for process, _ in self._leaving:
             process.release(seconds)
         self._leaving.clear()
-        self._state = SolverState()
 
-    def _pump_start(self) -> None:
-        process = self._process
-        if process is None or self._transport is not None:
-            return
-        handshake = process.poll_handshake()
-        if handshake is not None:
-            self._transport = self._connect(handshake, process)
-            self._say_hello()
-        elif self._clock() > self._start_deadline:
-            raise SolverError("the solver did not start within a minute; its log may say why", Fix.OPEN_LOG)
+    def _begin(self, config: SolverConfig) -> None:
+        self._restart_at = None
+        try:
+            self._session = Session(self._launch(config), self._connect, self._requests.new_id)
+        except SolverError as error:
+            self._fail(error)
 
-    def _say_hello(self) -> None:
-        self._send(wire.Hello(self._pending.new_id(), wire.PROTOCOL_VERSION, CLIENT_NAME))
+    def _pump_session(self, session: Session, seconds: float) -> None:
+        try:
+            session.open()
+            self._pump_messages(session)
+            session.watch(seconds, self._state.is_ready)
+            self._state = solver_state.listened(self._state, session.silence >= UNRESPONSIVE_SECONDS)
+            if session.silence > SILENT_SECONDS and self.is_awaited:
+                raise SolverLost("the solver did not answer any more")
+            if session.is_welcome and self._state.phase in (Phase.RUNNING, Phase.BUSY):
+                self._requests.send_due(session, seconds, self._state.is_ready)
+        except SolverLost as error:
+            self._lose(error)
+        except SolverError as error:
+            self._fail(error)
 
-    def _pump_messages(self) -> None:
+    def _pump_messages(self, session: Session) -> None:
         for _ in range(MAX_MESSAGES):
-            parts = None if self._transport is None else self._transport.receive()
-            if parts is None:
-                return
             try:
-                message, frames = wire.decode_reply(parts)
+                received = session.receive()
             except wire.ProtocolError as error:
                 logger.warning("unreadable message from the solver: %s", error)
-                self._fail_call(error.request_id, SolverError(f"the solver's answer cannot be read: {error}"))
+                unreadable = SolverError(f"the solver's answer cannot be read: {error}")
+                self._requests.refuse(error.request_id, unreadable)
                 continue
-            self._dispatch(message, frames)
+            if received is None:
+                return
+            self._dispatch(session, *received)
 
-    def _dispatch(self, message: wire.Reply, frames: wire.Frames) -> None:
+    def _dispatch(self, session: Session, message: wire.Reply, frames: wire.Frames) -> None:
         match message:
             case wire.HelloReply():
+                session.welcome(message)
                 self._state = solver_state.connected(self._state, message.device)
-                self._set_busy()
             case wire.Pong():
-                self._ping_sent = None
-                self._note_pong(message)
+                if message.problem:
+                    raise SolverError(message.problem, Fix.OPEN_LOG)
+                self._state = solver_state.pinged(self._state, message.ready, message.device)
             case wire.Progress():
-                job = self._pending.owner(message.id)
-                if job is not None:
-                    job.progress(message.fraction, message.text)
-            case wire.DetectReply() | wire.SolveReply():
-                self._answer(message, frames)
+                self._requests.progress(message)
+            case wire.DetectReply() | wire.SolveReply() | wire.InspectReply() | wire.AlternativesReply():
+                self._requests.answer(message, frames)
             case wire.Error():
-                self._refused(message)
+                self._take_error(session, message)
             case wire.StatsReply():
                 self._statistics = message
             case wire.CancelReply() | wire.ShutdownReply():
                 pass
 
-    def _note_pong(self, pong: wire.Pong) -> None:
-        if pong.problem:
-            raise SolverError(pong.problem, Fix.OPEN_LOG)
-        self._state = solver_state.pinged(self._state, pong.ready, pong.device)
-
-    def _answer(self, message: wire.DetectReply | wire.SolveReply, frames: wire.Frames) -> None:
-        job = self._take(message.id)
-        if job is None:
-            return
-        try:
-            answer = (
-                read_detection(message, frames)
-                if isinstance(message, wire.DetectReply)
-                else read_solution(message, frames)
-            )
-        except SolverError as error:
-            job.fail(error)
-        else:
-            job.answer(answer)
-
-    def _refused(self, error: wire.Error) -> None:
-        match error.code:
-            case "hello_required":  # a connection made anew, as after the computer slept: introduce yourself, ask again
-                self._take(error.id)
-                self._say_hello()
-            case "unsupported_version":
-                raise SolverError(error.message, Fix.OPEN_PREFERENCES, error.code)
-            case "worker_unavailable" | "start_failed":
-                raise SolverError(error.message, Fix.OPEN_LOG, error.code)
+    def _take_error(self, session: Session, message: wire.Error) -> None:
+        match message.code:
+            case "hello_required" | "overloaded":  # the server knows nothing any more of what we have asked
+                session.forget_welcome()
+                self._requests.ask_again(refusal(message.code, message.message))
+            case "unsupported_version" | "worker_unavailable" | "start_failed":
+                raise refusal(message.code, message.message)
             case _:
-                self._fail_call(error.id, SolverError(error.message, code=error.code))
+                self._requests.take_error(message)
 
-    def _fail_call(self, request_id: int | None, error: SolverError) -> None:
-        """Fail the job that made this request; without an id it can only be the one in flight."""
-        job = self._take(self._in_flight if request_id is None else request_id)
-        if job is not None:
-            job.fail(error)
-
-    def _take(self, request_id: int | None) -> Job | None:
-        job = self._pending.take(request_id)
-        if job is not None and request_id == self._in_flight:
-            self._in_flight = None
-        return job
-
-    def _pump_liveness(self) -> None:
-        """Notice a process that ended or hangs. Messages are read first: Blender itself may have been busy for long."""
-        if self._process is None or self._transport is None:
-            return
-        self._process.drain()
-        if self._process.exit_code is not None:
-            raise self._process.exit_error()
-        now = self._clock()
-        if self._ping_sent is not None and now - self._ping_sent > SILENT_SECONDS:
-            raise SolverError("the solver does not answer any more; start it again", Fix.START)
-        if self._state.phase is Phase.STARTING and now > self._start_deadline:
-            raise SolverError("the solver started, but does not answer; start it again", Fix.START)
-        if self._state.phase is Phase.RUNNING and self._ping_sent is None and now >= self._next_ping:
-            self._next_ping = now + (PING_SECONDS if self._state.is_ready else LOADING_PING_SECONDS)
-            if self._send(wire.Ping(self._pending.new_id())):
-                self._ping_sent = now
-
-    def _pump_job(self) -> None:
-        job = self._job
-        if job is None or self._state.phase is not Phase.RUNNING:
-            return
-        if job.state is JobState.WAITING:
-            job.begin()
-        while self._in_flight is None and job.call is not None:
-            request_id = self._pending.open(job)
-            try:
-                parts = encode_call(job.call, request_id)
-            except SolverError as error:
-                self._pending.drop(job)
-                job.fail(error)
-                continue
-            if self._transport is None or not self._transport.send(parts):
-                self._pending.drop(job)
-                return
-            self._in_flight = request_id
-        if job.has_ended:
-            self._forget_job()
-
-    def _send(self, message: wire.Request) -> bool:
-        return self._transport is not None and self._transport.send(wire.encode(message))
+    def _lose(self, error: SolverLost) -> None:
+        """Start another process in place of one that ended or hangs, unless that has happened too often."""
+        logger.warning("solver lost: %s", error)
+        self._part(error, is_killed=True)
+        self._restart_at = self._restarts.plan(self._clock())
+        if self._restart_at is None:
+            often = f"{MAX_RESTARTS} times within {WINDOW_SECONDS / 60:.0f} minutes"
+            self._fail(SolverError(f"{error}; it was started again {often} and stays down now", Fix.START))
+        else:
+            self._state = solver_state.restarting(self._state, error)
 
     def _fail(self, error: SolverError) -> None:
-        """Give up the process; the job ends with the same sentence."""
+        """Give up the process; job and drag get the same sentence."""
         logger.warning("solver failed: %s", error)
-        if self._process is not None:
-            self._process.kill()
-        self._let_go()
+        self._part(error, is_killed=True)
+        self._requests.abort(error)
         self._state = solver_state.failed(error)
-        self._abort_job(error)
 
-    def _abort_job(self, error: SolverError) -> None:
-        if self._job is not None:
-            self._job.abort(error)
-            self._forget_job()
+    def _part(self, reason: SolverError, is_killed: bool = False) -> None:
+        """Part from process and socket; what was out waits to be asked again."""
+        if self._session is None:
+            return
+        process = self._session.leave()
+        if is_killed:
+            process.kill()
+        self._leaving.append((process, self._clock() + LEAVE_SECONDS))
+        self._session = self._statistics = None
+        self._requests.ask_again(reason)
 
-    def _forget_job(self) -> None:
-        if self._job is not None:
-            self._pending.drop(self._job)
-        self._job = None
-        self._in_flight = None
-        self._set_busy()
+    def _note_busy(self) -> None:
+        self._state = solver_state.occupied(self._state, self._requests.job is not None)
 
-    def _set_busy(self) -> None:
-        self._state = solver_state.occupied(self._state, self._job is not None)
-
-    def _let_go(self) -> None:
-        """Part from process and socket; the process gets its time to leave."""
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
-        if self._process is not None:
-            self._process.stop()
-            self._leaving.append((self._process, self._clock() + LEAVE_SECONDS))
-            self._process = None
-        self._ping_sent = None
-        self._statistics = None
-        self._in_flight = None
-
-    def _reap(self) -> None:
+    def _reap(self, now: float) -> None:
         still_there: list[tuple[SolverProcess, float]] = []
         for process, deadline in self._leaving:
             if process.exit_code is not None:
                 process.release(0.0)
                 continue
-            if self._clock() > deadline:
+            if now > deadline:
                 process.kill()
             still_there.append((process, deadline))
         self._leaving = still_there

@@ -48,3 +48,43 @@ class SolverError(AddonError):
     def __init__(self, message: str, fix: Fix = Fix.NONE, code: str = "") -> None:
         super().__init__(message, fix)
         self.code = code
+
+
+class SolverLost(SolverError):  # noqa: N818 - it is not the end: another process takes its place
+    """A solver that worked has ended or does not answer any more; one that is started again may do."""
+
+
+UPDATE_CODE = "unsupported_version"
+
+_MISUNDERSTOOD = "add-on and solver do not understand each other: update both"
+
+REFUSALS: dict[str, tuple[str, Fix]] = {
+    "bad_frame": (_MISUNDERSTOOD, Fix.OPEN_PREFERENCES),
+    "bad_message": (_MISUNDERSTOOD, Fix.OPEN_PREFERENCES),
+    "bad_shape": (_MISUNDERSTOOD, Fix.OPEN_PREFERENCES),
+    "too_large": ("use a smaller picture", Fix.NONE),
+    UPDATE_CODE: ("", Fix.OPEN_PREFERENCES),
+    "hello_required": ("try once more", Fix.NONE),
+    "duplicate_id": (_MISUNDERSTOOD, Fix.OPEN_PREFERENCES),
+    "busy": ("try once more in a moment", Fix.NONE),
+    "superseded": ("try once more", Fix.NONE),
+    "timeout": ("", Fix.NONE),
+    "cancelled": ("", Fix.NONE),
+    "overloaded": ("try once more", Fix.NONE),
+    "not_allowed": ("", Fix.NONE),
+    "bad_image": ("", Fix.NONE),
+    "bad_input": ("", Fix.NONE),
+    "out_of_memory": ("", Fix.NONE),
+    "worker_crashed": ("", Fix.OPEN_LOG),
+    "worker_unavailable": ("", Fix.OPEN_LOG),
+    "start_failed": ("", Fix.OPEN_LOG),
+    "shutting_down": ("start it again", Fix.START),
+    "internal_error": ("", Fix.OPEN_LOG),
+}
+"""For every code of the wire: what to add to the solver's sentence where that does not say what to do, and the fix."""
+
+
+def refusal(code: str, message: str) -> SolverError:
+    """Return the error for what the solver answered; a code that is not known counts as a fault of the solver."""
+    advice, fix = REFUSALS.get(code, REFUSALS["internal_error"])
+    return SolverError(f"{message}; {advice}" if advice else message, fix, code)

@@ -43,3 +43,9 @@ class PendingTable(Generic[Owner]):
         for request_id in ids:
             del self._owners[request_id]
         return ids
+
+    def take_all(self) -> tuple[Owner, ...]:
+        """Return who waits for an answer and forget all requests: later answers to them are stale."""
+        owners = tuple(self._owners.values())
+        self._owners.clear()
+        return owners

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The one state machine that the panel shows: in which state the solver process is, and what the big button does.
 
-not_installed -> stopped -> starting -> running -> stopped; every state may go to error, and from there to starting.
+not_installed <-> stopped -> starting -> running <-> busy
+running, busy <-> unresponsive
+running, busy, unresponsive -> starting      the process was lost and is started again
+starting, running, busy, unresponsive -> error or update_needed -> starting
+every state -> stopped                       by the user
 """
 
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from .errors import AddonError, Fix
+from .errors import UPDATE_CODE, AddonError, Fix, SolverError
 
 
 class Phase(Enum):
@@ -17,12 +21,21 @@ class Phase(Enum):
     STOPPED = "stopped"
     STARTING = "starting"
     RUNNING = "running"
+    BUSY = "busy"
+    """It runs and has a command of this Blender; the solves of a drag do not count."""
+    UNRESPONSIVE = "unresponsive"
+    """It has not answered for more than a second; it may still come back."""
+    UPDATE_NEEDED = "update_needed"
+    """It speaks another major version of the protocol."""
     ERROR = "error"
+
+
+_CONNECTED = (Phase.RUNNING, Phase.BUSY, Phase.UNRESPONSIVE)
 
 
 @dataclass(frozen=True)
 class SolverState:
-    """What the panel draws. `message` is a sentence, `fix` the button beside it when the phase is ERROR."""
+    """What the panel draws. `message` is a sentence, `fix` the button beside it when something is wrong."""
 
     phase: Phase = Phase.STOPPED
     message: str = ""
@@ -32,7 +45,12 @@ class SolverState:
     is_ready: bool = False
     """The network's weights are loaded."""
     is_busy: bool = False
-    """A request of this Blender runs."""
+    """A command of this Blender waits or runs, in whatever phase."""
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether there is a process to stop."""
+        return self.phase in (Phase.STARTING, *_CONNECTED)
 
 
 @dataclass(frozen=True)
@@ -68,10 +86,14 @@ def big_button(state: SolverState) -> Button:
             return Button("Start Solver", "ikol.start_solver", "PLAY")
         case Phase.STARTING:
             return Button("Starting Solver", "ikol.start_solver", "SORTTIME", is_enabled=False)
-        case Phase.RUNNING if state.is_busy:
-            return Button("Cancel", "ikol.cancel", "CANCEL")
         case Phase.RUNNING:
             return Button("Pose from Image", "ikol.pick_image", "IMAGE_DATA")
+        case Phase.BUSY:
+            return Button("Cancel", "ikol.cancel", "CANCEL")
+        case Phase.UNRESPONSIVE:
+            return Button("Restart Solver", "ikol.start_solver", "FILE_REFRESH")
+        case Phase.UPDATE_NEEDED:
+            return Button("Update Solver", "ikol.open_preferences", "PREFERENCES")
         case Phase.ERROR:
             return fix_button(state.fix)
 
@@ -84,12 +106,21 @@ def status_line(state: SolverState) -> str:
         case Phase.STOPPED:
             return "Solver stopped"
         case Phase.STARTING:
-            return "Solver is starting"
+            return "Solver is starting again" if state.message else "Solver is starting"
         case Phase.RUNNING:
-            activity = "busy" if state.is_busy else "ready" if state.is_ready else "loading weights"
-            return f"Solver {activity} ({state.device})" if state.device else f"Solver {activity}"
+            return _with_device("Solver ready" if state.is_ready else "Solver loading weights", state)
+        case Phase.BUSY:
+            return _with_device("Solver busy", state)
+        case Phase.UNRESPONSIVE:
+            return _with_device("Solver does not answer", state)
+        case Phase.UPDATE_NEEDED:
+            return "Solver of another version"
         case Phase.ERROR:
             return "Solver error"
+
+
+def _with_device(text: str, state: SolverState) -> str:
+    return f"{text} ({state.device})" if state.device else text
 
 
 def configured(state: SolverState, problem: AddonError | None) -> SolverState:
@@ -101,14 +132,21 @@ def configured(state: SolverState, problem: AddonError | None) -> SolverState:
     return SolverState(Phase.NOT_INSTALLED, str(problem), problem.fix)
 
 
-def started() -> SolverState:
+def started(state: SolverState) -> SolverState:
     """Return the state of a process that was just started."""
-    return SolverState(Phase.STARTING)
+    return SolverState(Phase.STARTING, is_busy=state.is_busy)
+
+
+def restarting(state: SolverState, reason: AddonError) -> SolverState:
+    """Return the state after the process was lost and while another one is started in its place."""
+    return SolverState(Phase.STARTING, f"{reason}; nothing is lost, it is started again", is_busy=state.is_busy)
 
 
 def connected(state: SolverState, device: str) -> SolverState:
-    """Return the state after the solver has answered `hello`."""
-    return replace(state, phase=Phase.RUNNING, device=device, message="", fix=Fix.NONE)
+    """Return the state after the solver has answered `hello`, which it may do again."""
+    if state.phase is Phase.STARTING:
+        return SolverState(_phase_at_work(state), device=device, is_busy=state.is_busy)
+    return replace(state, device=state.device or device)
 
 
 def pinged(state: SolverState, is_ready: bool, device: str) -> SolverState:
@@ -116,16 +154,34 @@ def pinged(state: SolverState, is_ready: bool, device: str) -> SolverState:
     return replace(state, is_ready=is_ready, device=device or state.device)
 
 
+def listened(state: SolverState, is_silent: bool) -> SolverState:
+    """Return the state after the socket was read: whether the solver has been silent for long."""
+    if state.phase not in _CONNECTED or is_silent == (state.phase is Phase.UNRESPONSIVE):
+        return state
+    if is_silent:
+        text = "the solver does not answer at the moment; wait, stop it or start it again"
+        return replace(state, phase=Phase.UNRESPONSIVE, message=text, fix=Fix.START)
+    return replace(state, phase=_phase_at_work(state), message="", fix=Fix.NONE)
+
+
 def occupied(state: SolverState, is_busy: bool) -> SolverState:
-    """Return the state with or without a job of this Blender."""
-    return replace(state, is_busy=is_busy)
+    """Return the state with or without a command of this Blender."""
+    if is_busy == state.is_busy:
+        return state
+    state = replace(state, is_busy=is_busy)
+    return replace(state, phase=_phase_at_work(state)) if state.phase in (Phase.RUNNING, Phase.BUSY) else state
 
 
 def failed(error: AddonError) -> SolverState:
-    """Return the state after the process could not be started or went away."""
-    return SolverState(Phase.ERROR, str(error), error.fix)
+    """Return the state after the process could not be started or was given up."""
+    is_outdated = isinstance(error, SolverError) and error.code == UPDATE_CODE
+    return SolverState(Phase.UPDATE_NEEDED if is_outdated else Phase.ERROR, str(error), error.fix)
 
 
 def stopped() -> SolverState:
     """Return the state after the user stopped the solver."""
     return SolverState(Phase.STOPPED)
+
+
+def _phase_at_work(state: SolverState) -> Phase:
+    return Phase.BUSY if state.is_busy else Phase.RUNNING

@@ -16,7 +16,7 @@ from blender_addon.client.process import SolverConfig
 from blender_addon.client.shared import SharedServer
 from blender_addon.client.solver import Solver
 from blender_addon.core.errors import Fix, SolverError
-from blender_addon.core.jobs import Job, JobState, pose_from_image, solve_keypoints
+from blender_addon.core.jobs import Job, pose_from_image
 from blender_addon.core.record import Keypoints3D
 from blender_addon.core.solver_state import Phase
 from solver_server.listen_file import make_key
@@ -54,9 +54,9 @@ def pump_until(solver: Solver, condition: Callable[[], bool], seconds: float = 6
     return time.monotonic() - start
 
 
-def start_work(solver: Solver, config: SolverConfig) -> list[psutil.Process]:
-    """Let the solver work on something long; give server and worker."""
-    job = Job(pose_from_image("photo.jpg", b"work 60"))
+def start_work(solver: Solver, config: SolverConfig, seconds: float = 60) -> list[psutil.Process]:
+    """Let the solver work on something; give server and worker."""
+    job = Job(pose_from_image("photo.jpg", f"work {seconds}".encode()))
     solver.submit(job, config)
     pump_until(solver, lambda: job.text == "working")
     assert solver.pid is not None
@@ -68,40 +68,41 @@ def is_gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-def test_death_of_the_server_is_told_within_two_seconds_and_the_next_job_works(
+def test_death_of_the_server_is_told_within_two_seconds_and_the_job_is_done_by_the_next_one(
     solver: Solver, config: SolverConfig
 ) -> None:
-    processes = start_work(solver, config)
+    processes = start_work(solver, config, seconds=1.0)
     job = solver.job
     assert job is not None
     processes[0].kill()
-    seconds = pump_until(solver, lambda: job.has_ended)
+    seconds = pump_until(solver, lambda: solver.state.phase is Phase.STARTING)
     print(f"told after {seconds * 1e3:.0f} ms")
     assert seconds < 2
-    assert (job.state, solver.state.phase) == (JobState.FAILED, Phase.ERROR)
-    again = Job(solve_keypoints("p.json", KEYPOINTS))
-    solver.submit(again, config)
-    pump_until(solver, lambda: again.has_ended)
-    assert "cannot be used" in str(again.error)  # the fake worker's body has two joints; it did answer
-    assert all(map(is_gone, processes))
-
-
-def test_server_that_hangs_is_seen_within_two_seconds_and_forgiven_when_it_comes_back(
-    solver: Solver, config: SolverConfig
-) -> None:
-    solver.start(config)
-    pump_until(solver, lambda: solver.state.is_ready)
-    assert solver.pid is not None
-    server = psutil.Process(solver.pid)
-    server.suspend()
-    try:
-        seconds = pump_until(solver, lambda: solver.silence > 0.9)
-    finally:
-        server.resume()
-    print(f"seen after {seconds:.2f} s")
-    assert seconds < 3  # a ping goes out each second, so 1.9 s at the latest on an idle machine
-    pump_until(solver, lambda: solver.silence == 0.0)
+    pump_until(solver, lambda: job.has_ended)
+    assert "no person was found" in str(job.error)  # the fake worker finds none, but it did answer
     assert solver.state.phase is Phase.RUNNING
+    pump_until(solver, lambda: all(map(is_gone, processes)), seconds=5)
+
+
+@pytest.mark.parametrize("seconds", [2.5, pytest.param(8.0, marks=pytest.mark.slow)])  # longer than the server waits for beats
+def test_server_that_hangs_is_seen_within_two_seconds_and_forgiven_when_it_comes_back(
+    solver: Solver, config: SolverConfig, seconds: float
+) -> None:
+    processes = start_work(solver, config, seconds=0.5)
+    job, pid = solver.job, solver.pid
+    assert job is not None
+    processes[0].suspend()
+    start = time.monotonic()
+    try:
+        seen = pump_until(solver, lambda: solver.state.phase is Phase.UNRESPONSIVE)
+        pump_until(solver, lambda: time.monotonic() - start > seconds)
+    finally:
+        processes[0].resume()
+    print(f"seen after {seen:.2f} s")
+    assert seen < 2
+    pump_until(solver, lambda: job.has_ended)
+    assert "no person was found" in str(job.error)
+    assert (solver.state.phase, solver.pid) == (Phase.RUNNING, pid)
 
 
 def test_statistics_come_with_a_later_pump(solver: Solver, config: SolverConfig) -> None:

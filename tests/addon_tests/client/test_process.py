@@ -86,7 +86,7 @@ time.sleep(60)
 
 
 FAILURES = {
-    "exit_at_start": ("the solver ended unexpectedly with code 5; nothing is lost, start it again", Fix.START),
+    "exit_at_start": ("the solver ended unexpectedly with code 5", Fix.START),
     "missing_module": ("the solver's Python lacks the module solver_server; install ikol", Fix.OPEN_PREFERENCES),
     "refuse": ("the socket could not be made", Fix.OPEN_LOG),
     "chatter": ("the solver's Python prints something else than the solver does", Fix.OPEN_LOG),
@@ -164,3 +164,7 @@ def test_only_the_newest_logs_are_kept(tmp_path):
 )
 def test_the_end_of_a_process_is_explained_by_its_log(log, sentence):
     assert sentence in str(explain_exit(-11, log))
+
+
+def test_a_solver_that_does_not_know_our_options_needs_an_update():
+    assert explain_exit(2, "error: unrecognized arguments: --device").code == "unsupported_version"

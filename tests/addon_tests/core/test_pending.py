@@ -36,3 +36,10 @@ def test_an_answer_without_an_id_belongs_to_nobody():
     table.open("someone")
     assert table.take(None) is None
     assert table.owner(None) is None
+
+
+def test_all_can_be_taken_at_once():
+    table = PendingTable()
+    ids = [table.open(name) for name in ("first", "second")]
+    assert table.take_all() == ("first", "second")
+    assert [table.owner(request_id) for request_id in ids] == [None, None]
