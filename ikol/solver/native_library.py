@@ -53,6 +53,8 @@ class Library:
     """What the library exports: (addresses and choices ..., variant) -> 0, or what went wrong."""
     variant: int
     """The best of `VARIANTS` that this processor runs."""
+    is_threaded: bool = True
+    """Whether several threads share a call's frames; on a GPU it spreads them itself."""
 
 
 def load_kernel(path: Path, kernel: str, arguments: Sequence[type], sizes: tuple[str, int] | None = None) -> Library:

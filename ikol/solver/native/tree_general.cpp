@@ -47,11 +47,12 @@ template <int W> struct Solver {
     int ended[W];        // its status, or -1
     V cost, initial_cost, damping, growth, convexity, count, norm;
     V patience, waits;  // steps until Newton's matrix is tried again, and how many after the next failure
-    int64_t next;
+    int64_t next, *queue;  // the next frame: of this solver alone, or of all that work on the call where queue is not null
     bool has_gnc, has_new_shape, shared_is_bad;
 
-    void begin(const ikol_general_call* the_call, Block<V>* blocks) {
+    void begin(const ikol_general_call* the_call, Block<V>* blocks, int64_t* the_queue) {
         call = the_call;
+        queue = the_queue;
         problem.call = call;
         problem.J = call->joints; problem.P = call->points; problem.B = call->betas;
         problem.parent = call->parents; problem.point_joint = call->point_joints;
@@ -70,11 +71,16 @@ template <int W> struct Solver {
     }
 
     // ---- frames in and out of lanes ----
+    int64_t take_frame() {
+#ifndef IKOL_DEVICE
+        if (queue) return __atomic_fetch_add(queue, 1, __ATOMIC_RELAXED);
+#endif
+        return next++;
+    }
     // The next frame that can be solved, into a lane.
     void refill(int l) {
         at[l] = -1;
-        while (next < call->first + call->frames) {
-            int64_t f = next++;
+        for (int64_t f; (f = take_frame()) < call->first + call->frames;) {
             bool good = load_state(problem, frame, f, l) && !shared_is_bad;
             for (int i = 0; i < call->blocks; i++)
                 if (!problem.block[i].is_shared) good &= load_block(problem, problem.block[i], f, l, l + 1);
@@ -447,7 +453,7 @@ extern "C" __global__ void __launch_bounds__(IKOL_BLOCK)
     const uintptr_t end = arena.at + sizeof(memory);
     Block<double>* blocks;
     arena.take(blocks, call.blocks + 1);
-    solver.begin(&own, blocks);
+    solver.begin(&own, blocks, nullptr);
     Arena needed = arena;
     solver.lay_out(needed);
     if (needed.at <= end) {
@@ -464,14 +470,14 @@ extern "C" __global__ void __launch_bounds__(IKOL_BLOCK)
 
 #else
 
-template <int W> int run(const ikol_general_call* call) {
+template <int W> int run(const ikol_general_call* call, int64_t* queue) {
     typedef Solver<W> S;
     S* solver = allocate<S>(1);
     Block<typename S::V>* blocks = allocate<Block<typename S::V>>(call->blocks + 1);
     char *memory = nullptr, *border = nullptr;
     bool is_done = false;
     if (solver && blocks) {
-        solver->begin(call, blocks);
+        solver->begin(call, blocks, queue);
         Arena size = {0};
         solver->lay_out(size);
         memory = allocate<char>(size.at);
@@ -506,36 +512,37 @@ template <int W> int run(const ikol_general_call* call) {
 #define IKOL_SINGLE
 #endif
 
-// Returns 0; 1 for a call that makes no sense, 2 when there is no memory. `is_single`: for one frame, which is faster
-// without lanes that repeat it; only where IKOL_SINGLE compiles that as well.
-extern "C" int IKOL_JOIN(ikol_general_, IKOL_VARIANT)(const ikol_general_call* call, int is_single) {
+// Returns 0; 1 for a call that makes no sense, 2 when there is no memory. `queue`: null, or a number that begins as
+// call->first, for threads that work on one call together: each takes the next frame when it has room. `is_single`: for one
+// frame, which is faster without lanes that repeat it; only where IKOL_SINGLE compiles that as well.
+extern "C" int IKOL_JOIN(ikol_general_, IKOL_VARIANT)(const ikol_general_call* call, int64_t* queue, int is_single) {
     if (!is_valid(*call)) return 1;
 #ifdef IKOL_SINGLE
-    if (is_single) return run<1>(call);
+    if (is_single) return run<1>(call, queue);
 #endif
     (void)is_single;
-    return run<IKOL_LANES_BYTES / 8>(call);
+    return run<IKOL_LANES_BYTES / 8>(call, queue);
 }
 
 #ifdef IKOL_ENTRY  // one variant of each library holds the entry points
 #include "entry.h"
 
 #if defined(__x86_64__)
-extern "C" int ikol_general_avx2(const ikol_general_call*, int);
+extern "C" int ikol_general_avx2(const ikol_general_call*, int64_t*, int);
 #ifndef IKOL_NO_AVX512
-extern "C" int ikol_general_avx512(const ikol_general_call*, int);
+extern "C" int ikol_general_avx512(const ikol_general_call*, int64_t*, int);
 #endif
 #endif
 
-IKOL_EXPORT int ikol_general_run(const ikol_general_call* call, int is_single, int variant) {
+IKOL_EXPORT int ikol_general_run(const ikol_general_call* call, int64_t* queue, int is_single, int variant) {
 #if defined(__x86_64__)
 #ifndef IKOL_NO_AVX512
-    if (variant == 2 && !is_single) return ikol_general_avx512(call, is_single);
+    if (variant == 2 && !is_single) return ikol_general_avx512(call, queue, is_single);
 #endif
-    if (variant >= 1) return ikol_general_avx2(call, is_single);
+    if (variant >= 1) return ikol_general_avx2(call, queue, is_single);
 #endif
     (void)variant;
-    return ikol_general_base(call, is_single);
+    return ikol_general_base(call, queue, is_single);
 }
 // So that whoever fills in the structures can tell whether he means the same.
 IKOL_EXPORT int ikol_general_sizes() { return int(sizeof(ikol_general_call)) << 16 | int(sizeof(ikol_general_block)); }

@@ -380,7 +380,7 @@ def test_calls_that_make_no_sense_are_refused(change: Callable[[PackedProblem], 
     packed.run(LIBRARY, flatten_state(near(truth), RIG, (2,)), (2,))  # fills in the pointers
     packed.call.frames = 2
     change(packed)
-    assert LIBRARY.run(ctypes.addressof(packed.call), 0, LIBRARY.variant) == 1
+    assert LIBRARY.run(ctypes.addressof(packed.call), None, 0, LIBRARY.variant) == 1
 
 
 def test_library_was_made_from_the_sources_beside_it() -> None:
