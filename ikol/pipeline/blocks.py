@@ -25,6 +25,7 @@ from ikol.solver import (
     Evidence,
     GemanMcClure,
     Huber,
+    JointLimits,
     Limits,
     Orientation,
     Points2D,
@@ -104,10 +105,10 @@ def solver_blocks(problem: Problem, targets: Mapping[str, Tensor]) -> list[Evide
     blocks: list[Evidence] = [
         AnchorEvidence(
             relaxed_rotmat(body.tree.names, torch.float64),
-            relaxed_sigma(body.tree.names, torch.float64),
+            stance_sigma(body),
             name=STANCE,
         ),
-        Limits(default_limits(body.tree, dtype=torch.float64), name=LIMITS),
+        Limits(body_limits(body), name=LIMITS),
         ShapePrior(
             torch.zeros(body.num_betas, dtype=torch.float64),
             torch.ones(body.num_betas, dtype=torch.float64),
@@ -123,6 +124,16 @@ def solver_blocks(problem: Problem, targets: Mapping[str, Tensor]) -> list[Evide
     if PINS in targets:
         blocks.append(PinEvidence(body.points.select(pin_names(problem.evidence)), targets[PINS], name=PINS))
     return blocks
+
+
+def stance_sigma(body: BodyModel) -> Float[Tensor, "joints"]:
+    """Return how far each joint strays from the relaxed stance, radians."""
+    return relaxed_sigma(body.tree.names, torch.float64)
+
+
+def body_limits(body: BodyModel) -> JointLimits:
+    """Return the limits of the joints."""
+    return default_limits(body.tree, dtype=torch.float64)
 
 
 def _blocks_of(problem: Problem, block: NamedEvidence, name: str, targets: Mapping[str, Tensor]) -> list[Evidence]:

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from ikol.body.default_body import load_default_body
 from ikol.pipeline.evidence import Detection, Intrinsics, NamedEvidence, Pose, PoseSolution, Progress
+from ikol.pipeline.inspection import Inspection, inspect_problem
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.posing import solve_pose
 from ikol.pipeline.prepared import PreparedProblems
-from ikol.pipeline.problem import Extrinsics
+from ikol.pipeline.problem import Extrinsics, make_problem
 from ikol.pipeline.reading import detected_person, intrinsics_of
 from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, decode_image
 
@@ -134,6 +135,37 @@ class PosePipeline:
             progress=progress,
             prepared=self._prepared,
         )
+
+    def inspect(
+        self,
+        evidence: Sequence[NamedEvidence],
+        *,
+        intrinsics: Intrinsics | None = None,
+        extrinsics: Extrinsics | None = None,
+        initial: Pose | None = None,
+        start: Pose | None = None,
+        joints: Sequence[str] = (),
+        solve_shape: bool = True,
+        progress: Progress | None = None,
+    ) -> Inspection:
+        """Solve, and say how sure each joint is and what pulls at it; the arguments are those of `posing.solve_pose`.
+
+        Raises:
+            InputError: as of `solve`, or a camera comes without its place.
+        """
+        if progress is not None:
+            progress(0.0, "inspecting")
+        problem = make_problem(
+            self.body,
+            evidence,
+            intrinsics=intrinsics,
+            extrinsics=extrinsics,
+            initial=initial,
+            start=start,
+            joints=joints,
+            solve_shape=solve_shape,
+        )
+        return inspect_problem(problem, self._prepared)
 
     def landmark_positions(self, pose: Pose) -> Float[Tensor, "33 3"]:
         """Return the body's 33 landmarks in the world for a pose, metres, in the picture network's order."""

@@ -27,7 +27,7 @@ from ikol.pipeline.evidence import (
 from ikol.pipeline.placement import place_upright, point_positions
 from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.problem import Extrinsics, Problem, make_problem, pin_names
-from ikol.pipeline.start import start_state
+from ikol.pipeline.start import begin_state
 from ikol.solver import SolveResult, SolveStatus
 
 
@@ -82,8 +82,7 @@ def solve_problem(
     """Return the pose that fits the evidence of a problem best; the arguments are those of `solve_pose`."""
     if progress is not None:
         progress(0.0, "solving")
-    begin = problem.start or problem.initial or start_state(problem)
-    result = (prepared or PreparedProblems()).solve(problem, begin)
+    result = (prepared or PreparedProblems()).solve(problem, begin_state(problem))
     pose, camera = Pose(result.state.transl, result.state.local_rotmat, result.state.betas), problem.camera
     if camera is not None and not problem.is_placed:
         pose, camera = place_upright(problem.body, pose, camera, problem.evidence)

@@ -15,6 +15,11 @@ from ikol.solver import SolveState, default_limits, start_from_points, translati
 DEFAULT_DISTANCE = 3.0  # metres; where a body stands whose picture says nothing of its distance
 
 
+def begin_state(problem: Problem) -> SolveState:
+    """Return where the iterations begin: where they are told to, else at `initial`, else near the evidence."""
+    return problem.start or problem.initial or start_state(problem)
+
+
 def start_state(problem: Problem) -> SolveState:
     """Return a state near the evidence: from 3D points if there are any, else upright before the camera."""
     body, skeleton, camera = problem.body, problem.skeleton, problem.camera

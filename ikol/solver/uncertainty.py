@@ -37,7 +37,7 @@ from ikol.solver.skeleton import Skeleton
 from ikol.solver.solve import find_unknowns, free_axes
 
 HIDDEN_SHARE = 1e-5  # of a motion along what nothing sees: rounding leaves 1e-8, a real share is a few percent or more
-JOINTS = "the joints"  # name of a block that users cannot mean
+WATCHED = "what is watched"  # name of a block that users cannot mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,24 +59,33 @@ class Marginals:
 
 
 @dataclass(frozen=True, eq=False)
-class _Optimum:
-    """A solved problem, with the joints as its last points."""
+class Optimum:
+    """A solved problem, ready to solve with its second derivative; the points that are watched are its last ones."""
 
     problem: Problem
     posed: Posed
     unknowns: Unknowns
     with_shape: bool
+    hessian: Float[Tensor, "n free free"]
+    """Without the springs; Gauss and Newton's where the exact one is not positive definite."""
+    gauss_newton: Float[Tensor, "n free free"]
     inverse: SpringInverse
+    num_watched: int
+
+    def without(self, information: Float[Tensor, "n free free"]) -> "Optimum":
+        """Return the optimum with some of its information taken away: what would be known without it."""
+        inverse = invert(self.hessian - information, self.gauss_newton - information)
+        return replace(self, inverse=replace(self.inverse, inverse=inverse))
 
     def columns(self, span: slice) -> Float[Tensor, "n span 3 free"]:
         """Return how points move with the free unknowns."""
         return point_columns(self.problem, self.posed, span, with_shape=self.with_shape)[..., self.unknowns.columns]
 
     @property
-    def joints(self) -> slice:
-        """Where the joints are in the table of points."""
+    def watched(self) -> slice:
+        """Where the watched points are in the table of points."""
         count = len(self.problem.point_joints)
-        return slice(count - len(self.problem.parents), count)
+        return slice(count - self.num_watched, count)
 
 
 def covariance(
@@ -93,10 +102,10 @@ def covariance(
     Raises:
         InputError: as of `solve`.
     """
-    optimum = _optimum(skeleton, evidence, result, config)
+    optimum = find_optimum(skeleton, evidence, result, config)
     count = skeleton.tree.num_joints
     size = len(optimum.posed.points)
-    places = optimum.columns(optimum.joints)
+    places = optimum.columns(optimum.watched)
     everything = torch.zeros(size, optimum.unknowns.count, 3 * count, dtype=places.dtype, device=places.device)
     everything[:, 3 : 3 + 3 * count] = torch.eye(3 * count, dtype=places.dtype, device=places.device)
     turns = everything[:, optimum.unknowns.columns].transpose(-1, -2).unflatten(1, (count, 3))
@@ -137,7 +146,7 @@ def sensitivity(
     Raises:
         InputError: there is no such block; otherwise as of `solve`.
     """
-    optimum = _optimum(skeleton, evidence, result, config)
+    optimum = find_optimum(skeleton, evidence, result, config)
     term = next((term for term in optimum.problem.terms if term.name == name), None)
     if not isinstance(term, PointTerm | RelativePointTerm | PixelTerm):
         raise InputError(f"sensitivity needs a block of points, got {name!r}; give the name of one")
@@ -155,26 +164,42 @@ def sensitivity(
             # a pin takes its point along
             lengths -= torch.diag_embed((term.weight > 0).to(lengths).expand_as(pull[..., 0]).flatten(1))
     answer, _ = optimum.inverse.solve(columns, lengths)
-    moved = -optimum.columns(optimum.joints).flatten(1, 2) @ answer
+    moved = -optimum.columns(optimum.watched).flatten(1, 2) @ answer
     is_converged = (result.status == SolveStatus.CONVERGED).reshape(-1, 1, 1)
     moved = torch.where(is_converged, moved, 0.0).to(result.cost.dtype)
     return moved.reshape(*result.status.shape, count, 3, *pull.shape[1::2])
 
 
-def _optimum(
-    skeleton: Skeleton, evidence: Sequence[Evidence], result: SolveResult, config: SolveConfig | None
-) -> _Optimum:
-    """Return the problem at its solution, ready to solve with."""
+def find_optimum(
+    skeleton: Skeleton,
+    evidence: Sequence[Evidence],
+    result: SolveResult,
+    config: SolveConfig | None = None,
+    points: AttachedPoints | None = None,
+) -> Optimum:
+    """Return the problem at its solution.
+
+    Args:
+        skeleton: what was solved.
+        evidence: the same.
+        result: of that solve.
+        config: the same.
+        points: to be watched; None for the joints.
+
+    Raises:
+        InputError: as of `solve`.
+    """
     config = SolveConfig() if config is None else config
     batch = tuple(result.status.shape)
-    joints = AttachedPoints(
-        skeleton.tree.names,
-        torch.arange(skeleton.tree.num_joints, device=skeleton.joints_template.device),
-        skeleton.joints_template,
-        skeleton.joints_shapedirs,
-    )
-    nothing = torch.zeros_like(skeleton.joints_template)
-    block = Points3D(joints, nothing, torch.full_like(nothing, torch.inf), name=JOINTS)
+    if points is None:
+        points = AttachedPoints(
+            skeleton.tree.names,
+            torch.arange(skeleton.tree.num_joints, device=skeleton.joints_template.device),
+            skeleton.joints_template,
+            skeleton.joints_shapedirs,
+        )
+    nothing = torch.zeros_like(points.rest)
+    block = Points3D(points, nothing, torch.full_like(nothing, torch.inf), name=WATCHED)
     with torch.no_grad():
         problem = build_problem(skeleton, [*evidence, block], batch, config.bone_groups)
         unknowns = find_unknowns(problem, config, free_axes(skeleton, config))
@@ -191,7 +216,7 @@ def _optimum(
         chosen = newton_where_definite(free, exact - free.hessian)
         columns = spring_columns(problem, posed, with_shape=with_shape)[..., unknowns.columns]
         inverse = SpringInverse(invert(chosen.hessian, free.hessian), columns, springs.compliance)
-    return _Optimum(problem, posed, unknowns, with_shape, inverse)
+    return Optimum(problem, posed, unknowns, with_shape, chosen.hessian, free.hessian, inverse, num_watched=len(points))
 
 
 def _taut(problem: Problem, posed: Posed, unknowns: Unknowns, *, with_shape: bool) -> Problem:

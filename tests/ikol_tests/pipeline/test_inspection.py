@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said about a solved pose agrees with solving it again under slightly different evidence."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from photo_evidence import LENS, PLACED, known_pose, seen_as
+from torch import Tensor
+
+from ikol.body.default_body import load_default_body
+from ikol.body.model import BodyModel
+from ikol.errors import InputError
+from ikol.pipeline import Inspection, Keypoints2D, NamedEvidence, Orientations, Pins, Pose, Twist
+from ikol.pipeline.blocks import STAY, block_targets, solver_blocks
+from ikol.pipeline.inspection import PLACED_SIGMA, inspect_problem
+from ikol.pipeline.placement import point_positions
+from ikol.pipeline.prepared import PreparedProblems
+from ikol.pipeline.problem import Problem, make_problem
+from ikol.solver import covariance, solve
+
+
+@pytest.fixture(scope="module")
+def body() -> BodyModel:
+    return load_default_body(dtype=torch.float64)
+
+
+def noisy(body: BodyModel) -> list[NamedEvidence]:
+    """Evidence that contradicts itself a little, so that every row pulls."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        replace(block, points=block.points + spread * torch.randn(block.points.shape, generator=generator).double())
+        for block, spread in zip(seen_as(body, known_pose(body)), (8.0, 0.03), strict=True)
+    ]
+
+
+def placed(body: BodyModel, evidence: list[NamedEvidence], joints: tuple[str, ...] = ()) -> Problem:
+    return make_problem(
+        body,
+        evidence,
+        intrinsics=LENS,
+        extrinsics=PLACED,
+        initial=known_pose(body),
+        solve_shape=False,
+        joints=joints,
+    )
+
+
+def inspected(problem: Problem) -> Inspection:
+    return inspect_problem(problem, PreparedProblems())
+
+
+def exactly(body: BodyModel, evidence: list[NamedEvidence]) -> Tensor:
+    """The joints, solved to the last digits, so that differences of solves are derivatives."""
+    problem = placed(body, evidence)
+    assert problem.initial is not None
+    config = replace(problem.config, cost_tolerance=0.0, gradient_tolerance=1e-10, max_iterations=500)
+    blocks = solver_blocks(problem, block_targets(problem))
+    result = solve(problem.skeleton, blocks, problem.initial, config)
+    state = result.state
+    return point_positions(body, Pose(state.transl, state.local_rotmat, state.betas), body.tree.names)
+
+
+def row_of(inspection: Inspection, kind: str, name: str) -> int:
+    found = [index for index, row in enumerate(inspection.rows) if (row.kind, row.name) == (kind, name)]
+    assert len(found) == 1
+    return found[0]
+
+
+def weakened(block: NamedEvidence, name: str, share: float) -> NamedEvidence:
+    """The block with one point's weight lowered by a part of it."""
+    assert isinstance(block, Keypoints2D | Orientations)
+    sigma = block.sigma.clone()
+    sigma[block.names.index(name)] /= (1.0 - share) ** 0.5
+    return replace(block, sigma=sigma)
+
+
+@pytest.mark.parametrize("name", ["left_wrist", "right_heel", "nose"])
+def test_weakening_a_pixel_moves_the_joints_against_its_pull(body: BodyModel, name: str) -> None:
+    """The derivative by the weight: for small changes of a row that is not robust dropping it is just that."""
+    picture, relative = noisy(body)
+    evidence: list[NamedEvidence] = [replace(picture, is_robust=False), relative]
+    inspection = inspected(placed(body, evidence))
+    pull = inspection.pulls[row_of(inspection, "keypoints_2d", name)]
+    share = 1e-3
+    moved = (exactly(body, [weakened(evidence[0], name, share), relative]) - exactly(body, evidence)) / share
+    size = float(pull.norm(dim=-1).max())
+    error = float((moved + pull).norm(dim=-1).max())
+    # second order in the change, 1e-3, and a solve that stops at its tolerance
+    assert error < 0.02 * size, f"{1000 * error:.3f} mm of {1000 * size:.2f} mm"
+
+
+def test_dropping_an_orientation_moves_the_joints_as_it_pulled(body: BodyModel) -> None:
+    evidence = noisy(body)
+    turned = known_pose(body, 1).local_rotmat[:1]
+    block = Orientations(("Head",), turned, torch.tensor([0.5]).double())
+    inspection = inspected(placed(body, [*evidence, block]))
+    pull = inspection.pulls[row_of(inspection, "orientations", "Head")]
+    share = 1e-3
+    weak = weakened(block, "Head", share)
+    moved = (exactly(body, [*evidence, weak]) - exactly(body, [*evidence, block])) / share
+    error, size = float((moved + pull).norm(dim=-1).max()), float(pull.norm(dim=-1).max())
+    assert error < 0.02 * size, f"{1000 * error:.3f} mm of {1000 * size:.2f} mm"
+
+
+def test_pulls_hold_each_other(body: BodyModel) -> None:
+    """At an optimum the gradient is zero, so the pulls on each joint add up to nothing, pins included."""
+    wrist = point_positions(body, known_pose(body), ("left_wrist",)) + 0.05
+    evidence = [
+        *noisy(body),
+        Pins(("left_wrist",), wrist),
+        Twist(("L_Knee",), torch.zeros(1).double(), torch.ones(1).double()),
+    ]
+    inspection = inspected(placed(body, evidence))
+    left = float(inspection.pulls.sum(0).norm(dim=-1).max())
+    strongest = float(inspection.pulls.norm(dim=-1).max())
+    # a solve ends where a step lowers the cost by less than a millionth of it
+    assert left < 0.02 * strongest, f"{1000 * left:.2f} mm beside {1000 * strongest:.1f} mm"
+    assert {row.kind for row in inspection.rows} >= {
+        "keypoints_2d",
+        "relative_keypoints_3d",
+        "stay",
+        "stance",
+        "pins",
+        "twist",
+    }
+
+
+def test_residuals_are_those_of_the_solved_pose(body: BodyModel) -> None:
+    evidence = noisy(body)
+    problem = placed(body, evidence)
+    inspection = inspected(problem)
+    solution = PreparedProblems().solve(problem, problem.initial)  # pyright: ignore[reportArgumentType]
+    pose = Pose(solution.state.transl, solution.state.local_rotmat, solution.state.betas)
+    picture = evidence[0]
+    assert isinstance(picture, Keypoints2D)
+    assert problem.camera is not None
+    pixels = problem.camera.project(point_positions(body, pose, picture.names))
+    errors = (pixels - picture.points).norm(dim=-1)
+    rows = [inspection.rows[row_of(inspection, "keypoints_2d", name)] for name in picture.names]
+    torch.testing.assert_close(torch.tensor([row.residual for row in rows]).double(), errors)
+    assert {row.unit for row in rows} == {"px"}
+    assert sum(row.cost for row in inspection.rows) == pytest.approx(float(solution.cost), rel=1e-6)
+
+
+def test_covariance_is_what_the_evidence_says_without_staying_near_the_initial_pose(body: BodyModel) -> None:
+    evidence = noisy(body)
+    first = placed(body, evidence)
+    blocks = [block for block in solver_blocks(first, block_targets(first)) if block.name != STAY]
+    result = solve(first.skeleton, blocks, first.initial, replace(first.config, cost_tolerance=1e-12))
+    pose = Pose(result.state.transl, result.state.local_rotmat, result.state.betas)
+    problem = make_problem(
+        body, evidence, intrinsics=LENS, extrinsics=PLACED, initial=pose, start=pose, solve_shape=False
+    )
+    inspection = inspected(problem)
+    expected = covariance(problem.skeleton, blocks, result, problem.config).position
+    torch.testing.assert_close(inspection.joint_covariance, expected, rtol=1e-3, atol=1e-7)
+    assert float(inspection.joint_covariance[0, 2, 2].sqrt()) > 0.03  # how far away somebody is, one picture says badly
+
+
+def test_depth_is_less_sure_than_the_image_plane(body: BodyModel) -> None:
+    inspection = inspected(placed(body, noisy(body)))
+    wrist = inspection.joint_covariance[body.tree.names.index("L_Wrist")]
+    assert float(wrist[2, 2]) > 2.0 * float(wrist[0, 0])
+
+
+def test_gain_of_a_point_is_what_the_variance_falls_by_when_it_is_placed(body: BodyModel) -> None:
+    """Placed exactly where it is seen, so that nothing moves and only the second derivative changes.
+
+    The root is held, so that variances in the world are those relative to it.
+    """
+    evidence, free = noisy(body), body.tree.names[1:]
+    problem = placed(body, evidence, joints=free)
+    inspection = inspected(problem)
+    before = inspection.joint_covariance.diagonal(dim1=-2, dim2=-1).sum()
+    best, gain = inspection.next_points[0], float(inspection.next_gains[0])
+    result = PreparedProblems().solve(problem, problem.initial)  # pyright: ignore[reportArgumentType]
+    pose = Pose(result.state.transl, result.state.local_rotmat, result.state.betas)
+    assert problem.camera is not None
+    pixel = problem.camera.project(point_positions(body, pose, (best,)))
+    sigma = torch.tensor([PLACED_SIGMA * LENS.height]).double()
+    after = inspected(placed(body, [*evidence, Keypoints2D((best,), pixel, sigma, is_robust=False)], joints=free))
+    fallen = float(before - after.joint_covariance.diagonal(dim1=-2, dim2=-1).sum())
+    assert fallen == pytest.approx(gain, rel=0.01), f"{fallen:.3g} m^2, expected {gain:.3g}"
+    assert torch.equal(inspection.next_gains, inspection.next_gains.sort(descending=True).values)
+    assert best not in after.next_points
+
+
+def test_what_may_not_move_is_sure_and_is_not_pulled(body: BodyModel) -> None:
+    inspection = inspected(placed(body, noisy(body), joints=("L_Shoulder", "L_Elbow")))
+    names = body.tree.names
+    held = [names.index(name) for name in ("Pelvis", "Head", "R_Wrist", "L_Shoulder")]
+    # joints above the free ones: products with zeros may leave their rounding
+    assert float(inspection.joint_covariance[held].abs().max()) < 1e-20
+    assert float(inspection.pulls[:, held].abs().max()) < 1e-15
+    assert float(inspection.joint_covariance[names.index("L_Wrist")].abs().max()) > 0.0
+
+
+def test_without_a_camera_no_pixel_is_proposed(body: BodyModel) -> None:
+    wrist = point_positions(body, known_pose(body), ("left_wrist",))
+    problem = make_problem(body, [Pins(("left_wrist",), wrist)], initial=known_pose(body))
+    inspection = inspected(problem)
+    assert inspection.next_points == ()
+    assert inspection.next_gains.shape == (0,)
+    pin = inspection.rows[row_of(inspection, "pins", "left_wrist")]
+    assert pin.residual < 1e-4  # metres, the tolerance of pins
+    assert (pin.unit, pin.cost) == ("m", 0.0)
+
+
+def test_a_camera_that_nobody_placed_is_refused(body: BodyModel) -> None:
+    problem = make_problem(body, noisy(body), intrinsics=LENS)
+    with pytest.raises(InputError, match="extrinsics"):
+        inspected(problem)
