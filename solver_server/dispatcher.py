@@ -342,9 +342,9 @@ class Dispatcher:
         self._leave_worker()
         if job.is_answered:
             return
+        self._send(job.client, frames)  # first of all: it is what somebody waits for
         self._note_end(job, code)
         self._counts["ok" if code is None else f"error.{code}"] += 1
-        self._send(job.client, frames)
 
     def _answer_error(self, job: Job, code: str, text: str) -> None:
         job.is_answered = True

@@ -7,6 +7,7 @@ while the main thread computes, and ends the process when the control process is
 
 import argparse
 import faulthandler
+import gc
 import logging
 import os
 import queue
@@ -26,6 +27,7 @@ from solver_server.protocol import Error, Frames, FrameWriter, Result, Work, dec
 
 THREAD_BYTES = 72 * 2**20  # of addresses, hardly of memory: a stack, and the arena that glibc reserves for each thread
 PROGRESS_INTERVAL = 0.03  # seconds; one report for each frame of a 30 Hz display, however many steps there are
+QUIET_TIME = 0.03  # seconds until the first report: the solve of a drag is over by then, and every message delays it
 
 _log = logging.getLogger(__name__)
 
@@ -94,6 +96,7 @@ class _Reporter:
         self._orders = orders
         self._stream = stream
         self._fraction = 0.0
+        self._begin = time.monotonic()
         self._last_time = 0.0
         self._last_text: str | None = None
 
@@ -102,7 +105,8 @@ class _Reporter:
             raise Cancelled("the request was given up")
         self._fraction = max(self._fraction, min(float(fraction), 1.0))
         now = time.monotonic()
-        if text != self._last_text or now - self._last_time >= PROGRESS_INTERVAL:
+        is_due = text != self._last_text or now - self._last_time >= PROGRESS_INTERVAL
+        if is_due and now - self._begin >= QUIET_TIME:
             self._last_text, self._last_time = text, now
             pipe.write(self._stream, pipe.Step(self._sequence, self._fraction, text))
 
@@ -164,6 +168,7 @@ def main(argv: Sequence[str] | None = None, make_handler: HandlerFactory | None 
             return 3
         if options.memory > 0 and not handler.device.startswith("cuda"):  # CUDA maps far more than it uses
             limit_memory(options.memory * 2**20 + (options.threads or os.cpu_count() or 1) * THREAD_BYTES)
+        gc.freeze()  # torch's 200,000 objects stay: to look through them takes 0.2 s, in the middle of a drag
         pipe.write(stdout, pipe.Ready(handler.device))
         while True:
             sequence, parts = orders.next_job()

@@ -240,11 +240,38 @@ def test_newest_solve_wins(client: Client) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["inspect", "alternatives"])
+def test_solve_of_a_drag_does_not_wait_for_what_only_informs(client: Client, kind: str) -> None:
+    long = client.aside(kind, "work 30")
+    client.wait_for_progress()
+    start = time.monotonic()
+    solve = client.solve()
+    replies = [client.receive() for _ in range(2)]
+    seconds = time.monotonic() - start
+    assert [(reply.id, getattr(reply, "code", "ok")) for reply in replies] == [(long, "superseded"), (solve, "ok")]
+    assert seconds < 2  # 10 ms on an idle machine: a step of the work takes 5 ms
+    assert client.receive_for(client.aside(kind)).__struct_config__.tag == f"{kind}_reply"
+
+
+@pytest.mark.parametrize("kind", ["inspect", "alternatives"])
+def test_what_only_informs_has_a_deadline_and_can_be_cancelled(client: Client, kind: str) -> None:
+    first = client.aside(kind, "work 30")
+    client.wait_for_progress()
+    client.send(protocol.Cancel(id=client.next_id(), target=first))
+    assert client.receive_for(first).code == "cancelled"
+    late = client.aside(kind, "work 30", timeout=0.2)
+    assert client.receive_for(late).code == "timeout"
+
+
 def test_every_request_of_a_burst_is_answered_once() -> None:
     num_requests = 600
     with ServerProcess() as server, server.client(sndhwm=0, rcvhwm=0) as client:
         client.wait_until_ready()
-        sent = [client.solve() if k % 3 == 0 else client.detect("x") for k in range(num_requests)]
+        asides = ("inspect", "alternatives")
+        sent = [
+            client.aside(asides[k % 2]) if k % 5 == 0 else client.solve() if k % 3 == 0 else client.detect("x")
+            for k in range(num_requests)
+        ]
         replies = [client.receive() for _ in sent]
         assert client.receive(timeout=0.2) is None
     assert sorted(reply.id for reply in replies) == sent

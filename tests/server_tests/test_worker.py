@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import fake_handler
+import protocol_cases
 import pytest
 
 from ikol.errors import Cancelled, InputError
@@ -37,6 +38,13 @@ def test_reply_comes_back_with_no_code() -> None:
     code, reply = answer(detect(b"x"))
     assert code is None
     assert isinstance(reply, protocol.DetectReply)
+
+
+@pytest.mark.parametrize("name", ["detect", "solve", "inspect", "alternatives"])
+def test_every_request_that_computes_gets_its_own_reply(name: str) -> None:
+    code, reply = answer(protocol_cases.encoded(name))
+    assert code is None
+    assert reply.__struct_config__.tag == f"{name}_reply"
 
 
 def test_error_of_the_handler_comes_back_with_its_code() -> None:
@@ -79,9 +87,11 @@ def reports(stream: io.BytesIO) -> list[pipe.Report]:
     return found
 
 
-def reporter(monkeypatch: pytest.MonkeyPatch, times: list[float]) -> tuple[Any, Orders, io.BytesIO]:
+def reporter(
+    monkeypatch: pytest.MonkeyPatch, times: list[float], begin: float = -1.0
+) -> tuple[Any, Orders, io.BytesIO]:
     """Give a reporter of job 7, its orders, and the stream that it writes to; it reads these times."""
-    remaining = iter(times)
+    remaining = iter([begin, *times])
     monkeypatch.setattr(worker.time, "monotonic", lambda: next(remaining))
     stream, orders = io.BytesIO(), Orders()
     return worker._Reporter(7, orders, stream), orders, stream  # type: ignore[arg-type]
@@ -110,6 +120,13 @@ def test_new_step_is_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         "reading the picture",
         "finding persons",
     ]
+
+
+def test_what_is_done_at_once_sends_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    report, _, stream = reporter(monkeypatch, [0.0, 0.01, 0.029, 0.031], begin=0.0)
+    for text in ("reading", "solving", "solving", "solving"):
+        report(0.1, text)
+    assert [step.text for step in reports(stream) if isinstance(step, pipe.Step)] == ["solving"]
 
 
 def test_abort_takes_effect_at_the_next_step_also_when_that_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:

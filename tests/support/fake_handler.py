@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What computes in the server's tests: no torch, and a request says how it wants to be treated.
 
-The command is the picture of `detect` or the body of `solve`: "work SECONDS", "hang SECONDS", "spin SECONDS", "crash",
-"fault", "print", "bad_image", "big MIB" (solve only), anything else is answered at once.
+The command is the picture of `detect` or the body of the others: "work SECONDS", "hang SECONDS", "spin SECONDS",
+"crash", "fault", "print", "bad_image", "big MIB" (solve only), anything else is answered at once.
 """
 
 import ctypes
@@ -22,8 +22,8 @@ class FakeHandler:
     device = "fake"
 
     def handle(
-        self, request: protocol.Detect | protocol.Solve, frames: protocol.Frames, progress: Callable[[float, str], None]
-    ) -> tuple[protocol.DetectReply | protocol.SolveReply | protocol.Error, protocol.FrameWriter]:
+        self, request: protocol.Work, frames: protocol.Frames, progress: Callable[[float, str], None]
+    ) -> tuple[protocol.Result | protocol.Error, protocol.FrameWriter]:
         text = (
             frames.blob(request.image).decode("utf-8", "replace")
             if isinstance(request, protocol.Detect)
@@ -38,6 +38,14 @@ class FakeHandler:
             return protocol.Error(id=request.id, code="bad_image", message="this is no picture"), writer
         if isinstance(request, protocol.Detect):
             return protocol.DetectReply(request.id, protocol_cases.camera(is_placed=False), (), 0.5), writer
+        if isinstance(request, protocol.Inspect):
+            covariance, pulls = (writer.add_array(protocol_cases.floats(*shape)) for shape in ((2, 3, 3), (1, 2, 3)))
+            rows, gains = (protocol.EvidenceRow("stay", "nose", 0.5, "m", 1.5),), protocol_cases.floats(1)
+            gain = writer.add_array(gains)
+            return protocol.InspectReply(request.id, covariance, rows, pulls, ("nose",), gain, 0.0), writer
+        if isinstance(request, protocol.Alternatives):
+            poses, joints = (protocol_cases.pose(writer),), writer.add_array(protocol_cases.floats(1, 2, 3))
+            return protocol.AlternativesReply(request.id, poses, (1.5,), (-1.0,), joints, 0.0), writer
         reply = protocol.SolveReply(
             id=request.id,
             pose=protocol_cases.pose(writer),

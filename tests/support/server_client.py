@@ -149,6 +149,13 @@ class Client:
         """Send a solve that carries a command for the fake handler; give its id."""
         return self.send(protocol.Solve(id=self.next_id(), evidence=(), body=command))
 
+    def aside(self, kind: str, command: str = "", timeout: float | None = None) -> int:
+        """Send an inspect or alternatives that carries a command for the fake handler; give its id."""
+        options: dict[str, Any] = {"id": self.next_id(), "evidence": (), "body": command, "timeout_seconds": timeout}
+        if kind == "inspect":
+            return self.send(protocol.Inspect(**options))
+        return self.send(protocol.Alternatives(**options, limb="head"))
+
     def receive(self, timeout: float = PATIENCE) -> Any:
         """Give the next reply, or None when none comes; progress is kept aside."""
         deadline = time.monotonic() + timeout

@@ -168,7 +168,8 @@ def soak(seconds: float, seed: int = 0, work: Work | None = None, **environment:
     work = work or Work()
     rng = random.Random(seed)
     report = Report()
-    originals = [protocol_cases.encoded(name) for name in ("detect", "solve", "ping", "hello", "cancel", "stats")]
+    kinds = ("detect", "solve", "inspect", "alternatives", "ping", "hello", "cancel", "stats")
+    originals = [protocol_cases.encoded(name) for name in kinds]
     with ServerProcess(work.command, work.options, **environment) as server:
         client = server.client()
         client.wait_until_ready()
