@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Cholesky of a symmetric block band and its substitutions, see sequence/band.py: A = U^T U by rows, in place.
+// Cholesky of a symmetric block band and its substitutions, see sequence/band.py: A = U^T U by rows.
 //
-// A frame's row of blocks is copied to aligned memory that stays in the second-level cache together with those of the
+// A frame's row of blocks, with what is added to its diagonal, is copied to aligned memory that stays in the second-level cache together with those of the
 // frames that touch it. What earlier frames take off it, and what its own upper rows take off the lower ones, is then
 // one product: C -= A^T B with all three by rows, so that nothing is packed. Frames are eliminated from both ends
 // towards the middle, which may happen at the same time; the result is the same whether it does or not.
@@ -17,9 +17,16 @@ void free(void*);
 }
 
 struct ikol_band_call {
-    double* panels;    // frames x size x stride: [A_tt, A_t,t+1, ..., sides]; U afterwards
-    double* solution;  // frames x size x sides rounded up to 8
-    int64_t frames, size, reach, sides, stride;
+    const double* source;     // rows of frames: size x [A_tt, A_t,t+1, ..., sides]
+    const double* diagonal;   // (frames, size) to be added to that of A, or null
+    const double* right;      // (frames, size) one more side, the last one, or null
+    const double* change;     // (changes, size, size) to be added to some A_tt, or null
+    const int64_t* changed;   // (frames) which of these, or -1
+    const int64_t* index;     // (frames) which frame of the source this is, or null: all, in order
+    const int64_t* left;      // (frames) how many of those after it it may touch, or null: as many as there are
+    double* panels;           // out: frames x size x stride, rows as those of the source: U
+    double* solution;         // out: frames x size x sides rounded up to 8
+    int64_t frames, size, reach, sides, stride, source_frame, source_row;
 };
 
 namespace {
@@ -110,12 +117,21 @@ struct Elimination {
     }
     int64_t doubles() const { return call.reach * n * ld; }
     double* row(int64_t t) const { return ring + (t % call.reach) * n * ld; }
+    const double* given(int64_t t, int64_t d) const {
+        int64_t from = direction > 0 ? t : t - d;
+        return call.source + (call.index ? call.index[from] : from) * call.source_frame + d * n;
+    }
     double* stored(int64_t t, int64_t d) const {
         return call.panels + (direction > 0 ? t : t - d) * n * call.stride + d * n;
     }
     double* stored_sides(int64_t t) const { return call.panels + t * n * call.stride + call.reach * n; }
     double* solved(int64_t t) const { return call.solution + t * n * sides; }
-    int64_t coupled(int64_t t) const { return least(call.reach - 1, direction > 0 ? stop - 1 - t : t - first); }
+    int64_t coupled(int64_t t) const {
+        int64_t count = least(call.reach - 1, direction > 0 ? stop - 1 - t : t - first);
+        if (call.left && direction > 0) count = least(count, call.left[t]);
+        while (call.left && direction < 0 && count > 0 && call.left[t - count] < count) count--;
+        return count;
+    }
 
     static void copy(double* to, const double* from, int64_t count, int64_t room) {
         int64_t i = 0;
@@ -129,20 +145,42 @@ struct Elimination {
             for (; k + W <= n; k += W) {
                 V values;
 #pragma unroll
-                for (int l = 0; l < W; l++) values[l] = from[(k + l) * call.stride + i];
+                for (int l = 0; l < W; l++) values[l] = from[(k + l) * call.source_row + i];
                 at(to + i * ld + k) = values;
             }
-            for (; k < width; k++) to[i * ld + k] = k < n ? from[k * call.stride + i] : 0;
+            for (; k < width; k++) to[i * ld + k] = k < n ? from[k * call.source_row + i] : 0;
         }
     }
-    void load(int64_t t, bool is_factor) const {
+    // A frame as it is given, with what is added to it.
+    void load(int64_t t) const {
+        double* to = row(t);
+        int64_t own_sides = call.sides - (call.right != nullptr);
+        for (int64_t d = 0; d < call.reach; d++) {
+            const double* from = d <= coupled(t) ? given(t, d) : nullptr;
+            if (from && direction < 0 && d > 0) copy_across(to + d * width, from);
+            else
+                for (int64_t i = 0; i < n; i++)
+                    copy(to + i * ld + d * width, from ? from + i * call.source_row : from, from ? n : 0, width);
+        }
+        const double* from = given(t, 0) + call.reach * n;
+        for (int64_t i = 0; i < n; i++) {
+            double* line = to + i * ld;
+            copy(line + call.reach * width, from + i * call.source_row, own_sides, sides);
+            if (call.right) line[call.reach * width + own_sides] = call.right[t * n + i];
+            if (call.diagonal) line[i] += call.diagonal[t * n + i];
+        }
+        if (!call.change || call.changed[t] < 0) return;
+        const double* change = call.change + call.changed[t] * n * n;
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = i; j < n; j++) to[i * ld + j] += change[i * n + j];
+    }
+    // A frame as it was stored.
+    void load_stored(int64_t t) const {
         double* to = row(t);
         for (int64_t d = 0; d < call.reach; d++) {
             const double* from = d <= coupled(t) ? stored(t, d) : nullptr;
-            if (from && direction < 0 && d > 0 && !is_factor) copy_across(to + d * width, from);
-            else
-                for (int64_t i = 0; i < n; i++)
-                    copy(to + i * ld + d * width, from ? from + i * call.stride : from, from ? n : 0, width);
+            for (int64_t i = 0; i < n; i++)
+                copy(to + i * ld + d * width, from ? from + i * call.stride : from, from ? n : 0, width);
         }
         const double* from = stored_sides(t);
         for (int64_t i = 0; i < n; i++) copy(to + i * ld + call.reach * width, from + i * call.stride, call.sides, sides);
@@ -159,7 +197,7 @@ struct Elimination {
     // Asks for some rows of the frame that comes next, which otherwise the processor would have to wait for.
     void fetch(int64_t rows) {
         for (int64_t stop_ = least(fetched + rows, to_fetch); fetched < stop_; fetched++) {
-            const char* from = (const char*)(stored(next, fetched / n) + fetched % n * call.stride);
+            const char* from = (const char*)(given(next, fetched / n) + fetched % n * call.source_row);
             for (int64_t i = 0; i < n * 8 + 64; i += 64) __builtin_prefetch(from + i, 0, 2);
         }
     }
@@ -192,12 +230,13 @@ struct Elimination {
         }
         return true;
     }
-    // Eliminates `count` frames, `begin` first; those before it are already.
-    bool factor(int64_t begin, int64_t count, int64_t before) {
-        for (int64_t d = 1; d <= least(before, call.reach - 1); d++) load(begin - direction * d, true);
+    // Eliminates `count` frames, `begin` first; those before it are already. `is_staged`: they lie where they are stored.
+    bool factor(int64_t begin, int64_t count, int64_t before, bool is_staged = false) {
+        for (int64_t d = 1; d <= least(before, call.reach - 1); d++) load_stored(begin - direction * d);
         for (int64_t step = 0; step < count; step++) {
             int64_t t = begin + direction * step;
-            load(t, false);
+            if (is_staged) load_stored(t);
+            else load(t);
             next = t + direction; fetched = 0;
             to_fetch = step + 1 < count ? n * (coupled(next) + 1) : 0;
             for (int64_t d = least(before + step, call.reach - 1); d > 0; d--) {
@@ -248,7 +287,7 @@ struct Split {
 void take_right(const ikol_band_call& call, const Elimination& back, Split split) {
     int64_t n = call.size, s = call.stride;
     for (int64_t r = split.right; r < least(split.right + call.reach - 1, call.frames); r++)
-        for (int64_t f = r - call.reach + 1; f < split.right; f++)
+        for (int64_t f = r - back.coupled(r); f < split.right; f++)
             for (int64_t k = 0; k < n; k++) {
                 const double *left = back.stored(r, r - f) + k * s, *side = back.stored_sides(r) + k * s;
                 for (int64_t i = 0; i < n; i++) {
@@ -283,8 +322,13 @@ int run(const ikol_band_call& call, int phase) {
     if (phase == 0) is_definite = forth.factor(0, split.left, 0);
     if (phase == 1) is_definite = back.factor(call.frames - 1, call.frames - split.right, 0);
     if (phase == 2) {
+        bool is_staged = split.right < call.frames;
+        for (int64_t t = split.left; t < split.right && is_staged; t++) {
+            forth.load(t);
+            forth.store(t);
+        }
         take_right(call, back, split);
-        is_definite = forth.factor(split.left, split.right - split.left, split.left);
+        is_definite = forth.factor(split.left, split.right - split.left, split.left, is_staged);
         for (int64_t t = split.right - 1; t >= split.left && is_definite; t--) forth.substitute(t);
     }
     free(memory);

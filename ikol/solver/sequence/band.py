@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ikol.solver.sequence.band_native import can_solve, solve_native
+from ikol.solver.sequence.band_native import Memory, Stretches, can_solve, solve_native
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,23 +44,51 @@ class Band:
         return min(self.reach, len(self) - frame) - 1
 
 
-def solve_band(band: Band) -> Float[Tensor, "frames columns sides"] | None:
-    """Return the x with A x = b, None where A is not positive definite. Overwrites the band.
+def solve_band(
+    band: Band,
+    diagonal: Float[Tensor, "some columns"] | None = None,
+    right: Float[Tensor, "some columns"] | None = None,
+    stretches: Stretches | None = None,
+    memory: Memory | None = None,
+) -> Float[Tensor, "some columns sides"] | None:
+    """Return the x with A x = b, None where A is not positive definite.
 
     Of the blocks on the diagonal only the upper or only the lower triangle may be read.
+
+    Args:
+        band: A and b.
+        diagonal: to be added to that of A.
+        right: one more right-hand side, the last one.
+        stretches: solve these frames only, as if there were no others; `diagonal` and `right` are theirs.
+        memory: to work in.
     """
     if can_solve(band.panels):
-        return solve_native(band.panels, band.reach)
-    return solve_band_torch(band)
+        return solve_native(band.panels, band.reach, diagonal, right, stretches, memory)
+    return solve_band_torch(band, diagonal, right, stretches)
 
 
-def solve_band_torch(band: Band) -> Float[Tensor, "frames columns sides"] | None:
+def solve_band_torch(
+    band: Band,
+    diagonal: Float[Tensor, "some columns"] | None = None,
+    right: Float[Tensor, "some columns"] | None = None,
+    stretches: Stretches | None = None,
+) -> Float[Tensor, "some columns sides"] | None:
     """Do what `solve_band` does, in PyTorch.
 
     Source: Golub and Van Loan, Matrix Computations, 2013, sec. 4.3.5 (band Cholesky), by blocks.
     """
-    panels = band.panels
-    own, others = band.blocks(0, 1), slice(panels.shape[1], panels.shape[2])
+    size = band.panels.shape[1]
+    panels = band.panels.clone() if stretches is None else band.panels[stretches.index]
+    if right is not None:
+        panels = torch.cat((panels, right[..., None]), dim=-1)
+    band, own, others = Band(panels, band.reach), slice(0, size), slice(size, panels.shape[2])
+    if diagonal is not None:
+        panels.diagonal(dim1=1, dim2=2).add_(diagonal)
+    if stretches is not None:
+        is_changed = stretches.changed >= 0
+        panels[is_changed, :, own] += stretches.change[stretches.changed[is_changed]]
+        for ahead in range(1, band.reach):
+            panels[stretches.left < ahead, :, band.blocks(ahead, ahead + 1)] = 0.0
     for frame in range(len(band)):
         factor, info = torch.linalg.cholesky_ex(panels[frame, :, own])
         if int(info) != 0:
@@ -72,8 +100,8 @@ def solve_band_torch(band: Band) -> Float[Tensor, "frames columns sides"] | None
     for frame in reversed(range(len(band))):
         coupled = band.coupled(frame)
         known = solution[frame + 1 : frame + 1 + coupled].flatten(0, 1)
-        right = torch.addmm(solution[frame], panels[frame, :, band.blocks(1, 1 + coupled)], known, alpha=-1.0)
-        solution[frame] = torch.linalg.solve_triangular(panels[frame, :, own].mT, right, upper=True)
+        right_side = torch.addmm(solution[frame], panels[frame, :, band.blocks(1, 1 + coupled)], known, alpha=-1.0)
+        solution[frame] = torch.linalg.solve_triangular(panels[frame, :, own].mT, right_side, upper=True)
     return solution
 
 

@@ -6,11 +6,12 @@ Frames are eliminated from both ends towards the middle; how many threads do it 
 
 import ctypes
 import logging
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ikol.solver.native_library import Library, library_path, load_kernel, run_parts, try_loading
@@ -26,8 +27,10 @@ class _Call(ctypes.Structure):
     """`struct ikol_band_call`, field by field."""
 
     _fields_ = (  # pyright: ignore[reportIncompatibleUnannotatedOverride] - ctypes takes any sequence
+        *((name, ctypes.c_void_p) for name in ("source", "diagonal", "right", "change", "changed", "index", "left")),
         *((name, ctypes.c_void_p) for name in ("panels", "solution")),
         *((name, ctypes.c_int64) for name in ("frames", "size", "reach", "sides", "stride")),
+        *((name, ctypes.c_int64) for name in ("source_frame", "source_row")),
     )
 
 
@@ -55,20 +58,63 @@ def can_solve(panels: Tensor) -> bool:
     if panels.device.type != "cpu":
         log_device(panels.device)
         return False
-    is_plain = panels.dtype == torch.float64 and panels.is_contiguous() and not panels.requires_grad
+    is_plain = panels.dtype == torch.float64 and panels.stride(-1) == 1 and not panels.requires_grad
     return is_plain and panels.numel() > 0 and find_library() is not None
 
 
+@dataclass(frozen=True, eq=False)
+class Stretches:
+    """Successive frames of a band, several times, which do not touch those of the next stretch."""
+
+    index: Int[Tensor, "some"]
+    """Which frames of the band."""
+    left: Int[Tensor, "some"]
+    """How many of its stretch come after each."""
+    changed: Int[Tensor, "some"]
+    """Which of `change` is added to a frame's own block, or -1."""
+    change: Float[Tensor, "changes columns columns"]
+
+
+class Memory:
+    """Room for a factor, used again: fresh pages for each solve take longer than filling them."""
+
+    def __init__(self) -> None:
+        self._room = torch.empty(0, dtype=torch.float64)
+
+    def take(self, count: int) -> Tensor:
+        """Return as much, with anything in it; what was taken before is no longer valid."""
+        if len(self._room) < count:
+            self._room = torch.empty(count, dtype=torch.float64)
+        return self._room[:count]
+
+
 def solve_native(
-    panels: Float[Tensor, "frames columns all"], reach: int, library: Library | None = None
-) -> Float[Tensor, "frames columns sides"] | None:
-    """Return the x with A x = b, None where A is not positive definite. Overwrites the panels; see `solve_band`."""
+    panels: Float[Tensor, "frames columns all"],
+    reach: int,
+    diagonal: Float[Tensor, "some columns"] | None = None,
+    right: Float[Tensor, "some columns"] | None = None,
+    stretches: Stretches | None = None,
+    memory: Memory | None = None,
+    library: Library | None = None,
+) -> Float[Tensor, "some columns sides"] | None:
+    """Return the x with A x = b, None where A is not positive definite; see `solve_band`."""
     library = find_library() if library is None else library
     assert library is not None
-    frames, size, stride = panels.shape
-    sides = stride - reach * size
+    size, width = panels.shape[1:]
+    frames = len(panels) if stretches is None else len(stretches.index)
+    sides = width - reach * size + (right is not None)
+    stride = reach * size + sides
+    factor = (Memory() if memory is None else memory).take(frames * size * stride)
     solution = panels.new_empty(frames, size, -(-sides // _PAD) * _PAD)
-    call = _Call(panels.data_ptr(), solution.data_ptr(), frames, size, reach, sides, stride)
+    call = _Call(source=panels.data_ptr(), panels=factor.data_ptr(), solution=solution.data_ptr())
+    call.frames, call.size, call.reach, call.sides, call.stride = frames, size, reach, sides, stride
+    call.source_frame, call.source_row = panels.stride(0), panels.stride(1)
+    given = {"diagonal": diagonal, "right": right}
+    if stretches is not None:
+        given |= {name: getattr(stretches, name) for name in ("index", "left", "changed", "change")}
+    kept = {name: part.contiguous() for name, part in given.items() if part is not None}
+    for name, part in kept.items():
+        setattr(call, name, part.data_ptr())
     address, flops = ctypes.addressof(call), float(frames * size * size * stride * reach)
     threads = torch.get_num_threads() if flops > THREAD_FLOPS else 1
 
@@ -79,6 +125,7 @@ def solve_native(
     code = run_parts(run, 2, 1, threads)
     code = code or run(2, 1)
     code = code or run_parts(lambda part, count: run(3 + part, count), 2, 1, threads)
+    del kept
     if code > _NOT_DEFINITE:
         raise MemoryError("no memory for the band's rows")
     return solution[..., :sides] if code == 0 else None

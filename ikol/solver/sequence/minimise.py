@@ -38,6 +38,8 @@ class SequenceEnd:
     iterations: int
     initial_cost: float
     gradient_norm: float
+    """Of a window it may be NaN."""
+    damping: float
 
 
 def minimise_sequence(
@@ -65,6 +67,7 @@ def minimise_sequence(
     dtype = initial.transl.dtype  # in which costs are told apart
     control = start_control(here.cost.to(dtype), config)
     curvature, equations = _Curvature(), None
+    local = torch.zeros_like(here.each[model.inner])  # damping of frames that needed it by themselves
     for iteration in range(1, config.max_iterations + 1):
         if equations is None:
             equations = model.equations(here, convexity, with_bending=curvature.is_full)
@@ -73,39 +76,53 @@ def minimise_sequence(
             control = control.ended(is_flat, SolveStatus.CONVERGED)
         if not bool(control.is_active):
             break
-        step = stepper.step(equations, control.damping)
+        step = stepper.step(equations, control.damping, local)
         if step is None and curvature.is_full:
             curvature = curvature.failed()
             equations = model.equations(here, convexity, with_bending=False)
-            step = stepper.step(equations, control.damping)
+            step = stepper.step(equations, control.damping, local)
         if step is None:
             step = stepper.no_step()
         trial = model.moved(here, step.full, convexity)
         decrease = here.cost - trial.cost
         is_accepted = (step.decrease > 0) & (decrease > 0)
         is_final = convexity == 1.0
-        control = steer(control, is_accepted, decrease, step.decrease, here.cost.to(dtype), config, is_final=is_final)
+        before, damping, cost = here.cost, control.damping, here.cost.to(dtype)
+        control = steer(control, is_accepted, decrease, step.decrease, cost, config, is_final=is_final)
         was_full, curvature = curvature.is_full, curvature.after(float(decrease), float(step.decrease))
         if bool(is_accepted):
-            here = trial
+            here, local = trial, local / 3.0
         if bool(is_accepted) or curvature.is_full != was_full:
             equations = None
         on_iteration(iteration, here.cost)
         if not is_window and is_final and bool(control.is_active):
-            is_poor = float(decrease) < POOR_GAIN * float(step.decrease)
-            spans = unsettled(step.promised, config.cost_tolerance * float(here.cost), is_poor=is_poor)
+            is_poor, least = (
+                float(decrease) < POOR_GAIN * float(step.decrease),
+                config.cost_tolerance * float(here.cost),
+            )
+            spans = unsettled(step.promised, least, is_poor=is_poor)
             if spans:
-                here = _windows(model, here, spans, config, partial(on_iteration, iteration, here.cost))
+                here, local = _windows(model, here, local, spans, config, partial(on_iteration, iteration, here.cost))
                 equations = None
+                # neither the step nor those who have nearly all that there is to gain have gained anything
+                is_last = (before - here.cost <= least) & (step.decrease > 0) & (step.decrease <= least)
+                control = control.ended(is_last & (damping < 1.0), SolveStatus.CONVERGED)
         if convexity > 1.0:
             # a loss that changes is a new problem: what the damping has learnt from the old one holds it back
             convexity = max(1.0, convexity / config.gnc_factor)
             here, equations = model.at(here.state, convexity), None
             control = _refreshed(control, config)
-    if equations is None or convexity > 1.0:
+    if (equations is None or convexity > 1.0) and not is_window:
         equations = model.equations(here, 1.0, with_bending=False)
-    status, norm = SolveStatus(int(control.status)), float(gradient_norm(equations))
-    return SequenceEnd(here.state, status, int(control.iterations), float(initial_cost), norm)
+    norm = math.nan if equations is None else float(gradient_norm(equations))
+    return SequenceEnd(
+        here.state,
+        SolveStatus(int(control.status)),
+        int(control.iterations),
+        float(initial_cost),
+        norm,
+        float(control.damping),
+    )
 
 
 def gradient_norm(equations: SequenceEquations) -> Float[Tensor, "1"]:
@@ -117,11 +134,16 @@ def gradient_norm(equations: SequenceEquations) -> Float[Tensor, "1"]:
 
 
 def _windows(
-    model: SequenceModel, here: Judged, spans: list[slice], config: SolveConfig, on_iteration: Callable[[], None]
-) -> Judged:
+    model: SequenceModel,
+    here: Judged,
+    local: Tensor,
+    spans: list[slice],
+    config: SolveConfig,
+    on_iteration: Callable[[], None],
+) -> tuple[Judged, Tensor]:
     """Solve some stretches of the sequence, each by itself."""
     config, state = replace(config, solve_shape=False), here.state
-    frames = len(state.transl)
+    frames, local = len(state.transl), local.clone()
 
     def report(_iteration: int, _cost: Tensor) -> None:
         on_iteration()
@@ -132,7 +154,8 @@ def _windows(
         part = model.part(outer, inner)
         found = minimise_sequence(part, some_states(state, outer), config, report, is_window=True)
         state = with_states(state, found.state, outer)
-    return model.at(state, 1.0)
+        local[span] = found.damping
+    return model.at(state, 1.0), local
 
 
 def _refreshed(control: Control, config: SolveConfig) -> Control:

@@ -18,6 +18,7 @@ from ikol.solver.linearise_native import FloorRows, LinkKind, LinkRows, find_lin
 from ikol.solver.one_sided import Unknowns
 from ikol.solver.robust import RobustLoss, robust_cost
 from ikol.solver.sequence.band import Band
+from ikol.solver.sequence.band_native import Memory
 from ikol.solver.sequence.equations import SequenceEquations, sequence_equations
 from ikol.solver.sequence.links import FloorTerm, Link, PointLink, RotationLink
 from ikol.solver.sequence.problem import SequenceProblem
@@ -30,10 +31,15 @@ class Judged:
     """A state and what it costs."""
 
     state: SolveState
-    cost: Float[Tensor, "1"]
-    """1/2 sum rho(s^2) over frames and links, in `WIDE`."""
+    each: Float[Tensor, "frames"]
+    """1/2 sum rho(s^2) of each frame and of the links that begin with it, in `WIDE`."""
     evaluated: Evaluated | None = None
     """Residuals, where PyTorch took them."""
+
+    @property
+    def cost(self) -> Float[Tensor, "1"]:
+        """Of all frames and links."""
+        return self.each.sum()[None]
 
 
 def evaluate_sequence(problem: SequenceProblem, state: SolveState) -> Evaluated:
@@ -42,13 +48,18 @@ def evaluate_sequence(problem: SequenceProblem, state: SolveState) -> Evaluated:
     return Evaluated(state, posed, (*problem.frames.rows(posed), *(floor.rows(posed) for floor in problem.floors)))
 
 
-def sequence_cost(problem: SequenceProblem, here: Evaluated, convexity: float = 1.0) -> Float[Tensor, "1"]:
-    """Return 1/2 sum rho(s^2) over frames and links, in `WIDE`."""
-    total = here.cost(convexity).to(WIDE).sum()
+def frame_costs(problem: SequenceProblem, here: Evaluated, convexity: float = 1.0) -> Float[Tensor, "frames"]:
+    """Return 1/2 sum rho(s^2) of each frame and of the links that begin with it, in `WIDE`."""
+    total = here.cost(convexity).to(WIDE)
     for link in problem.links:
         squared = link.weight * link.residual(here.posed).square().sum(-1)
-        total = total + 0.5 * robust_cost(link.loss, squared, convexity).to(WIDE).sum()
-    return total[None]
+        total[: len(squared)] += 0.5 * robust_cost(link.loss, squared, convexity).to(WIDE).sum(-1)
+    return total
+
+
+def sequence_cost(problem: SequenceProblem, here: Evaluated, convexity: float = 1.0) -> float:
+    """Return 1/2 sum rho(s^2) over frames and links."""
+    return float(frame_costs(problem, here, convexity).sum())
 
 
 class SequenceModel:
@@ -66,6 +77,8 @@ class SequenceModel:
         self.inner = self._outer
         self._kernel = find_lineariser(problem.frames, config, [_link_rows(part) for part in self._parts()])
         self._panels: Tensor | None = None
+        self.memory = Memory()
+        """For factors; one at a time."""
 
     def part(self, outer: slice, inner: slice) -> "SequenceModel":
         """Return the part that speaks of some frames only; what all share is held.
@@ -79,7 +92,7 @@ class SequenceModel:
         part.unknowns = part.each = self.each
         part._config = replace(self._config, solve_shape=False, gnc_start=1.0)
         part._outer, part.inner = outer, inner
-        part._kernel, part._panels = self._kernel, None
+        part._kernel, part._panels, part.memory = self._kernel, None, self.memory
         return part
 
     @property
@@ -93,9 +106,9 @@ class SequenceModel:
     def at(self, state: SolveState, convexity: float) -> Judged:
         """Return what a state costs."""
         if self._kernel is not None:
-            return Judged(state, self._kernel.cost(state, self._outer.start, convexity).sum()[None])
+            return Judged(state, self._kernel.cost(state, self._outer.start, convexity))
         here = evaluate_sequence(self.problem, state)
-        return Judged(state, sequence_cost(self.problem, here, convexity), here)
+        return Judged(state, frame_costs(self.problem, here, convexity), here)
 
     def moved(self, here: Judged, step: Float[Tensor, "inner all"], convexity: float) -> Judged:
         """Return where a step of the frames that move leads."""

@@ -79,7 +79,7 @@ def solve_sequence(
             state=end.state,
             status=found.status,
             iterations=found.iterations,
-            cost=float(sequence_cost(problem, end)),
+            cost=sequence_cost(problem, end),
             initial_cost=found.initial_cost,
             gradient_norm=found.gradient_norm,
             residuals=(*of_frames, *(_link_residual(link, end.posed) for link in problem.links)),

@@ -17,14 +17,17 @@ from ikol.solver.config import SolveConfig
 from ikol.solver.levenberg_marquardt import shrinkage
 from ikol.solver.linear import LEAST_DIAGONAL
 from ikol.solver.one_sided import change_of_decrease, change_of_sides, crossed_sides
-from ikol.solver.sequence.band import Band, solve_band
+from ikol.solver.sequence.band import solve_band
+from ikol.solver.sequence.band_native import Stretches
 from ikol.solver.sequence.equations import SequenceEquations
 from ikol.solver.sequence.model import SequenceModel
-from ikol.solver.sequence.windows import LARGEST_SHARE, MARGIN, stretches
+from ikol.solver.sequence.windows import stretches
 
 # limits that a step would cross are worth solving again only where they cost this part of what it gains
 WORTH_A_ROUND = 0.1
 MAX_ROUNDS = 5
+MARGIN = 4  # frames on each side of one whose limits change: its step changes theirs
+LARGEST_SHARE = 0.5  # of all frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +42,14 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class _Solution:
-    """(H + damping D) d = -g, later with some limits' rows changed."""
+    """(H + D) d = -g, later with some limits' rows changed."""
 
     step: Float[Tensor, "moving columns"]
     shared: Float[Tensor, "shared"]
     against: Float[Tensor, ""]
     """g^T d."""
     held: Float[Tensor, ""]
-    """d^T (H + damping D) d."""
+    """d^T (H + D) d."""
 
 
 class Stepper:
@@ -55,22 +58,30 @@ class Stepper:
     def __init__(self, model: SequenceModel, config: SolveConfig) -> None:
         self._model = model
         self._config = config
-        self._work: Tensor | None = None
 
     def no_step(self) -> Step:
         """Return a step that is rejected: what is not definite gets more damping."""
         like, count = self._model.problem.frames.carries, self._model.inner.stop - self._model.inner.start
         return Step(like.new_zeros(count, self._model.unknowns.count), like.new_zeros(1), like.new_zeros(count))
 
-    def step(self, equations: SequenceEquations, damping: Float[Tensor, "1"]) -> Step | None:
-        """Return the damped step; None where the equations are not definite."""
+    def step(
+        self, equations: SequenceEquations, damping: Float[Tensor, "1"], local: Float[Tensor, "moving"]
+    ) -> Step | None:
+        """Return the damped step; None where the equations are not definite.
+
+        Args:
+            equations: of all frames.
+            damping: relative to the diagonal.
+            local: of some frames more.
+        """
         each, shared = diagonals(equations)
-        plain = self._plain(equations, damping, each, shared)
+        each, shared = torch.maximum(damping, local)[:, None] * each, damping * shared
+        plain = self._plain(equations, each, shared)
         if plain is None:
             return None
 
         def finished(found: _Solution) -> tuple[Step, float]:
-            braked = damping * ((each * found.step.square()).sum() + (shared * found.shared.square()).sum())
+            braked = (each * found.step.square()).sum() + (shared * found.shared.square()).sum()
             return self._finished(equations, found, braked)
 
         best, gain = finished(plain)
@@ -80,42 +91,37 @@ class Stepper:
         used = before
         for _ in range(MAX_ROUNDS):
             sides = torch.cat([crossed_sides(rows, full) for rows in equations.limits], dim=1)
-            if torch.equal(sides, used):
-                break
             spans = stretches((sides != before).flatten(1).any(-1), MARGIN)
+            if not spans or torch.equal(sides, used):
+                break
             if sum(span.stop - span.start for span in spans) > LARGEST_SHARE * len(full):
                 lost = change_of_decrease(equations.limits, best.full).sum()
                 if used is not before or -lost < WORTH_A_ROUND * (best.decrease - lost):
                     break
-                spans = [slice(0, len(full))]
-            again = self._again(equations, damping, each, plain, sides, before, spans)
+            again = self._again(equations, each, plain, sides, before, spans)
             # rows that leave may take the definiteness with them: the step before stands then
             if again is None:
                 break
             step, found_gain = finished(again)
-            full, used = step.full, sides
+            full, used, gained = step.full, sides, found_gain - gain
             if found_gain > gain:
                 best, gain = step, found_gain
+            if 0.0 <= gained < WORTH_A_ROUND * gain:
+                break
         return best if math.isfinite(gain) else None
 
     def _plain(
-        self, equations: SequenceEquations, damping: Float[Tensor, "1"], each: Tensor, shared: Tensor
+        self, equations: SequenceEquations, each: Float[Tensor, "moving columns"], shared: Float[Tensor, "shared"]
     ) -> _Solution | None:
-        """Solve (H + damping D) d = -g."""
+        """Solve (H + D) d = -g, D the damping: that of each frame's own unknowns, and of what all share."""
         band, gradient = equations.band, equations.gradient
-        if self._work is None:
-            self._work = band.panels.new_empty(*band.panels.shape[:2], band.panels.shape[2] + 1)
-        work = self._work
-        work[..., :-1] = band.panels
-        work[..., -1] = -gradient
-        work.diagonal(dim1=1, dim2=2).add_(damping * each)
-        found = solve_band(Band(work, band.reach))
+        found = solve_band(band, each, -gradient, None, self._model.memory)
         if found is None:
             return None
         step, shared_step = found[..., -1], shared.new_zeros(0)
         if len(shared):
             border, through = band.panels[..., band.sides].flatten(0, 1), found[..., :-1].flatten(0, 1)
-            corner = equations.shared.hessian[0] + torch.diag(damping * shared) - border.mT @ through
+            corner = equations.shared.hessian[0] + torch.diag(shared) - border.mT @ through
             factor, info = torch.linalg.cholesky_ex(corner)
             if int(info) != 0:
                 return None
@@ -128,18 +134,16 @@ class Stepper:
     def _again(
         self,
         equations: SequenceEquations,
-        damping: Float[Tensor, "1"],
         each: Float[Tensor, "moving columns"],
         plain: _Solution,
         sides: Float[Tensor, "moving groups rows"],
         before: Float[Tensor, "moving groups rows"],
         spans: list[slice],
     ) -> _Solution | None:
-        """Solve some frames' part again, with limits on other sides: (H + damping D + C) e = -c - C d, C, c the change.
+        """Solve some frames' part again, with limits on other sides: (H + D + C) e = -c - C d, C, c the change.
 
         Args:
             equations: of all frames.
-            damping: the same as before.
             each: D.
             plain: d.
             sides: which ends of their ranges the limits' rows are beyond.
@@ -156,21 +160,17 @@ class Stepper:
         hessian = picks.pick_square(change.hessian[:, : picks.count, : picks.count])
         right = -change.gradient[:, picks.columns] - (hessian @ plain.step[frames][..., None]).squeeze(-1)
         place = torch.searchsorted(index, frames)
-        own, size = band.blocks(0, 1), band.panels.shape[1]
-        work = band.panels.new_empty(len(index), size, band.reach * size + 1)
-        work[..., :-1] = band.panels[index, :, : band.reach * size]
-        work.diagonal(dim1=1, dim2=2).add_(damping * each[index])
-        work[place, :, own] += hessian
-        work[..., -1] = 0.0
-        work[place, :, -1] = right
-        ends = torch.tensor([span.stop - span.start for span in spans]).cumsum(0)
-        for ahead in range(1, band.reach):  # a stretch does not touch the next one
-            for back in range(min(ahead, int(ends[0]))):
-                work[(ends - 1 - back).clamp(min=0), :, band.blocks(ahead, ahead + 1)] = 0.0
-        found = solve_band(Band(work, band.reach))
+        some = Stretches(
+            index=index,
+            left=torch.cat([torch.arange(span.stop - span.start - 1, -1, -1, device=each.device) for span in spans]),
+            changed=torch.full_like(index, -1).index_copy_(0, place, torch.arange(len(place), device=each.device)),
+            change=hessian,
+        )
+        against_limits = torch.zeros_like(each[index]).index_copy_(0, place, right)
+        found = solve_band(band, each[index], against_limits, some, self._model.memory)
         if found is None:
             return None
-        change_of_step = found[..., 0]
+        change_of_step = found[..., -1]
         along = change_of_step[place]
         against = (equations.gradient[index] * change_of_step).sum()
         bent = (along * right).sum() - ((hessian @ along[..., None]).squeeze(-1) * along).sum()
@@ -182,7 +182,7 @@ class Stepper:
         )
 
     def _finished(
-        self, equations: SequenceEquations, found: _Solution, braked: Float[Tensor, "1"]
+        self, equations: SequenceEquations, found: _Solution, braked: Float[Tensor, ""]
     ) -> tuple[Step, float]:
         """Shorten a step so that no joint turns too far; return it and by how much the damped model falls."""
         joined = torch.cat((found.step, found.shared.expand(len(found.step), -1)), dim=-1)
@@ -194,7 +194,7 @@ class Stepper:
             decrease = decrease + change_of_decrease(equations.limits, full).sum()
         promised = 0.5 * (equations.gradient * found.step).sum(-1).abs()
         gain = float(decrease - 0.5 * shrink.square() * braked)
-        return Step(full, decrease, promised), gain if bool(torch.isfinite(full).all()) else math.nan
+        return Step(full, decrease.reshape(1), promised), gain if bool(torch.isfinite(full).all()) else math.nan
 
 
 def diagonals(equations: SequenceEquations) -> tuple[Float[Tensor, "frames columns"], Float[Tensor, "shared"]]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ikol.solver.sequence.band import Band, solve_band, solve_band_torch
+from ikol.solver.sequence.band_native import Stretches
 
 SIZE, SIDES = 4, 2
 
@@ -50,6 +51,27 @@ def test_indefinite_matrices_are_reported(solve: Callable[[Band], Tensor | None]
     band, _, _ = make(5, 3)
     band.panels[3, 1, 1] = -1e3
     assert solve(band) is None
+
+
+@pytest.mark.parametrize("solve", [solve_band, solve_band_torch])
+def test_stretches_do_not_touch_each_other(solve: Callable[..., Tensor | None]) -> None:
+    band, dense, _ = make(9, 3)
+    some = Stretches(
+        index=torch.tensor((1, 2, 3, 5, 6)),
+        left=torch.tensor((2, 1, 0, 1, 0)),
+        changed=torch.tensor((-1, 0, -1, -1, -1)),
+        change=2.0 * torch.eye(SIZE, dtype=torch.float64)[None],
+    )
+    right = torch.arange(5 * SIZE, dtype=torch.float64).reshape(5, SIZE)
+    found = solve(band, torch.ones(5, SIZE, dtype=torch.float64), right, some)
+    assert found is not None
+    for frames, place in ((slice(1, 4), slice(0, 3)), (slice(5, 7), slice(3, 5))):
+        own = slice(frames.start * SIZE, frames.stop * SIZE)
+        matrix = dense[own, own] + torch.eye(own.stop - own.start, dtype=torch.float64)
+        if frames.start == 1:
+            matrix[SIZE : 2 * SIZE, SIZE : 2 * SIZE] += some.change[0]
+        expected = torch.linalg.solve(matrix, right[place].flatten())
+        torch.testing.assert_close(found[place, :, -1].flatten(), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_cost_is_linear_in_the_frames() -> None:

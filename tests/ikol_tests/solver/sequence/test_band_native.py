@@ -13,7 +13,16 @@ from torch import Tensor
 from ikol.solver.native_library import FOLDER, library_path, library_source_hash, source_hash
 from ikol.solver.sequence import band_native
 from ikol.solver.sequence.band import Band, solve_band, solve_band_torch
-from ikol.solver.sequence.band_native import SOURCES, Library, can_solve, find_library, load_library, solve_native
+from ikol.solver.sequence.band_native import (
+    SOURCES,
+    Library,
+    Memory,
+    Stretches,
+    can_solve,
+    find_library,
+    load_library,
+    solve_native,
+)
 
 LIBRARY = find_library()
 needs_library = pytest.mark.skipif(LIBRARY is None, reason="no compiled band for this platform")
@@ -44,11 +53,44 @@ def test_every_instruction_set_agrees_with_torch(frames: int, size: int, reach: 
     assert LIBRARY is not None
     panels = make(frames, size, reach, sides)
     expected = solve_band_torch(Band(panels.clone(), reach))
-    found = solve_native(panels, reach, Library(LIBRARY.run, variant))
+    found = solve_native(panels, reach, library=Library(LIBRARY.run, variant))
     assert found is not None
     assert expected is not None
     # two orders of the same sums, over 200 terms and a condition below 10
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+
+
+@needs_library
+@pytest.mark.parametrize("variant", range(BEST + 1))
+@pytest.mark.parametrize("lengths", [(1,), (2, 1, 5), (9, 13, 12), (40, 3)])
+@pytest.mark.parametrize("sides", [0, 2])
+def test_stretches_of_a_band_with_more_on_the_diagonal(lengths: tuple[int, ...], sides: int, variant: int) -> None:
+    assert LIBRARY is not None
+    size, reach, total = 21, 3, sum(lengths)
+    generator = torch.Generator().manual_seed(total)
+    panels = make(70, size, reach, sides)
+    # every second frame that is taken has another block
+    changed = torch.arange(total).div(2, rounding_mode="floor").where(torch.arange(total) % 2 == 0, -1)
+    change = torch.randn((total + 1) // 2, size, size, dtype=torch.float64, generator=generator)
+    starts = torch.tensor(lengths).cumsum(0) - torch.tensor(lengths) + 3 * torch.arange(len(lengths))
+    some = Stretches(
+        index=torch.cat([start + torch.arange(length) for start, length in zip(starts, lengths, strict=True)]),
+        left=torch.cat([torch.arange(length).flip(0) for length in lengths]),
+        changed=changed,
+        change=change + change.mT,
+    )
+    diagonal = 1.0 + torch.rand(total, size, dtype=torch.float64, generator=generator)
+    right = torch.randn(total, size, dtype=torch.float64, generator=generator)
+    before = panels.clone()
+    expected = solve_band_torch(Band(panels, reach), diagonal, right, some)
+    library = Library(LIBRARY.run, variant)
+    memory = Memory()
+    memory.take(10 * total * size * size).fill_(torch.nan)  # what is left in memory is not looked at
+    found = solve_native(panels, reach, diagonal, right, some, memory, library)
+    assert found is not None
+    assert expected is not None
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(panels, before, rtol=0.0, atol=0.0, equal_nan=True)
 
 
 @needs_library
@@ -100,7 +142,7 @@ def test_without_library_torch_does_it_and_the_log_says_so(
 def test_other_devices_and_numbers_are_left_to_torch() -> None:
     assert not can_solve(torch.zeros(2, 3, 4, dtype=torch.float64, device="meta"))
     assert not can_solve(torch.zeros(2, 3, 4, dtype=torch.float32))
-    assert not can_solve(torch.zeros(2, 3, 8, dtype=torch.float64)[..., :4])
+    assert not can_solve(torch.zeros(2, 3, 8, dtype=torch.float64)[..., ::2])
 
 
 @needs_library
