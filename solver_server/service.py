@@ -15,6 +15,7 @@ from torch import Tensor
 from ikol.errors import Cancelled, ImageError, InputError
 from ikol.pipeline import PosePipeline
 from ikol.pipeline import evidence as named
+from ikol.pipeline.inspection import Inspection
 from ikol.threads import shared_threads
 from solver_server.conversion import (
     Reader,
@@ -33,9 +34,11 @@ from solver_server.protocol import (
     Detect,
     DetectReply,
     Error,
+    EvidenceRow,
     Frames,
     FrameWriter,
     Inspect,
+    InspectReply,
     Person,
     Problem,
     Result,
@@ -80,6 +83,19 @@ class Pipeline(Protocol):
         progress: Progress | None,
     ) -> named.PoseSolution: ...
 
+    def inspect(  # noqa: D102
+        self,
+        evidence: Sequence[named.NamedEvidence],
+        *,
+        intrinsics: named.Intrinsics | None,
+        extrinsics: tuple[Tensor, Tensor] | None,
+        initial: named.Pose | None,
+        start: named.Pose | None,
+        joints: Sequence[str],
+        solve_shape: bool,
+        progress: Progress | None,
+    ) -> Inspection: ...
+
 
 class Question(TypedDict):
     """What the pipeline's three methods that solve are all asked."""
@@ -123,8 +139,10 @@ class Service:
                     return self._detect(request, frames, progress, start)
                 case Solve():
                     return self._solve(request, self._question(request, frames, progress), start)
-                case Inspect() | Alternatives():
-                    raise InputError("this solver can only solve")
+                case Inspect():
+                    return self._inspect(request, self._question(request, frames, progress), start)
+                case Alternatives():
+                    raise InputError("this solver knows no alternatives")
         except Cancelled:
             return _error(request, "cancelled", "the request was given up")
         except ImageError as error:
@@ -197,6 +215,20 @@ class Service:
             reprojection_px_median=solution.reprojection_px_median,
             seconds=time.perf_counter() - start,
             unreached=solution.unreached,
+        )
+        return reply, writer.frames
+
+    def _inspect(self, request: Inspect, question: Question, start: float) -> tuple[InspectReply, FrameWriter]:
+        inspection = self._pipeline.inspect(**question)
+        writer = Writer()
+        reply = InspectReply(
+            id=request.id,
+            joint_covariance=writer.array(inspection.joint_covariance),
+            rows=tuple(EvidenceRow(row.kind, row.name, row.residual, row.unit, row.cost) for row in inspection.rows),
+            pulls=writer.array(inspection.pulls),
+            next_points=inspection.next_points,
+            next_gains=writer.array(inspection.next_gains),
+            seconds=time.perf_counter() - start,
         )
         return reply, writer.frames
 

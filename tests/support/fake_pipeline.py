@@ -8,7 +8,9 @@ import torch
 
 from ikol.camera import Camera
 from ikol.pipeline import evidence as named
+from ikol.pipeline.alternatives import Alternative
 from ikol.pipeline.evidence import Progress
+from ikol.pipeline.inspection import InspectedRow, Inspection
 
 NUM_JOINTS = 3
 NUM_BETAS = 2
@@ -81,6 +83,7 @@ class FakePipeline:
     fault: Exception | None = None
     joints: torch.Tensor = field(default_factory=lambda: float64(NUM_JOINTS, 3))
     status: str = "converged"
+    num_alternatives: int = 2
     calls: list[dict[str, Any]] = field(default_factory=list)
 
     def detect(self, image: bytes, *, progress: Progress | None, **options: Any) -> FakeDetection:
@@ -106,6 +109,30 @@ class FakePipeline:
             cost=1.5,
             reprojection_px_median=-1.0,
             unreached={"nose": 0.25},
+        )
+
+    def inspect(self, *, progress: Progress | None, **options: Any) -> Inspection:
+        self.calls.append({"method": "inspect", **options})
+        self._step(progress)
+        return Inspection(
+            joint_covariance=self.joints[:, :, None] * self.joints[:, None, :],
+            rows=(
+                InspectedRow("keypoints_2d", "nose", 12.5, "px", 0.75),
+                InspectedRow("limits", "L_Knee", 0.5, "rad", 0.25),
+            ),
+            pulls=float64(2, NUM_JOINTS, 3),
+            next_points=("left_wrist",),
+            next_gains=float64(1, start=0.5),
+        )
+
+    def alternatives(
+        self, *, limb: str, count: int, progress: Progress | None, **options: Any
+    ) -> tuple[Alternative, ...]:
+        self.calls.append({"method": "alternatives", "limb": limb, "count": count, **options})
+        self._step(progress)
+        return tuple(
+            Alternative(named.Pose(float64(3, start=cost), turn(cost), float64(NUM_BETAS)), cost, -1.0, self.joints)
+            for cost in (0.25, 0.5)[: self.num_alternatives]
         )
 
     def _step(self, progress: Progress | None) -> None:
