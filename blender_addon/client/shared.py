@@ -66,7 +66,7 @@ class SharedServer:
         """Part from it."""
         self.stop()
 
-    def release(self, _seconds: float) -> None:
+    def release(self, seconds: float) -> None:
         """Part from it."""
         self.stop()
 

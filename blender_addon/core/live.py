@@ -121,9 +121,10 @@ class LiveSolve:
     def lose(self, error: AddonError) -> None:
         """Note that the question that is out got lost: it waits again, unless a newer one does or it was lost often."""
         question = self._out
-        if question is not None and self._wants_answer and self._waiting is None and question.resends < MAX_RESENDS:
-            self._waiting = replace(question, resends=question.resends + 1)
+        if question is None or self._waiting is not None or not self._wants_answer:
             self._out = None
+        elif question.resends < MAX_RESENDS:
+            self._waiting, self._out = replace(question, resends=question.resends + 1), None
         else:
             self.refuse(error)
 

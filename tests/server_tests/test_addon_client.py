@@ -2,6 +2,7 @@
 """The add-on's own client with the real server: told of a death, done with at once, none of it left behind."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -16,7 +17,7 @@ from blender_addon.client.process import SolverConfig
 from blender_addon.client.shared import SharedServer
 from blender_addon.client.solver import Solver
 from blender_addon.core.errors import Fix, SolverError
-from blender_addon.core.jobs import Job, pose_from_image
+from blender_addon.core.jobs import Job, SolveCall, pose_from_image
 from blender_addon.core.record import Keypoints3D
 from blender_addon.core.solver_state import Phase
 from solver_server.listen_file import make_key
@@ -84,7 +85,8 @@ def test_death_of_the_server_is_told_within_two_seconds_and_the_job_is_done_by_t
     pump_until(solver, lambda: all(map(is_gone, processes)), seconds=5)
 
 
-@pytest.mark.parametrize("seconds", [2.5, pytest.param(8.0, marks=pytest.mark.slow)])  # longer than the server waits for beats
+# 8 s: longer than the server waits for the beats of a connection
+@pytest.mark.parametrize("seconds", [2.5, pytest.param(8.0, marks=pytest.mark.slow)])
 def test_server_that_hangs_is_seen_within_two_seconds_and_forgiven_when_it_comes_back(
     solver: Solver, config: SolverConfig, seconds: float
 ) -> None:
@@ -142,6 +144,71 @@ def test_job_that_the_worker_cannot_finish_fails_and_the_solver_stays(solver: So
     assert job.error is not None
     assert job.error.code == "worker_crashed"
     assert solver.state.phase is Phase.RUNNING
+
+
+# ---- a drag ----------------------------------------------------------------------------------------------------------
+
+MOVES = 300
+MOVE_SECONDS = 1 / 60
+
+
+def wrist_target(move: int) -> tuple[float, float, float]:
+    """Lead the wrist around a circle of 20 cm."""
+    angle = 2 * math.pi * move / MOVES
+    return 0.45 + 0.1 * math.cos(angle), 1.1 + 0.1 * math.sin(angle), 0.2
+
+
+def drag_call(move: int) -> SolveCall:
+    """Ask for the wrist at its target; the rest of the body stays where it is."""
+    names = ("Head", "Pelvis", "L_Ankle", "R_Ankle", "L_Wrist")
+    points = ((0.0, 1.5, 0.0), (0.0, 0.93, 0.0), (0.1, 0.08, 0.0), (-0.1, 0.08, 0.0), wrist_target(move))
+    return SolveCall((Keypoints3D(names, points, (0.01,) * 5),), solve_shape=False)
+
+
+@pytest.mark.slow
+def test_drag_goes_on_through_a_frozen_and_a_killed_solver_and_ends_with_the_last_answer(
+    solver: Solver, tmp_path: Path
+) -> None:
+    config = SolverConfig(sys.executable, "cpu", tmp_path / "log" / "solver.log")  # the real one, with torch
+    solver.start(config)
+    pump_until(solver, lambda: solver.state.is_ready)
+    frozen: psutil.Process | None = None
+    answers, longest_pump, solution, began = 0, 0.0, None, 0.0
+    for move in range(MOVES):
+        if move == 100:
+            frozen, began = psutil.Process(solver.pid), time.monotonic()
+            frozen.suspend()
+        if frozen is not None and time.monotonic() > began + 1.0:
+            frozen.resume()
+            frozen = None
+        if move == 200:
+            psutil.Process(solver.pid).kill()
+        solver.ask(drag_call(move), config)
+        end = time.monotonic() + MOVE_SECONDS
+        while time.monotonic() < end:
+            start = time.perf_counter()
+            solver.pump()
+            longest_pump = max(longest_pump, time.perf_counter() - start)
+            taken = solver.live.take()
+            answers, solution = answers + (taken is not None), taken or solution
+            time.sleep(0.001)
+    before = answers
+    while not solver.settle(1.0):
+        assert solver.live.error is None
+    solution = solver.live.take() or solution
+    assert solution is not None
+    latency = f"latency {solver.live.latency_ms:.1f} ms, p95 {solver.live.latency_p95_ms:.0f} ms"
+    print(f"{before} answers, {latency}, longest pump {longest_pump * 1e3:.1f} ms")
+    assert solver.live.error is None
+    assert solver.live.is_settled
+    solver.ask(drag_call(MOVES - 1), config)  # nothing of the way to it may be left in the answer
+    assert solver.settle(10.0)
+    again = solver.live.take()
+    assert again is not None
+    assert again.pose == solution.pose
+    assert solution.points["L_Wrist"] == pytest.approx(wrist_target(MOVES - 1), abs=0.03)
+    assert before > 60, "the drag was not live"  # of 100 before the freeze and 40 after it, on a machine that is busy
+    assert longest_pump < 0.25  # a process is started in it; Blender shows no stutter
 
 
 # ---- a shared server -------------------------------------------------------------------------------------------------

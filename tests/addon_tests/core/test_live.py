@@ -121,6 +121,7 @@ def test_lost_question_makes_way_for_a_newer_one(desk):
     desk.send()
     desk.live.ask(question(2))
     desk.live.lose(LOST)
+    assert desk.live.error is None
     assert desk.send() == 2
 
 
