@@ -32,7 +32,7 @@ class IKOL_MT_presets(bpy.types.Menu):
 
     def draw(self, _context: bpy.types.Context) -> None:
         """Draw the menu."""
-        for name, preset in PRESETS.items() if has_operator("ikol.apply_preset") else ():
+        for name, preset in PRESETS.items():
             self.layout.operator("ikol.apply_preset", text=preset.label).preset = name
 
 
@@ -49,14 +49,14 @@ class IKOL_MT_body(bpy.types.Menu):
         layout.menu("IKOL_MT_parts")
         draw_operator(layout, "ikol.key_pose", icon="KEY_HLT")
         layout.separator()
-        draw_operator(layout, "ikol.lock_points", icon="LOCKED")
-        draw_operator(layout, "ikol.mute_points", icon="HIDE_ON")
-        draw_operator(layout, "ikol.solo_points", icon="SOLO_ON")
-        draw_operator(layout, "ikol.reset_points", icon="LOOP_BACK")
+        layout.operator("ikol.lock_points", icon="LOCKED")
+        layout.operator("ikol.mute_points", icon="HIDE_ON")
+        layout.operator("ikol.solo_points", icon="SOLO_ON")
+        layout.operator("ikol.reset_points", icon="LOOP_BACK")
         layout.menu("IKOL_MT_presets")
         layout.separator()
         layout.operator("ikol.look_through", icon="VIEW_CAMERA")
-        draw_operator(layout, "ikol.use_photo_tool", icon="RESTRICT_SELECT_OFF")
+        draw_operator(layout, "ikol.edit_photo", icon="RESTRICT_SELECT_OFF")
         draw_operator(layout, "ikol.alternatives", icon="GHOST_ENABLED")
         draw_operator(layout, "ikol.next_keypoint", icon="ZOOM_SELECTED")
         draw_operator(layout, "ikol.explain", icon="QUESTION")
@@ -83,13 +83,13 @@ class IKOL_MT_pie(bpy.types.Menu):
     def draw(self, _context: bpy.types.Context) -> None:
         """Draw the pie: left, right, bottom, top, then the corners."""
         pie = self.layout.menu_pie()
-        draw_operator(pie, "ikol.mute_points", icon="HIDE_ON")
-        draw_operator(pie, "ikol.lock_points", icon="LOCKED")
+        pie.operator("ikol.mute_points", icon="HIDE_ON")
+        pie.operator("ikol.lock_points", icon="LOCKED")
         pie.menu("IKOL_MT_parts", icon="BONE_DATA")
         pie.operator("ikol.resolve", icon="FILE_REFRESH")
         pie.operator("ikol.look_through", icon="VIEW_CAMERA")
         pie.operator("ikol.pick_image", icon="IMAGE_DATA")
-        draw_operator(pie, "ikol.reset_points", icon="LOOP_BACK")
+        pie.operator("ikol.reset_points", icon="LOOP_BACK")
         if has_operator("ikol.alternatives"):
             pie.operator("ikol.alternatives", icon="GHOST_ENABLED")
         else:

@@ -51,7 +51,7 @@ class IKOL_PT_main(SidebarPanel, bpy.types.Panel):
 def _draw_problem(layout: bpy.types.UILayout, width: int) -> None:
     """Draw in one box what is wrong with the solver, else what the last command failed with, and what helps."""
     living = runtime.get()
-    state, notice = living.solver.state, living.notice
+    state, notice = living.solver.state, living.notice or living.solver.live.error
     if state.message:
         # the big button is the fix of such a state
         message, fix = capitalised(state.message), Fix.NONE
@@ -65,5 +65,5 @@ def _draw_problem(layout: bpy.types.UILayout, width: int) -> None:
         draw_button(box, fix_button(fix))
     row = box.row(align=True)
     row.operator("ikol.copy_report", icon="COPYDOWN")
-    if not state.message:
+    if living.notice is not None:
         row.operator("ikol.dismiss", text="", icon="X")

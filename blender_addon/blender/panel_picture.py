@@ -50,7 +50,7 @@ class IKOL_PT_picture(SubPanel, bpy.types.Panel):
         column.use_property_decorate = False
         column.prop(camera.data, "lens", text="Lens for Re-solve")
         layout.operator("ikol.look_through", icon="VIEW_CAMERA")
-        draw_operator(layout, "ikol.use_photo_tool", icon="RESTRICT_SELECT_OFF")
+        draw_operator(layout, "ikol.edit_photo", icon="RESTRICT_SELECT_OFF")
         row = layout.row(align=True)
         row.prop(context.scene.ikol, "show_points", toggle=True, icon="HIDE_OFF")
         row.prop(context.scene.ikol, "show_residuals", toggle=True, icon="DRIVER_DISTANCE")

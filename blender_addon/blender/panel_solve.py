@@ -5,6 +5,7 @@ import bpy
 
 from ..core.record import Record
 from ..core.wording import median_residual, out_of_reach, residual_text
+from . import runtime
 from .panel_parts import SubPanel, draw_body_or_hint, draw_operator, draw_rows, has_operator
 from .part_operators import selected_bones
 from .text import draw_sentence, iface, sidebar_width
@@ -65,11 +66,14 @@ class IKOL_PT_solve(SubPanel, bpy.types.Panel):
 
 
 def _numbers(record: Record) -> list[tuple[str, str]]:
-    solution = record.solution
+    solution, live = record.solution, runtime.get().solver.live
     status = iface(_STATUS.get(solution.status, solution.status))
     rows = [
         ("Residual, median", residual_text(median_residual(record)) or iface("no keypoints")),
         ("Result", iface("{status}, {number} steps", status=status, number=solution.iterations)),
         ("Solved in", f"{1e3 * solution.seconds:.1f} ms"),
     ]
+    if live.latency_ms > 0:
+        rows.append(("While dragging", f"{live.rate_hz:.0f} Hz"))
+        rows.append(("Delay, median / 95 %", f"{live.latency_ms:.0f} / {live.latency_p95_ms:.0f} ms"))
     return rows

@@ -21,7 +21,8 @@ from .bodies import body_camera, body_to_world, find_body, get_body, read_record
 from .camera import build_camera, current_photo_camera, look_through
 from .default_scene import hide_default_cube
 from .handles import record_with_handles, show_handles
-from .posing import read_pose
+from .part_operators import part_joints
+from .posing import free_joints, read_pose
 from .solve_operator import SolveOperator
 
 BODY_PATH = Path(__file__).parents[1] / "data" / "default_body.npz"
@@ -131,8 +132,11 @@ class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
     bl_idname = "ikol.resolve"
     bl_label = "Re-solve"
     bl_description = (
-        "Solve again from the current pose: keypoints that you moved are kept, the rest of the picture keeps its say"
+        "Solve again from the current pose: keypoints that you moved are kept, the rest of the picture keeps its say. "
+        "Only the part of the body that is chosen in the panel moves"
     )
+
+    part: StringProperty(options={"SKIP_SAVE", "HIDDEN"})
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -149,7 +153,8 @@ class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
         self._armature_name, self._frame = armature.name, context.scene.frame_current
         placed = record_with_handles(context, armature, record)
         pose = read_pose(armature, read_betas(armature, record.solution.pose.betas))
-        return jobs.resolve(placed, current_photo_camera(armature, record), pose)
+        joints = free_joints(armature, part_joints(context, armature, self.part))
+        return jobs.resolve(placed, current_photo_camera(armature, record), pose, joints)
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
         """Key the new pose and put the handles where they are now."""

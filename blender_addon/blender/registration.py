@@ -3,13 +3,30 @@
 
 import bpy
 
-from . import keymaps, menus, runtime
+from . import keymaps, keypoint_properties, live_edit, menus, panel_icons, photo_tool, runtime
+from .keypoint_operators import (
+    IKOL_OT_apply_preset,
+    IKOL_OT_lock_points,
+    IKOL_OT_mute_points,
+    IKOL_OT_remove_points,
+    IKOL_OT_reset_points,
+    IKOL_OT_restore_points,
+    IKOL_OT_solo_points,
+    IKOL_OT_toggle_point,
+)
+from .keypoint_properties import IKOL_PG_point, IKOL_PG_window
 from .menus import IKOL_MT_add, IKOL_MT_body, IKOL_MT_parts, IKOL_MT_pie, IKOL_MT_presets
 from .panel import IKOL_PT_main
 from .panel_body import IKOL_PT_body, IKOL_PT_shape
+from .panel_keypoints import IKOL_PT_keypoints, IKOL_PT_legend, IKOL_UL_points
 from .panel_picture import IKOL_PT_picture
 from .panel_server import IKOL_PT_server
 from .panel_solve import IKOL_PT_solve
+from .part_operators import IKOL_OT_solve_part
+from .photo_drag import IKOL_OT_drag_point, IKOL_OT_hover_points
+from .photo_edits import IKOL_OT_add_point, IKOL_OT_nudge_points, IKOL_OT_remove_photo_points
+from .photo_select import IKOL_OT_select_all_points, IKOL_OT_select_point, IKOL_OT_select_points_box
+from .photo_tool import IKOL_OT_edit_photo
 from .pose_operators import (
     IKOL_FH_photo,
     IKOL_OT_pick_image,
@@ -36,6 +53,8 @@ from .view_operators import IKOL_OT_look_through
 CLASSES = (
     IKOL_PG_settings,
     IKOL_PG_body,
+    IKOL_PG_point,
+    IKOL_PG_window,
     IKOL_Preferences,
     IKOL_OT_start_solver,
     IKOL_OT_stop_solver,
@@ -53,6 +72,25 @@ CLASSES = (
     IKOL_OT_pick_keypoints,
     IKOL_FH_photo,
     IKOL_OT_look_through,
+    IKOL_OT_solve_part,
+    IKOL_OT_lock_points,
+    IKOL_OT_mute_points,
+    IKOL_OT_solo_points,
+    IKOL_OT_remove_points,
+    IKOL_OT_reset_points,
+    IKOL_OT_restore_points,
+    IKOL_OT_toggle_point,
+    IKOL_OT_apply_preset,
+    IKOL_UL_points,
+    IKOL_OT_edit_photo,
+    IKOL_OT_drag_point,
+    IKOL_OT_hover_points,
+    IKOL_OT_add_point,
+    IKOL_OT_nudge_points,
+    IKOL_OT_remove_photo_points,
+    IKOL_OT_select_point,
+    IKOL_OT_select_all_points,
+    IKOL_OT_select_points_box,
     IKOL_MT_parts,
     IKOL_MT_presets,
     IKOL_MT_body,
@@ -60,13 +98,15 @@ CLASSES = (
     IKOL_MT_pie,
     IKOL_PT_main,
     IKOL_PT_picture,
+    IKOL_PT_keypoints,
+    IKOL_PT_legend,
     IKOL_PT_solve,
     IKOL_PT_body,
     IKOL_PT_shape,
     IKOL_PT_server,
 )
 
-MODULES = (menus, keymaps)
+MODULES = (keypoint_properties, live_edit, panel_icons, menus, keymaps, photo_tool)
 """With a `register` and an `unregister` of their own, which may be called when only a part was registered."""
 
 

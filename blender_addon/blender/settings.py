@@ -4,6 +4,20 @@
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
+PART_ITEMS = (
+    ("ALL", "Whole Body", "Everything may move"),
+    ("BONES", "Selected Bones", "Only the bones that are selected in pose mode"),
+    ("LEFT_ARM", "Left Arm", "Collar bone, upper arm, forearm and hand on the left"),
+    ("RIGHT_ARM", "Right Arm", "Collar bone, upper arm, forearm and hand on the right"),
+    ("LEFT_LEG", "Left Leg", "Thigh, shin, foot and toes on the left"),
+    ("RIGHT_LEG", "Right Leg", "Thigh, shin, foot and toes on the right"),
+    ("UPPER_BODY", "Upper Body", "Spine, neck, head and both arms; hips and legs stay"),
+    ("LOWER_BODY", "Lower Body", "Both legs; hips and upper body stay"),
+    ("HEAD", "Head", "Neck and head"),
+    ("TORSO", "Torso", "The three joints of the spine; arms and head go along"),
+)
+"""Parts of the body as Blender's enumerations want them."""
+
 
 class IKOL_PG_settings(bpy.types.PropertyGroup):
     """Choices of a scene."""
@@ -29,18 +43,7 @@ class IKOL_PG_settings(bpy.types.PropertyGroup):
     part: EnumProperty(
         name="Move",
         description="Which part of the body a solve or a drag may move; nothing else moves",
-        items=[
-            ("ALL", "Whole Body", "Everything may move"),
-            ("BONES", "Selected Bones", "Only the bones that are selected in pose mode"),
-            ("LEFT_ARM", "Left Arm", "Collar bone, upper arm, forearm and hand on the left"),
-            ("RIGHT_ARM", "Right Arm", "Collar bone, upper arm, forearm and hand on the right"),
-            ("LEFT_LEG", "Left Leg", "Thigh, shin, foot and toes on the left"),
-            ("RIGHT_LEG", "Right Leg", "Thigh, shin, foot and toes on the right"),
-            ("UPPER_BODY", "Upper Body", "Spine, neck, head and both arms; hips and legs stay"),
-            ("LOWER_BODY", "Lower Body", "Both legs; hips and upper body stay"),
-            ("HEAD", "Head", "Neck and head"),
-            ("TORSO", "Torso", "The three joints of the spine; arms and head go along"),
-        ],
+        items=PART_ITEMS,
         default="ALL",
     )
     show_points: BoolProperty(

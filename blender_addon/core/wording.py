@@ -12,6 +12,7 @@ from statistics import median
 
 import numpy as np
 
+from .handles import HANDLES
 from .keypoints import KeypointState, effective_evidence, mute, shown_points, solo, target_pixel
 from .record import Keypoints2D, Keypoints3D, PhotoCamera, Record, Vector3
 from .rig import JOINT_NAMES, LANDMARK_NAMES
@@ -42,9 +43,10 @@ def _joint_label(name: str) -> str:
 
 POINT_LABELS: dict[str, str] = {
     **{name: _joint_label(name) for name in JOINT_NAMES},
+    **{handle.point: f"{handle.label} (handle)" for handle in HANDLES},
     **{name: name.replace("_", " ").title() for name in LANDMARK_NAMES},
 }
-"""What a point of the body is called: *Left Wrist* is seen on a picture, *Left Wrist (joint)* lies inside the body."""
+"""What a point of the body is called: *Left Wrist* is seen on a picture, *Left Hand (handle)* is a joint inside it."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,12 @@ def median_residual(record: Record) -> Residual:
 
 
 def listed_points(record: Record) -> tuple[str, ...]:
-    """Return the points that the panel lists: those on the picture, those of a file, those that the user edited."""
+    """Return the points that the panel lists: on the picture, of a file, edited by the user, and the handles."""
     names = dict.fromkeys(shown_points(record))
     for block in record.evidence:
         if isinstance(block, Keypoints3D):
             names.update(dict.fromkeys(block.names))
-    names.update(dict.fromkeys(record.edits))
+    names.update(dict.fromkeys((*record.edits, *(handle.point for handle in HANDLES))))
     return tuple(name for name in names if name not in record.edits or not record.edits[name].is_removed)
 
 

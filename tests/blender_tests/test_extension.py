@@ -20,6 +20,13 @@ def is_alive(pid):
         return False
 
 
+def own_handlers():
+    """All handlers of the add-on, whatever they wait for."""
+    lists = (getattr(bpy.app.handlers, name) for name in dir(bpy.app.handlers))
+    handlers = (handler for found in lists if isinstance(found, list) for handler in found)
+    return [handler for handler in handlers if handler.__module__.startswith(MODULE)]
+
+
 def test_the_wheels_of_the_zip_are_used(extension):
     import msgspec
     import zmq
@@ -33,12 +40,13 @@ def test_the_wheels_of_the_zip_are_used(extension):
 def test_disabling_leaves_nothing_and_it_can_be_enabled_again_twice(extension, part):
     runtime = part("blender.runtime")
     for _ in range(2):
-        handlers = len(bpy.app.handlers.load_post)
+        assert own_handlers()
         tick = runtime.tick
         bpy.ops.preferences.addon_disable(module=MODULE)
         assert not hasattr(bpy.types.Scene, "ikol")
         assert not bpy.app.timers.is_registered(tick)
-        assert len(bpy.app.handlers.load_post) == handlers - 1
+        assert not own_handlers()
+        assert not hasattr(bpy.types.WindowManager, "ikol")
         assert not hasattr(bpy.types, "IKOL_PT_main")
         assert not hasattr(bpy.types, "IKOL_OT_resolve")
         bpy.ops.preferences.addon_enable(module=MODULE)

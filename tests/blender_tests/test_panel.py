@@ -179,7 +179,7 @@ def test_grey_buttons_say_why(scene):
         bpy.ops.ikol.look_through()
 
 
-@pytest.mark.parametrize("name", ["IKOL_MT_pie", "IKOL_MT_body", "IKOL_MT_add"])
+@pytest.mark.parametrize("name", ["IKOL_MT_pie", "IKOL_MT_body", "IKOL_MT_add", "IKOL_MT_parts", "IKOL_MT_presets"])
 def test_every_menu_has_only_commands_that_exist(body, panel, name):
     seen = draw(panel(name))
     assert len(seen.operators) + len(seen.menus) >= 2

@@ -5,6 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from blender_addon.core import keypoints, wording
+from blender_addon.core.handles import HANDLES
 from blender_addon.core.record import Keypoints2D, Keypoints3D, PhotoCamera, Pose, Record, Solution
 from blender_addon.core.rig import JOINT_NAMES, POINT_NAMES
 
@@ -36,7 +37,8 @@ def test_every_point_has_a_name_of_its_own():
     assert set(wording.POINT_LABELS) == POINT_NAMES
     assert len(set(wording.POINT_LABELS.values())) == len(POINT_NAMES)
     assert wording.POINT_LABELS["left_foot_index"] == "Left Foot Index"
-    assert wording.POINT_LABELS["L_Wrist"] == "Left Wrist (joint)"
+    assert wording.POINT_LABELS["L_Wrist"] == "Left Hand (handle)"
+    assert wording.POINT_LABELS["L_Foot"] == "Left Foot (joint)"
     assert wording.POINT_LABELS["Spine1"] == "Spine 1 (joint)"
 
 
@@ -62,9 +64,11 @@ def test_the_median_is_over_points_that_have_a_say(record):
     assert wording.median_residual(keypoints.solo(record, ("left_knee",))).pixels == pytest.approx(12.0)
 
 
-def test_the_list_has_edited_points_and_no_removed_ones(record):
-    edited = keypoints.lock(keypoints.remove(record, ("nose",)), ("L_Wrist",))
-    assert wording.listed_points(edited) == ("left_wrist", "left_knee", "L_Wrist")
+def test_the_list_has_edited_points_and_handles_and_no_removed_ones(record):
+    edited = keypoints.move_positions(keypoints.remove(record, ("nose",)), {"R_Foot": (0, 0, 0)})
+    listed = wording.listed_points(edited)
+    assert listed[:3] == ("left_wrist", "left_knee", "R_Foot")
+    assert set(listed[3:]) == {handle.point for handle in HANDLES}
 
 
 def test_a_tolerance_is_the_users_or_what_the_evidence_says(record):
@@ -78,9 +82,9 @@ def test_a_tolerance_is_the_users_or_what_the_evidence_says(record):
 def test_what_is_out_of_reach_is_told_with_the_farthest_first(record):
     locked = keypoints.lock(record, ("left_wrist", "L_Wrist"))
     missed = replace(locked, solution=replace(locked.solution, unreached={"L_Wrist": 0.042, "left_wrist": 0.1}))
-    assert wording.out_of_reach(missed, english) == ("Left Wrist: 10.0 cm short", "Left Wrist (joint): 4.2 cm short")
+    assert wording.out_of_reach(missed, english) == ("Left Wrist: 10.0 cm short", "Left Hand (handle): 4.2 cm short")
     freed = keypoints.lock(missed, ("left_wrist",), is_locked=False)
-    assert wording.out_of_reach(freed, english) == ("Left Wrist (joint): 4.2 cm short",)
+    assert wording.out_of_reach(freed, english) == ("Left Hand (handle): 4.2 cm short",)
 
 
 def test_words_are_translated_and_numbers_are_not():
