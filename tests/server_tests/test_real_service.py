@@ -15,6 +15,7 @@ import torch
 from server_client import ROOT, Client, ServerProcess
 
 from ikol.errors import Cancelled, IkolError
+from ikol.geometry.rotations import quat_to_rotmat
 from solver_server import protocol, self_test
 from solver_server.protocol import FrameWriter
 from solver_server.self_test import ANSWER, check_solver
@@ -85,6 +86,119 @@ def test_keypoints_give_a_pose_that_meets_them(client: Client) -> None:
     assert distance.max() < 0.1, distance
     quat = np.asarray(frames.array(reply.pose.local_quat))
     assert np.allclose(np.linalg.norm(quat, axis=-1), 1.0, atol=1e-12)
+
+
+STANDING = {"L_Hip": (0.1, 1.0, 0.0), "R_Hip": (-0.1, 1.0, 0.0), "L_Shoulder": (0.18, 1.5, 0.0),
+            "R_Shoulder": (-0.18, 1.5, 0.0), "L_Ankle": (0.1, 0.1, 0.0), "R_Ankle": (-0.1, 0.1, 0.0)}  # fmt: skip
+
+
+def ask(client: Client, make: Callable[[FrameWriter], protocol.Request]) -> tuple[Any, protocol.Frames]:
+    """Send a request; give its reply with the frames."""
+    writer = FrameWriter()
+    client.send(make(writer), writer)
+    while True:
+        reply, frames = protocol.decode_reply(client.socket.recv_multipart())
+        if not isinstance(reply, protocol.Progress):
+            return reply, frames
+
+
+def standing(writer: FrameWriter) -> protocol.Keypoints3D:
+    """Give evidence of somebody who stands."""
+    points = writer.add_array(np.array(list(STANDING.values())))
+    return protocol.Keypoints3D(tuple(STANDING), points, writer.add_array(np.full(len(STANDING), 0.02)))
+
+
+def pose(reply: protocol.SolveReply, frames: protocol.Frames, writer: FrameWriter) -> protocol.PoseSpec:
+    """Give the pose of a reply, to be sent."""
+    refs = (reply.pose.transl, reply.pose.local_quat, reply.pose.betas)
+    return protocol.PoseSpec(*(writer.add_array(np.asarray(frames.array(ref))) for ref in refs))
+
+
+@pytest.fixture(scope="module")
+def stood(client: Client) -> tuple[protocol.SolveReply, protocol.Frames]:
+    """The pose of somebody who stands, from which things are dragged."""
+    reply, frames = ask(client, lambda writer: protocol.Solve(client.next_id(), (standing(writer),)))
+    assert isinstance(reply, protocol.SolveReply)
+    return reply, frames
+
+
+Stood = tuple[protocol.SolveReply, protocol.Frames]
+
+
+def drag(client: Client, stood: Stood, *make: Callable[[FrameWriter], protocol.Evidence], **fields: Any) -> Stood:
+    """Solve again from where somebody stands, with more evidence."""
+
+    def request(writer: FrameWriter) -> protocol.Solve:
+        start = pose(*stood, writer)
+        evidence = (standing(writer), *(one(writer) for one in make))
+        return protocol.Solve(client.next_id(), evidence, initial=start, start=start, solve_shape=False, **fields)
+
+    reply, frames = ask(client, request)
+    assert isinstance(reply, protocol.SolveReply), reply
+    return reply, frames
+
+
+def pin(name: str, *place: float) -> Callable[[FrameWriter], protocol.Pins]:
+    return lambda writer: protocol.Pins((name,), writer.add_array(np.array([place])))
+
+
+def test_pin_is_met_to_the_millimetre(client: Client, stood: Stood) -> None:
+    reply, frames = drag(client, stood, pin("L_Wrist", 0.4, 1.3, 0.3))
+    assert reply.unreached == {}
+    wrist = np.asarray(frames.array(reply.joints))[20]
+    assert np.linalg.norm(wrist - (0.4, 1.3, 0.3)) < 1e-3, wrist
+
+
+def test_pin_out_of_reach_is_named_with_its_distance(client: Client, stood: Stood) -> None:
+    pins = {"R_Ankle": (-0.1, 0.1, 0.0), "L_Wrist": (5.0, 1.3, 0.3)}  # one of them alone would draw the body along
+    reply, frames = drag(client, stood, *(pin(name, *place) for name, place in pins.items()))
+    joints = np.asarray(frames.array(reply.joints))
+    distance = {"R_Ankle": np.linalg.norm(joints[8] - pins["R_Ankle"]),
+                "L_Wrist": np.linalg.norm(joints[20] - pins["L_Wrist"])}  # fmt: skip
+    assert sum(distance.values()) > 3  # metres; nobody is as long
+    assert reply.unreached == pytest.approx(distance, abs=1e-6)  # metres; roundings of float64
+
+
+def test_orientation_turns_the_head(client: Client, stood: Stood) -> None:
+    quat = np.array([[np.cos(0.3), 0.0, np.sin(0.3), 0.0]])  # 0.6 rad to the left, about y
+
+    def turn(writer: FrameWriter) -> protocol.Orientations:
+        return protocol.Orientations(("Head",), writer.add_array(quat), writer.add_array(np.array([0.01])))
+
+    reply, frames = drag(client, stood, turn)
+    rotation = torch.eye(3, dtype=torch.float64)
+    local = quat_to_rotmat(torch.tensor(np.asarray(frames.array(reply.pose.local_quat))))
+    for joint in (0, 3, 6, 9, 12, 15):  # from the pelvis up the spine to the head
+        rotation = rotation @ local[joint]
+    error = (rotation.mT @ quat_to_rotmat(torch.tensor(quat))[0]).diagonal().sum()
+    angle = float(torch.arccos(((error - 1) / 2).clamp(-1, 1)))
+    assert angle < 0.05, angle  # the stance pulls back by about its share, far below the 0.6 rad of the turn
+
+
+def test_only_the_joints_that_may_move_do(client: Client, stood: Stood) -> None:
+    arm = ("L_Collar", "L_Shoulder", "L_Elbow", "L_Wrist")
+    reply, frames = drag(client, stood, pin("L_Wrist", 0.4, 1.3, 0.3), joints=arm)
+    before, after = (np.asarray(f.array(r.joints)) for r, f in (stood, (reply, frames)))
+    moved = np.linalg.norm(after - before, axis=-1)
+    assert moved[20] > 0.1
+    still = [joint for joint in range(24) if joint not in (16, 18, 20, 22)]  # what hangs on the arm
+    assert moved[still].max() < 1e-9, moved  # quaternions there and back, in float64
+
+
+def test_inspection_knows_what_is_sure_and_what_pulls(client: Client, stood: Stood) -> None:
+    def request(writer: FrameWriter) -> protocol.Inspect:
+        return protocol.Inspect(client.next_id(), (standing(writer),), initial=pose(*stood, writer), solve_shape=False)
+
+    reply, frames = ask(client, request)
+    assert isinstance(reply, protocol.InspectReply), reply
+    covariance = np.asarray(frames.array(reply.joint_covariance))
+    assert covariance.shape == (24, 3, 3)
+    assert np.linalg.eigvalsh(covariance).min() > -1e-9  # square metres; a rounding below 0
+    hip, hand = (np.trace(covariance[joint]) for joint in (1, 22))
+    assert 0 < hip < hand, (hip, hand)  # nobody has said where the hands are
+    assert {row.name for row in reply.rows if row.kind == "keypoints_3d"} == set(STANDING)
+    assert np.asarray(frames.array(reply.pulls)).shape == (len(reply.rows), 24, 3)
+    assert len(reply.next_points) == len(np.asarray(frames.array(reply.next_gains)))
 
 
 def test_unknown_keypoint_is_refused_by_name(client: Client) -> None:
