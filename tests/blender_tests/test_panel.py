@@ -143,7 +143,38 @@ def test_the_shape_is_ten_sliders_of_the_mesh(body, panel):
     assert shape.poll(bpy.context) is any("Mesh" in child.name for child in body.children)
 
 
-@pytest.mark.parametrize("name", ["IKOL_PT_body", "IKOL_PT_solve"])
+def test_the_keypoints_panel_has_list_sliders_and_switches(body, part, panel):
+    seen = draw(panel("IKOL_PT_keypoints"))
+    assert "Select a keypoint to weigh or lock it" in " ".join(seen.texts)
+    part("blender.selection").select_points(body, ["left_wrist"], "left_wrist")
+    seen = draw(panel("IKOL_PT_keypoints"))
+    assert "Left Wrist: Detected" in seen.texts
+    assert "tolerance_px" in seen.props
+    assert "tolerance_cm" not in seen.props
+    assert ("ikol.lock_points", "Lock") in seen.operators
+    bpy.ops.ikol.lock_points()
+    seen = draw(panel("IKOL_PT_keypoints"))
+    assert "Left Wrist: Locked" in seen.texts
+    assert ("ikol.lock_points", "Unlock") in seen.operators
+
+
+def test_a_line_of_the_list_has_name_residual_and_two_switches(body, part, panel):
+    layout = RecordingLayout()
+    item = SimpleNamespace(point="left_wrist")
+    panel("IKOL_UL_points").draw_item(None, bpy.context, layout, None, item, 0, None, "")
+    assert layout.seen.texts[0] == "Left Wrist"
+    assert layout.seen.texts[1].endswith(" cm")
+    assert [(switch.point, switch.action) for switch in layout.seen.switches] == [
+        ("left_wrist", "MUTE"),
+        ("left_wrist", "LOCK"),
+    ]
+
+
+def test_the_legend_names_every_state(extension, panel):
+    assert draw(panel("IKOL_PT_legend")).texts == ["Detected", "Doubtful", "Edited", "Locked", "Muted"]
+
+
+@pytest.mark.parametrize("name", ["IKOL_PT_body", "IKOL_PT_solve", "IKOL_PT_keypoints"])
 def test_a_panel_says_what_to_do_without_a_body(scene, panel, name):
     assert " ".join(draw(panel(name)).texts) == "Drop a photograph into the 3D view, or select a body"
 
