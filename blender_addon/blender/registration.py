@@ -3,7 +3,9 @@
 
 import bpy
 
-from . import keymaps, keypoint_properties, live_edit, menus, panel_icons, photo_tool, runtime
+from . import alternatives, insight, insight_overlay, keymaps, keypoint_properties, live_edit, menus, panel_icons, photo_tool, runtime
+from .alternatives import IKOL_OT_alternatives, IKOL_OT_choose_alternative
+from .insight import IKOL_OT_explain, IKOL_OT_next_keypoint
 from .keypoint_operators import (
     IKOL_OT_apply_preset,
     IKOL_OT_lock_points,
@@ -91,6 +93,10 @@ CLASSES = (
     IKOL_OT_select_point,
     IKOL_OT_select_all_points,
     IKOL_OT_select_points_box,
+    IKOL_OT_alternatives,
+    IKOL_OT_choose_alternative,
+    IKOL_OT_explain,
+    IKOL_OT_next_keypoint,
     IKOL_MT_parts,
     IKOL_MT_presets,
     IKOL_MT_body,
@@ -106,7 +112,17 @@ CLASSES = (
     IKOL_PT_server,
 )
 
-MODULES = (keypoint_properties, live_edit, panel_icons, menus, keymaps, photo_tool)
+MODULES = (
+    keypoint_properties,
+    live_edit,
+    panel_icons,
+    menus,
+    keymaps,
+    photo_tool,
+    alternatives,
+    insight,
+    insight_overlay,
+)
 """With a `register` and an `unregister` of their own, which may be called when only a part was registered."""
 
 
