@@ -27,6 +27,11 @@ def handle_body(thing: bpy.types.Object) -> bpy.types.Object | None:
     return body if isinstance(body, bpy.types.Object) else thing.parent
 
 
+def find_bodies(scene: bpy.types.Scene) -> list[bpy.types.Object]:
+    """Return the armatures of a scene that have evidence."""
+    return [candidate for candidate in scene.objects if is_body(candidate)]
+
+
 def find_body(context: bpy.types.Context) -> bpy.types.Object | None:
     """Return the armature that a command is for.
 
@@ -38,7 +43,7 @@ def find_body(context: bpy.types.Context) -> bpy.types.Object | None:
         if is_body(candidate):
             return candidate
         candidate = handle_body(candidate) or candidate.parent
-    bodies = [candidate for candidate in context.scene.objects if is_body(candidate)]
+    bodies = find_bodies(context.scene)
     return bodies[0] if len(bodies) == 1 else None
 
 

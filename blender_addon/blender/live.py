@@ -6,6 +6,7 @@ waits. Here: the way of one drag. Not here: who drags (live_handles.py, the tool
 """
 
 import time
+import weakref
 
 import bpy
 import msgspec
@@ -66,7 +67,7 @@ class LiveDrag:
         """Joints whose handles the user holds: these are not placed."""
         self.answers = 0
         """How many answers have been applied."""
-        if living.late_drag is not None:
+        if living.late_drag is not None or _owner() is None:
             living.free_live()
         living.solver.start(self.config)
 
@@ -85,7 +86,7 @@ class LiveDrag:
         living = runtime.get()
         living.solver.pump()
         solution = None
-        if living.live_owner is self:
+        if _owner() is self:
             solution = living.solver.live.take()
             if living.solver.live.is_settled:
                 living.live_owner = None
@@ -98,7 +99,7 @@ class LiveDrag:
     @property
     def is_settled(self) -> bool:
         """Whether every wish has been answered and every answer applied."""
-        return not self._wanted and runtime.get().live_owner is not self
+        return not self._wanted and _owner() is not self
 
     @property
     def error(self) -> AddonError | None:
@@ -141,8 +142,8 @@ class LiveDrag:
     def drop(self) -> None:
         """Want nothing any more."""
         self._wanted = False
-        living = runtime.get()
-        if living.live_owner is self:
+        if _owner() is self:
+            living = runtime.get()
             living.live_owner = None
             living.solver.live.reset()
 
@@ -167,7 +168,9 @@ class LiveDrag:
         color_handles(context.scene, armature, self.record)
         if self.answers:
             self._set_keys(context, armature)
-        if self._plan.is_dropped:
+        if self.error is not None:
+            runtime.get().notice = self.error
+        elif self._plan.is_dropped:
             runtime.get().notice = SceneError(
                 f"the pose of {self.name} has no key on this frame, and another frame drops it; press Key Pose",
                 Fix.KEY_POSE,
@@ -187,12 +190,12 @@ class LiveDrag:
             self._is_keyed = True
 
     def _send(self) -> None:
-        living = runtime.get()
-        if not self._wanted or living.live_owner not in (None, self):
+        living, owner = runtime.get(), _owner()
+        if not self._wanted or owner not in (None, self):
             return
-        if living.live_owner is None:
-            living.solver.live.error = None
-            living.live_owner = self
+        if owner is None and living.live_owner is not None:
+            living.solver.live.reset()  # it worked for a drag that was dropped
+        living.live_owner = weakref.ref(self)
         self._wanted = False
         call = edit_call(self.record, self._camera, self._initial, self._joints, self._newest)
         living.solver.ask(call, self.config)
@@ -212,6 +215,12 @@ class LiveDrag:
             thing = bpy.data.objects.get(self._handles.get(point, ""))
             if thing is not None and point not in self.held and not is_driven(thing, armature):
                 place_handle(thing, at)
+
+
+def _owner() -> LiveDrag | None:
+    """Return the drag that the solver's `live` works for; one that nobody holds any more is none."""
+    owner = runtime.get().live_owner
+    return None if owner is None else owner()
 
 
 def push_undo(message: str) -> None:

@@ -38,6 +38,8 @@ def turn_bone(bone: "bpy.types.PoseBone", quat: PlainQuaternion) -> None:
     """Give a bone a local rotation in its own rotation mode, near the numbers that it has, around its locks."""
     mode = bone.rotation_mode
     is_locked = any(bone.lock_rotation)
+    if is_locked and all(bone.lock_rotation):
+        return
     if mode == "QUATERNION":
         wanted = quat if not is_locked and not bone.lock_rotation_w else _unlocked(bone, bone.rotation_quaternion, quat)
         w, x, y, z = bone.rotation_quaternion

@@ -3,9 +3,22 @@
 
 import bpy
 
-from . import alternatives, insight, insight_overlay, keymaps, keypoint_properties, live_edit, menus, panel_icons, photo_tool, runtime
+from . import (
+    alternatives,
+    insight,
+    insight_overlay,
+    keymaps,
+    keypoint_properties,
+    live_edit,
+    live_handles,
+    menus,
+    panel_icons,
+    photo_tool,
+    runtime,
+)
 from .alternatives import IKOL_OT_alternatives, IKOL_OT_choose_alternative
 from .insight import IKOL_OT_explain, IKOL_OT_next_keypoint
+from .key_operators import IKOL_OT_key_pose, IKOL_OT_show_handles, IKOL_OT_solve_range
 from .keypoint_operators import (
     IKOL_OT_apply_preset,
     IKOL_OT_lock_points,
@@ -74,6 +87,9 @@ CLASSES = (
     IKOL_OT_pick_keypoints,
     IKOL_FH_photo,
     IKOL_OT_look_through,
+    IKOL_OT_key_pose,
+    IKOL_OT_show_handles,
+    IKOL_OT_solve_range,
     IKOL_OT_solve_part,
     IKOL_OT_lock_points,
     IKOL_OT_mute_points,
@@ -119,6 +135,7 @@ MODULES = (
     menus,
     keymaps,
     photo_tool,
+    live_handles,
     alternatives,
     insight,
     insight_overlay,

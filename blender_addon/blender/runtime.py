@@ -8,6 +8,7 @@ import logging
 import os
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -49,8 +50,8 @@ class Runtime:
         """What the last command that worked got from the solver."""
         self.check: PythonCheck | None = None
         self.check_result = ""
-        self.live_owner: object | None = None
-        """The drag that the solver's `live` works for; None when it is free."""
+        self.live_owner: Callable[[], object] | None = None
+        """A weak reference to the drag that the solver's `live` works for; None when it is free."""
         self.late_drag: object | None = None
         """The drag that has ended and still waits for its last answer."""
         self._shown: object = None

@@ -231,18 +231,18 @@ def _solve(
     the body that is there.
     """
     middle = end if betas is None else 0.5 * (begin + end)
-    solution = _usable((yield Step(SolveCall(evidence, camera), text, begin, middle)))
+    solution = usable((yield Step(SolveCall(evidence, camera), text, begin, middle)))
     if betas is None:
         return solution
     initial = msgspec.structs.replace(solution.pose, betas=betas)
     call = SolveCall(evidence, solution.camera, initial, solve_shape=False)
-    return _usable((yield Step(call, text, middle, end)))
+    return usable((yield Step(call, text, middle, end)))
 
 
 def resolve(record: Record, camera: PhotoCamera | None, current: Pose, joints: tuple[str, ...] = ()) -> Steps:
     """Solve a record again, with its edits, from the current pose."""
     solution = yield Step(edit_call(record, camera, current, joints), "Solving again", 0.1, 1.0)
-    return JobResult((msgspec.structs.replace(record, solution=_usable(solution)),))
+    return JobResult((msgspec.structs.replace(record, solution=usable(solution)),))
 
 
 def inspect(record: Record, camera: PhotoCamera | None, current: Pose, joints: tuple[str, ...] = ()) -> Steps:
@@ -288,7 +288,12 @@ def solve_keypoints(name: str, keypoints: Keypoints3D, body_betas: Betas | None 
     return JobResult((Record(name, (keypoints,), solution),))
 
 
-def _usable(answer: Answer) -> Solution:
+def usable(answer: Answer) -> Solution:
+    """Return the answer to a solve.
+
+    Raises:
+        SolverError: It is none, or no pose fits.
+    """
     if not isinstance(answer, Solution):
         raise SolverError(_WRONG_ANSWER)
     if answer.status == "failed":
