@@ -2,7 +2,6 @@
 """Picture to evidence, evidence to pose, for one click."""
 
 from ikol.pipeline.alternatives import Alternative as Alternative
-from ikol.pipeline.alternatives import Limb as Limb
 from ikol.pipeline.evidence import Anchor as Anchor
 from ikol.pipeline.evidence import DetectedPerson as DetectedPerson
 from ikol.pipeline.evidence import Detection as Detection
@@ -17,6 +16,7 @@ from ikol.pipeline.evidence import PoseSolution as PoseSolution
 from ikol.pipeline.evidence import Progress as Progress
 from ikol.pipeline.evidence import RelativeKeypoints3D as RelativeKeypoints3D
 from ikol.pipeline.evidence import Twist as Twist
+from ikol.pipeline.flips import Limb as Limb
 from ikol.pipeline.inspection import InspectedRow as InspectedRow
 from ikol.pipeline.inspection import Inspection as Inspection
 from ikol.pipeline.pose_pipeline import Model as Model

@@ -14,7 +14,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ikol.body.default_body import load_default_body
+from ikol.pipeline.alternatives import Alternative, alternative_poses
 from ikol.pipeline.evidence import Detection, Intrinsics, NamedEvidence, Pose, PoseSolution, Progress
+from ikol.pipeline.flips import Limb
 from ikol.pipeline.inspection import Inspection, inspect_problem
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.posing import solve_pose
@@ -166,6 +168,51 @@ class PosePipeline:
             solve_shape=solve_shape,
         )
         return inspect_problem(problem, self._prepared)
+
+    def alternatives(
+        self,
+        evidence: Sequence[NamedEvidence],
+        *,
+        limb: Limb,
+        count: int = 4,
+        intrinsics: Intrinsics | None = None,
+        extrinsics: Extrinsics | None = None,
+        initial: Pose | None = None,
+        start: Pose | None = None,
+        joints: Sequence[str] = (),
+        solve_shape: bool = True,
+        progress: Progress | None = None,
+    ) -> tuple[Alternative, ...]:
+        """Solve, and find poses of one limb that fit the picture about as well, the best first.
+
+        Args:
+            evidence: as of `posing.solve_pose`, like all arguments but the next two.
+            limb: which limb may change.
+            count: how many poses to return at most.
+            intrinsics: needed.
+            extrinsics: needed.
+            initial: as of a solve.
+            start: as of a solve.
+            joints: as of the first solve; of the limb all may change.
+            solve_shape: as of the first solve; the alternatives have its shape.
+            progress: told how far it is; may raise `Cancelled`.
+
+        Raises:
+            InputError: as of `solve`, or there is no picture with a camera whose place is known.
+        """
+        if progress is not None:
+            progress(0.0, "looking for alternatives")
+        problem = make_problem(
+            self.body,
+            evidence,
+            intrinsics=intrinsics,
+            extrinsics=extrinsics,
+            initial=initial,
+            start=start,
+            joints=joints,
+            solve_shape=solve_shape,
+        )
+        return alternative_poses(problem, limb, count, self._prepared)
 
     def landmark_positions(self, pose: Pose) -> Float[Tensor, "33 3"]:
         """Return the body's 33 landmarks in the world for a pose, metres, in the picture network's order."""
