@@ -15,6 +15,7 @@ from torch import Tensor
 from ikol.errors import Cancelled, ImageError, InputError
 from ikol.pipeline import PosePipeline
 from ikol.pipeline import evidence as named
+from ikol.pipeline.alternatives import Alternative
 from ikol.pipeline.inspection import Inspection
 from ikol.threads import shared_threads
 from solver_server.conversion import (
@@ -29,8 +30,10 @@ from solver_server.conversion import (
 )
 from solver_server.memory import is_out_of_memory
 from solver_server.protocol import (
+    MAX_POSES,
     MAX_TEXT,
     Alternatives,
+    AlternativesReply,
     Detect,
     DetectReply,
     Error,
@@ -39,6 +42,7 @@ from solver_server.protocol import (
     FrameWriter,
     Inspect,
     InspectReply,
+    Limb,
     Person,
     Problem,
     Result,
@@ -96,6 +100,21 @@ class Pipeline(Protocol):
         progress: Progress | None,
     ) -> Inspection: ...
 
+    def alternatives(  # noqa: D102
+        self,
+        evidence: Sequence[named.NamedEvidence],
+        *,
+        intrinsics: named.Intrinsics | None,
+        extrinsics: tuple[Tensor, Tensor] | None,
+        initial: named.Pose | None,
+        start: named.Pose | None,
+        joints: Sequence[str],
+        solve_shape: bool,
+        progress: Progress | None,
+        limb: Limb,
+        count: int,
+    ) -> tuple[Alternative, ...]: ...
+
 
 class Question(TypedDict):
     """What the pipeline's three methods that solve are all asked."""
@@ -142,7 +161,7 @@ class Service:
                 case Inspect():
                     return self._inspect(request, self._question(request, frames, progress), start)
                 case Alternatives():
-                    raise InputError("this solver knows no alternatives")
+                    return self._alternatives(request, self._question(request, frames, progress), start)
         except Cancelled:
             return _error(request, "cancelled", "the request was given up")
         except ImageError as error:
@@ -228,6 +247,23 @@ class Service:
             pulls=writer.array(inspection.pulls),
             next_points=inspection.next_points,
             next_gains=writer.array(inspection.next_gains),
+            seconds=time.perf_counter() - start,
+        )
+        return reply, writer.frames
+
+    def _alternatives(
+        self, request: Alternatives, question: Question, start: float
+    ) -> tuple[AlternativesReply, FrameWriter]:
+        found = self._pipeline.alternatives(**question, limb=request.limb, count=MAX_POSES)
+        writer = Writer()
+        reply = AlternativesReply(
+            id=request.id,
+            poses=tuple(writer.pose(one.pose) for one in found),
+            costs=tuple(one.cost for one in found),
+            reprojection_px=tuple(one.reprojection_px for one in found),
+            joints=writer.array(
+                torch.stack([one.joints for one in found]) if found else torch.zeros(0, self._num_joints, 3)
+            ),
             seconds=time.perf_counter() - start,
         )
         return reply, writer.frames

@@ -243,6 +243,75 @@ def test_solve_without_a_camera_gives_none_and_arrays_that_keep_their_shape_when
     assert np.asarray(frames.array(reply.point_pixels)).shape == (0, 2)
 
 
+# ---- inspect and alternatives ----------------------------------------------------------------------------------------
+
+
+def aside(kind: str, **options: Any) -> Callable[[FrameWriter], protocol.Inspect | protocol.Alternatives]:
+    """Give a request that asks about a pose."""
+    if kind == "inspect":
+        return lambda writer: protocol.Inspect(id=6, evidence=(), **options)
+    return lambda writer: protocol.Alternatives(id=6, evidence=(), limb="right_leg", **options)
+
+
+ASIDES = pytest.mark.parametrize("kind", ["inspect", "alternatives"])
+
+
+@ASIDES
+def test_what_is_asked_about_a_pose_arrives_as_its_solve_would(kind: str) -> None:
+    pipeline = FakePipeline()
+    options: dict[str, Any] = {"camera": CAMERA, "joints": ("L_Hip",), "solve_shape": False}
+    ask(pipeline, solve(**options))
+    ask(pipeline, aside(kind, **options))
+    solved, asked = pipeline.calls
+    extra = {"limb": "right_leg", "count": 4} if kind == "alternatives" else {}
+    assert asked == {"method": kind, **extra, **solved}
+
+
+def test_inspection_comes_back_with_its_rows_and_arrays() -> None:
+    pipeline = FakePipeline()
+    reply, frames = ask(pipeline, aside("inspect"))
+    assert (reply.id, reply.next_points) == (6, ("left_wrist",))
+    assert reply.rows == (
+        protocol.EvidenceRow("keypoints_2d", "nose", 12.5, "px", 0.75),
+        protocol.EvidenceRow("limits", "L_Knee", 0.5, "rad", 0.25),
+    )
+    joints = pipeline.joints.numpy()
+    covariance = np.asarray(frames.array(reply.joint_covariance))
+    assert covariance.tolist() == (joints[:, :, None] * joints[:, None, :]).tolist()
+    assert np.asarray(frames.array(reply.pulls)).shape == (2, NUM_JOINTS, 3)
+    assert np.asarray(frames.array(reply.next_gains)).tolist() == [0.5]
+    assert reply.seconds >= 0
+
+
+def test_alternatives_come_back_in_their_order() -> None:
+    reply, frames = ask(FakePipeline(), aside("alternatives"))
+    assert (reply.costs, reply.reprojection_px) == ((0.25, 0.5), (-1.0, -1.0))
+    for pose, cost in zip(reply.poses, reply.costs, strict=True):
+        quat = torch.tensor(np.asarray(frames.array(pose.local_quat)))
+        torch.testing.assert_close(quat_to_rotmat(quat), turn(cost), atol=1e-14, rtol=0)
+    assert np.asarray(frames.array(reply.joints)).shape == (2, NUM_JOINTS, 3)
+
+
+def test_no_alternatives_are_an_empty_answer() -> None:
+    reply, frames = ask(FakePipeline(num_alternatives=0), aside("alternatives"))
+    assert reply.poses == ()
+    assert np.asarray(frames.array(reply.joints)).shape == (0, NUM_JOINTS, 3)
+
+
+@ASIDES
+def test_what_is_asked_about_a_pose_is_checked_as_its_solve_would_be(kind: str) -> None:
+    pipeline = FakePipeline()
+    reply, _ = ask(pipeline, aside(kind, camera=camera(rotation=MIRROR)))
+    assert (reply.code, reply.id, pipeline.calls) == ("bad_input", 6, [])
+
+
+@ASIDES
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_answer_about_a_pose_that_is_not_finite_never_leaves(kind: str, number: float) -> None:
+    with pytest.raises(ArithmeticError, match="not finite"):
+        ask(FakePipeline(joints=torch.full((NUM_JOINTS, 3), number)), aside(kind))
+
+
 def test_lens_survives_the_wire() -> None:
     assert camera_of_lens(intrinsics(CAMERA)) == CAMERA
 
@@ -320,7 +389,16 @@ def test_bad_input_is_refused_with_a_sentence_before_the_pipeline_sees_it(make: 
         (InputError("x" * 10**5), "bad_input", "x" * 100),
     ],
 )
-@pytest.mark.parametrize("make", [detect(), solve()])
+@pytest.mark.parametrize(
+    "make",
+    [
+        detect(),
+        solve(),
+        lambda writer: protocol.Inspect(id=6, evidence=()),
+        lambda writer: protocol.Alternatives(id=6, evidence=(), limb="head"),
+    ],
+    ids=["detect", "solve", "inspect", "alternatives"],
+)
 def test_fault_of_the_request_becomes_an_error_with_its_code(fault: Exception, code: str, text: str, make: Any) -> None:
     reply, _ = ask(FakePipeline(fault=fault), make)
     assert (type(reply), reply.code) == (protocol.Error, code)

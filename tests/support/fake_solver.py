@@ -127,7 +127,7 @@ class FakeSolver:
             case wire.Ping():
                 problem = NO_TORCH if self.mode == "problem" else ""
                 yield wire.Pong(request.id, not problem, False, 0, device="cpu", problem=problem), None
-            case wire.Detect() | wire.Solve():
+            case wire.Detect() | wire.Problem():
                 if self.mode == "problem":
                     yield wire.Error(request.id, "start_failed", NO_TORCH), None
                     return
@@ -136,9 +136,15 @@ class FakeSolver:
                     return
                 if self.mode == "slow" and not (yield from self.work(identity, request.id)):
                     return
-                yield from (
-                    self.detect(request, frames) if isinstance(request, wire.Detect) else self.solve(request, frames)
-                )
+                match request:
+                    case wire.Detect():
+                        yield from self.detect(request, frames)
+                    case wire.Inspect():
+                        yield self.inspect(request)
+                    case wire.Alternatives():
+                        yield self.alternatives(request, frames)
+                    case _:
+                        yield from self.solve(request, frames)
             case wire.Cancel():
                 yield wire.CancelReply(request.id, False), None
             case wire.Stats():
@@ -214,7 +220,8 @@ class FakeSolver:
         elif camera is not None and request.initial is None:
             transl = transl + np.array([1.2 * (self.solves - 1), 0.0, 0.0])
         body = pose_body(transl, quats, betas)
-        blocks = [block for block in request.evidence if not isinstance(block, wire.Anchor | wire.Twist)]
+        other = wire.Anchor | wire.Twist | wire.Orientations
+        blocks = [block for block in request.evidence if not isinstance(block, other)]
         names = dict.fromkeys(name for block in blocks for name in block.names)
         joints = dict(zip(JOINTS, body.joints, strict=True))
         points = np.array([body.landmarks.get(name, joints.get(name)) for name in names]).reshape(-1, 3)
@@ -240,6 +247,40 @@ class FakeSolver:
             writer,
         )
 
+    def inspect(self, request):
+        """Be the surer of a joint the earlier it comes; each keypoint pulls the head up by its own millimetres."""
+        writer = wire.FrameWriter()
+        names = [
+            (block.__struct_config__.tag, name) for block in request.evidence for name in getattr(block, "names", ())
+        ]
+        rows = tuple(wire.EvidenceRow(kind, name, 1.0 + k, "px", 0.5) for k, (kind, name) in enumerate(names))
+        pulls = np.zeros((len(rows), len(JOINTS), 3))
+        pulls[:, JOINTS.index("Head"), 1] = 1e-3 * np.arange(1, len(rows) + 1)
+        axes = np.diag([1.0, 1.0, 9.0])  # depth is three times as unsure
+        covariance = 1e-4 * np.arange(1, len(JOINTS) + 1)[:, None, None] * axes
+        gains = add(writer, [0.25, 0.125])
+        places = add(writer, covariance), add(writer, pulls)
+        return wire.InspectReply(request.id, places[0], rows, places[1], ("left_wrist", "nose"), gains, 0.01), writer
+
+    def alternatives(self, request, frames):
+        """Give three poses: where it starts, and with the limb bent at its middle forwards and backwards."""
+        writer = wire.FrameWriter()
+        transl, quats, betas = np.array(TRANSL), random_quats(POSE_SEED), np.array(BETAS, float)
+        if request.initial is not None:
+            transl, quats, betas = (np.array(frames.array(ref)) for ref in msgspec.structs.astuple(request.initial))
+        poses, joints = [], []
+        for angle in (0.0, 0.5, -0.5):
+            bent = quats.copy()
+            middle = JOINTS.index(MIDDLES[request.limb])
+            bent[middle] = multiply(bent[middle], np.array([np.cos(angle / 2), np.sin(angle / 2), 0, 0]))
+            poses.append(wire.PoseSpec(add(writer, transl), add(writer, bent), add(writer, betas)))
+            joints.append(pose_body(transl, bent, betas).joints)
+        found = tuple(poses), (1.0, 1.5, 2.0), (3.0, 3.5, 4.0)
+        return wire.AlternativesReply(request.id, *found, add(writer, np.stack(joints)), 0.01), writer
+
+
+MIDDLES = {"left_arm": "L_Elbow", "right_arm": "R_Elbow", "left_leg": "L_Knee", "right_leg": "R_Knee", "head": "Neck",
+           "torso": "Spine2"}  # fmt: skip
 
 JOINTS = (
     "Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle", "R_Ankle", "Spine3", "L_Foot",
