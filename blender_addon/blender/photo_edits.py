@@ -6,7 +6,7 @@ from bpy.props import BoolProperty, FloatVectorProperty, StringProperty
 
 from ..core.errors import AddonError, SceneError
 from ..core.keypoints import remove
-from ..core.photo_view import ADD_RADIUS, nudged, place_pixels, point_to_add
+from ..core.photo_view import ADD_RADIUS, nearest_point, nudged, place_pixels, point_to_add
 from ..core.wording import POINT_LABELS
 from . import live_edit
 from .bodies import find_body
@@ -15,6 +15,10 @@ from .photo_drag import PhotoOperator, mouse, point_at, target
 from .photo_scene import STATE, photo_scene, redraw
 from .selection import active_point, select_points, selected_points
 from .text import iface
+
+ON_POINT = 7.0
+"""Pixels at a resolution scale of 1: a double click as near as that to a point is one on it. Less than what picks it,
+since a joint may be next to a point that is there."""
 
 NUDGE_SECONDS = 0.6
 """Arrow keys that follow each other closer than that are one edit and one undo step."""
@@ -63,7 +67,7 @@ class IKOL_OT_add_point(EditOperator, bpy.types.Operator):
             seen = photo_scene(context)
         except AddonError:
             return {"PASS_THROUGH"}
-        if point_at(seen, at) is not None:
+        if nearest_point(seen.points(), seen.view, at, ON_POINT * seen.scale) is not None:
             return {"PASS_THROUGH"}
         name = point_to_add(seen.record, seen.view, at, ADD_RADIUS * seen.scale)
         if name is None:

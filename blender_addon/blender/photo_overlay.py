@@ -98,7 +98,7 @@ def _add_residual(shapes: Shapes, seen: PhotoScene, point: PhotoPoint) -> None:
     if point.solved is None or point.state is KeypointState.MUTED:
         return
     start, end = seen.view.to_region(point.pixel), seen.view.to_region(point.solved)
-    if math.dist(start, end) < (RADIUS + OUTLINE + SOLVED_RADIUS) * seen.scale:
+    if math.dist(start, end) < (RADIUS + OUTLINE + SOLVED_RADIUS + DASH) * seen.scale:
         return
     width = LINE_WIDTH * seen.scale
     color = STATE_COLORS[point.state]

@@ -101,10 +101,11 @@ def is_tool_active(context: bpy.types.Context) -> bool:
 
 
 def redraw(context: bpy.types.Context) -> None:
-    """Have all 3D views of the window drawn again."""
+    """Have all 3D views of the window drawn again, without their sidebars: a drag does that often."""
     for area in context.screen.areas if context.screen is not None else ():
-        if area.type == "VIEW_3D":
-            area.tag_redraw()
+        for region in area.regions if area.type == "VIEW_3D" else ():
+            if region.type == "WINDOW":
+                region.tag_redraw()
 
 
 def _frame(context: bpy.types.Context, camera: bpy.types.Object) -> list[Vector2]:

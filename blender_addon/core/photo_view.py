@@ -20,7 +20,7 @@ from .rig import JOINT_NAMES
 PICK_RADIUS = 14.0
 """Region pixels at a resolution scale of 1: twice what is drawn, so that nobody has to aim."""
 
-ADD_RADIUS = 90.0
+ADD_RADIUS = 45.0
 """Region pixels at a resolution scale of 1 from a double click to the joint that it means."""
 
 CROWDED = 11.0
@@ -168,16 +168,18 @@ def point_to_add(record: Record, view: PhotoView, at: Vector2, radius: float) ->
     A landmark that was removed comes back before the joint at the same place; a joint whose landmark is shown is not
     offered, since both would speak of the same place.
     """
-    shown = set(shown_points(record))
-    removed = {name for name, edit in record.edits.items() if edit.is_removed}
-    places = {
-        name: pixel
-        for name, pixel in record.solution.pixels.items()
-        if name not in shown
-        and (name in removed or name in JOINT_NAMES)
-        and TWINS.get(name) not in shown
-        and not (name in JOINT_NAMES and TWINS.get(name) in removed)
-    }
+    spoken_of = set(shown_points(record))
+    places: dict[str, Vector2] = {}
+    for name, edit in record.edits.items():
+        # the solver is not asked for a point that was removed: the place where it was detected stands in for it
+        pixel = record.solution.pixels.get(name) or target_pixel(record, name)
+        if edit.is_removed and pixel is not None:
+            places[name] = pixel
+    spoken_of.update(places)
+    for name in JOINT_NAMES:
+        pixel = record.solution.pixels.get(name)
+        if pixel is not None and name not in spoken_of and TWINS.get(name) not in spoken_of:
+            places[name] = pixel
     return _nearest(places, view, at, radius)
 
 

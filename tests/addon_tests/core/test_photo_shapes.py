@@ -33,14 +33,6 @@ def test_a_disc_covers_its_area_and_no_more_than_its_edge(radius):
     assert np.linalg.norm(positions[:, :2] - (30, 40), axis=1).max() == pytest.approx(radius + SOFT)
 
 
-def test_a_ring_is_empty_inside():
-    shapes = Shapes()
-    shapes.ring((0.0, 0.0), 10.0, 2.0, RED)
-    positions, _ = shapes.triangles()
-    assert np.linalg.norm(positions[:, :2], axis=1).min() == pytest.approx(9.0 - SOFT)
-    assert covered(shapes) == pytest.approx(0.8 * math.pi * (11**2 - 9**2), rel=0.03)
-
-
 def test_a_line_has_its_width_in_any_direction():
     shapes = Shapes()
     shapes.line((0.0, 0.0), (30.0, 40.0), 3.0, RED)
@@ -51,6 +43,14 @@ def test_half_of_a_dashed_line_is_there():
     shapes = Shapes()
     shapes.dashes((0.0, 0.0), (80.0, 0.0), 4.0, 2.0, RED)
     assert covered(shapes) == pytest.approx(0.8 * 40 * 2, rel=1e-6)
+
+
+def test_the_last_dash_ends_with_the_line():
+    shapes = Shapes()
+    shapes.dashes((0.0, 0.0), (10.0, 0.0), 4.0, 2.0, RED)
+    positions, _ = shapes.triangles()
+    assert positions[:, 0].max() == pytest.approx(10.0)
+    assert covered(shapes) == pytest.approx(0.8 * (4 + 2) * 2, rel=1e-6)
 
 
 @pytest.mark.parametrize("end", [(5.0, 5.0), (5.0001, 5.0)])

@@ -4,6 +4,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from blender_addon.core import keypoints
 from blender_addon.core.keypoints import KeypointState
@@ -132,6 +133,12 @@ def test_a_double_click_adds_the_nearest_joint_that_nothing_speaks_of(record):
 def test_a_removed_landmark_comes_back_before_its_joint(record):
     without = keypoints.remove(record, ["left_wrist"])
     assert point_to_add(without, VIEW, at((104.0, 204.0)), 50) == "left_wrist"
+
+
+def test_a_removed_landmark_that_the_solver_was_not_asked_for_comes_back_where_it_was_detected(record):
+    pixels = {name: pixel for name, pixel in record.solution.pixels.items() if name != "left_wrist"}
+    without = keypoints.remove(replace(record, solution=replace(record.solution, pixels=pixels)), ["left_wrist"])
+    assert point_to_add(without, VIEW, at((99.0, 199.0)), 50) == "left_wrist"
 
 
 def test_placing_drops_what_would_hold_the_point_back(record):
