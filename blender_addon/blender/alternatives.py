@@ -36,6 +36,9 @@ GHOST = (0.95, 0.95, 0.95, 0.55)
 CHOSEN = (1.0, 0.75, 0.15, 1.0)
 FONT = 0
 FONT_SIZE = 13.0
+LABEL_OFFSET = 28.0
+LINE_HEIGHT = 18.0
+"""Pixels at a resolution scale of 1: the costs stand below the limb's end, where no keypoint's own label is."""
 
 _NEXT = {"RIGHT_ARROW", "DOWN_ARROW", "WHEELDOWNMOUSE", "TAB"}
 _PREVIOUS = {"LEFT_ARROW", "UP_ARROW", "WHEELUPMOUSE"}
@@ -243,7 +246,8 @@ def _draw_labels() -> None:
     if armature is None or context.region_data is None:
         return
     place = body_to_world(armature)
-    blf.size(FONT, FONT_SIZE * ui_scale(context))
+    scale = ui_scale(context)
+    blf.size(FONT, FONT_SIZE * scale)
     for number, found in enumerate(choice.found):
         end = body_to_scene(_limb_ends(choice, found)[-1, 1], place)
         at = location_3d_to_region_2d(context.region, context.region_data, end)
@@ -255,7 +259,7 @@ def _draw_labels() -> None:
         blf.enable(FONT, blf.SHADOW)
         blf.shadow(FONT, 5, 0.0, 0.0, 0.0, 0.9)
         blf.color(FONT, *(CHOSEN if number == choice.chosen else (*GHOST[:3], 1.0)))
-        blf.position(FONT, at.x + 12, at.y + 6 - 18 * number * ui_scale(context), 0.0)
+        blf.position(FONT, at.x + LABEL_OFFSET * scale, at.y - LINE_HEIGHT * scale * (number + 1), 0.0)
         blf.draw(FONT, text)
         blf.disable(FONT, blf.SHADOW)
 

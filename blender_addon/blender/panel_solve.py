@@ -6,7 +6,8 @@ import bpy
 from ..core.record import Record
 from ..core.wording import median_residual, out_of_reach, residual_text
 from . import runtime
-from .panel_parts import SubPanel, draw_body_or_hint, draw_operator, draw_rows, has_operator
+from .insight import draw_insight
+from .panel_parts import SubPanel, draw_body_or_hint, draw_rows
 from .part_operators import selected_bones
 from .text import draw_sentence, iface, sidebar_width
 
@@ -50,19 +51,19 @@ class IKOL_PT_solve(SubPanel, bpy.types.Panel):
             for line in lines:
                 draw_sentence(box, line, sidebar_width(context))
         draw_rows(layout, _numbers(record))
-        self._draw_insight(context)
+        self._draw_insight(context, armature)
 
-    def _draw_insight(self, context: bpy.types.Context) -> None:
-        """Draw what the solver knows of its answer; these commands may be absent."""
+    def _draw_insight(self, context: bpy.types.Context, armature: bpy.types.Object) -> None:
+        """Draw what the solver knows of its answer."""
         layout, settings = self.layout, context.scene.ikol
         column = layout.column(align=True)
-        draw_operator(column, "ikol.alternatives", icon="GHOST_ENABLED")
-        draw_operator(column, "ikol.next_keypoint", icon="ZOOM_SELECTED")
-        draw_operator(column, "ikol.explain", icon="QUESTION")
-        if has_operator("ikol.explain"):
-            row = layout.row(align=True)
-            row.prop(settings, "show_uncertainty", toggle=True, icon="MOD_PHYSICS")
-            row.prop(settings, "show_heat", toggle=True, icon="COLOR")
+        column.operator("ikol.alternatives", icon="GHOST_ENABLED")
+        column.operator("ikol.next_keypoint", icon="ZOOM_SELECTED")
+        column.operator("ikol.explain", icon="QUESTION")
+        row = layout.row(align=True)
+        row.prop(settings, "show_uncertainty", toggle=True, icon="MOD_PHYSICS")
+        row.prop(settings, "show_heat", toggle=True, icon="COLOR")
+        draw_insight(layout, context, armature)
 
 
 def _numbers(record: Record) -> list[tuple[str, str]]:

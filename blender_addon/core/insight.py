@@ -23,8 +23,9 @@ FloatArray = NDArray[np.float64]
 Color = tuple[float, float, float, float]
 
 SURE_METRES = 0.005
-UNSURE_METRES = 0.10
-"""The ends of the colours: as good as a placed point, and as bad as a landmark's depth. Between them by decades."""
+UNSURE_METRES = 0.20
+"""The ends of the colours: as good as a placed point, and twice as bad as a landmark's depth. Between them by decades.
+"""
 
 _RAMP: FloatArray = np.array([[0.15, 0.45, 0.95], [0.20, 0.80, 0.55], [0.98, 0.80, 0.20], [0.90, 0.20, 0.15]])
 """Blue, green, yellow, red: told apart by lightness at the ends, for eyes that do not tell red from green."""
@@ -89,7 +90,7 @@ def spread_of(covariance: FloatArray, joint: Vector3, camera: PhotoCamera | None
 
 
 def spread_color(metres: float) -> Color:
-    """Return the colour of a standard deviation or a residual: blue for 5 mm and less, red for 10 cm and more."""
+    """Return the colour of a standard deviation or a residual: blue for 5 mm and less, red for 20 cm and more."""
     share = math.log(max(metres, 1e-9) / SURE_METRES) / math.log(UNSURE_METRES / SURE_METRES)
     place = min(max(share, 0.0), 1.0) * (len(_RAMP) - 1)
     low = min(int(place), len(_RAMP) - 2)

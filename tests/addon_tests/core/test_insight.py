@@ -54,7 +54,7 @@ def test_a_joint_that_nothing_moves_has_an_ellipsoid_of_no_size():
 
 
 def test_colours_run_from_sure_to_unsure():
-    colors = [insight.spread_color(metres) for metres in (0.0, 0.005, 0.02, 0.1, 5.0)]
+    colors = [insight.spread_color(metres) for metres in (0.0, 0.005, 0.02, 0.2, 5.0)]
     assert colors[0] == colors[1]
     assert colors[3] == colors[4]
     reds = [color[0] for color in colors]
