@@ -25,7 +25,7 @@ class KeypointOperator:
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a body."""
         if find_body(context) is None:
-            cls.poll_message_set("Select a body that was made by Pose from Image or Solve Keypoints")
+            cls.poll_message_set(iface("Select a body that was made by Pose from Image or Solve Keypoints"))
             return False
         return True
 
@@ -56,7 +56,7 @@ class SelectionOperator(KeypointOperator):
         if not super().poll(context):
             return False
         if not chosen_points(context, find_body(context)):
-            cls.poll_message_set("Select a keypoint: in the panel's list, on the photograph, or by its handle")
+            cls.poll_message_set(iface("Select a keypoint: in the panel's list, on the photograph, or by its handle"))
             return False
         return True
 
@@ -174,7 +174,7 @@ class IKOL_OT_restore_points(KeypointOperator, bpy.types.Operator):
             cls.poll_message_set(runtime.sentence(error))
             return False
         if not has_removed:
-            cls.poll_message_set("No keypoint has been removed")
+            cls.poll_message_set(iface("No keypoint has been removed"))
         return has_removed
 
     def change(self, _record: Record, _points: tuple[str, ...]) -> Change:
@@ -202,7 +202,7 @@ class IKOL_OT_toggle_point(KeypointOperator, bpy.types.Operator):
     @classmethod
     def description(cls, _context: bpy.types.Context, properties: "bpy.types.OperatorProperties") -> str:
         """Return what this button does."""
-        return iface(cls.bl_rna.properties["action"].enum_items[properties.action].description)
+        return iface(properties.bl_rna.properties["action"].enum_items[properties.action].description)
 
     def change(self, record: Record, _points: tuple[str, ...]) -> Change:
         """Switch it."""

@@ -56,7 +56,7 @@ class IKOL_OT_solve_part(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a body that has evidence."""
         if find_body(context) is None:
-            cls.poll_message_set("Select a body that was made by Pose from Image or Solve Keypoints")
+            cls.poll_message_set(iface("Select a body that was made by Pose from Image or Solve Keypoints"))
             return False
         return True
 

@@ -24,6 +24,7 @@ from .handles import record_with_handles, show_handles
 from .part_operators import part_joints
 from .posing import free_joints, read_pose
 from .solve_operator import SolveOperator
+from .text import iface
 
 BODY_PATH = Path(__file__).parents[1] / "data" / "default_body.npz"
 
@@ -142,7 +143,7 @@ class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a body that has evidence."""
         if find_body(context) is None:
-            cls.poll_message_set("Select a body that was made by Pose from Image or Solve Keypoints")
+            cls.poll_message_set(iface("Select a body that was made by Pose from Image or Solve Keypoints"))
             return False
         return True
 

@@ -63,7 +63,7 @@ class IKOL_OT_stop_solver(bpy.types.Operator):
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Only while there is a process."""
         if runtime.get().solver.pid is None:
-            cls.poll_message_set("The solver does not run")
+            cls.poll_message_set(iface("The solver does not run"))
             return False
         return True
 
@@ -150,7 +150,7 @@ class IKOL_OT_cancel(bpy.types.Operator):
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Only while a command runs."""
         if runtime.get().solver.job is None:
-            cls.poll_message_set("No command runs")
+            cls.poll_message_set(iface("No command runs"))
             return False
         return True
 
@@ -172,7 +172,7 @@ class IKOL_OT_open_log(bpy.types.Operator):
     def poll(cls, _context: bpy.types.Context) -> bool:
         """Only when there is one."""
         if not runtime.log_path().is_file():
-            cls.poll_message_set("There is no log yet: the solver has not been started")
+            cls.poll_message_set(iface("There is no log yet: the solver has not been started"))
             return False
         return True
 

@@ -15,6 +15,7 @@ from . import (
     panel_icons,
     photo_tool,
     runtime,
+    translations,
 )
 from .alternatives import IKOL_OT_alternatives, IKOL_OT_choose_alternative
 from .insight import IKOL_OT_explain, IKOL_OT_next_keypoint
@@ -129,6 +130,7 @@ CLASSES = (
 )
 
 MODULES = (
+    translations,
     keypoint_properties,
     live_edit,
     panel_icons,

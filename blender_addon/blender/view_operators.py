@@ -5,6 +5,7 @@ import bpy
 
 from .bodies import body_camera, find_body
 from .camera import look_through
+from .text import iface
 
 
 class IKOL_OT_look_through(bpy.types.Operator):
@@ -19,10 +20,10 @@ class IKOL_OT_look_through(bpy.types.Operator):
         """Only with a body whose camera is there."""
         armature = find_body(context)
         if armature is None:
-            cls.poll_message_set("Select a body that was made by Pose from Image")
+            cls.poll_message_set(iface("Select a body that was made by Pose from Image"))
             return False
         if body_camera(armature) is None:
-            cls.poll_message_set("This body was not made from a photograph, or its camera was deleted")
+            cls.poll_message_set(iface("This body was not made from a photograph, or its camera was deleted"))
             return False
         return True
 

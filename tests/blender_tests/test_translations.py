@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The German translation: every text that the add-on shows has one, none is stale, placeholders are kept."""
+
+import importlib
+import string
+from pathlib import Path
+
+import bpy
+import pytest
+from addon_strings import all_constants, drawn_texts
+
+SKIPPED = {"", "IKOL", "CUDA", "filepath"}
+"""Names, and the property that only drag and drop sets."""
+
+
+def class_texts(kind):
+    """Label and description of a registered class, of its properties, and of the items of these."""
+    yield getattr(kind, "bl_label", "")
+    rna = kind.bl_rna
+    if issubclass(kind, bpy.types.Operator):
+        yield rna.description
+        module, _, command = kind.bl_idname.partition(".")
+        rna = getattr(getattr(bpy.ops, module), command).get_rna_type()
+    for item in rna.properties:
+        if (
+            any(item.identifier in vars(base).get("__annotations__", ()) for base in kind.__mro__)
+            and not item.is_hidden
+        ):
+            yield item.name
+            yield item.description
+            for choice in getattr(item, "enum_items", ()):
+                yield choice.name
+                yield choice.description
+
+
+def core_texts(part):
+    """Labels that core makes: buttons and lines of state, states and names of points, presets."""
+    state, keypoints, wording = part("core.solver_state"), part("core.keypoints"), part("core.wording")
+    for phase in state.Phase:
+        for ready in (False, True):
+            for message in ("", "x"):
+                shown = state.SolverState(phase, message=message, is_ready=ready)
+                yield state.status_line(shown)
+                yield state.big_button(shown).label
+    for fix in part("core.errors").Fix:
+        yield state.fix_button(fix).label
+    yield from wording.STATE_LABELS.values()
+    yield from wording.POINT_LABELS.values()
+    yield from wording.FOCAL_SOURCES.values()
+    for preset in keypoints.PRESETS.values():
+        yield preset.label
+        yield preset.description
+
+
+@pytest.fixture(scope="module")
+def shown(extension):
+    """Every text that must have a translation."""
+
+    def part(name):
+        return importlib.import_module(f"{extension.__name__}.{name}")
+
+    texts = set(core_texts(part))
+    for kind in part("blender.registration").CLASSES:
+        texts.update(class_texts(kind))
+    for path in Path(extension.__file__).parent.glob("blender/*.py"):
+        texts |= drawn_texts(path)
+    return texts - SKIPPED
+
+
+@pytest.fixture(scope="module")
+def german(extension):
+    return importlib.import_module(f"{extension.__name__}.blender.translations").GERMAN
+
+
+def fields(text):
+    return sorted(name for _, name, _, _ in string.Formatter().parse(text) if name is not None)
+
+
+def test_every_text_has_a_german_entry(shown, german):
+    missing = sorted(shown - set(german))
+    assert not missing, "\n" + "\n".join(missing)
+
+
+def test_no_entry_is_stale(extension, shown, german):
+    used = shown | all_constants(Path(extension.__file__).parent, without="translations")
+    stale = sorted(set(german) - used)
+    assert not stale, "\n" + "\n".join(stale)
+
+
+def test_placeholders_are_kept(german):
+    changed = [text for text, other in german.items() if fields(text) != fields(other)]
+    assert not changed
