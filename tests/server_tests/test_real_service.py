@@ -200,6 +200,46 @@ def test_inspection_knows_what_is_sure_and_what_pulls(client: Client, stood: Sto
     assert len(reply.next_points) == len(np.asarray(frames.array(reply.next_gains)))
 
 
+def copied(frames: protocol.Frames, writer: FrameWriter) -> None:
+    """Put all frames of a reply into a message, so that its references are those of the message."""
+    for index in range(len(frames)):
+        writer.add_blob(frames.blob(protocol.BlobRef(index)))
+
+
+def test_alternatives_of_a_photograph_are_told_from_the_best_one_on(client: Client) -> None:
+    image = (ROOT / "samples" / "front_step.jpg").read_bytes()
+    detected, seen = ask(client, lambda writer: protocol.Detect(client.next_id(), writer.add_blob(image)))
+    evidence = detected.persons[0].evidence
+
+    def solve(writer: FrameWriter) -> protocol.Solve:
+        copied(seen, writer)
+        return protocol.Solve(client.next_id(), evidence, camera=detected.camera)
+
+    solved, frames = ask(client, solve)
+
+    def alternatives(writer: FrameWriter) -> protocol.Alternatives:
+        copied(seen, writer)
+        start = pose(solved, frames, writer)
+        return protocol.Alternatives(
+            client.next_id(), evidence, camera=solved.camera, initial=start, solve_shape=False, limb="right_leg"
+        )
+
+    reply, found = ask(client, alternatives)
+    assert isinstance(reply, protocol.AlternativesReply), reply
+    assert 2 <= len(reply.poses) <= protocol.MAX_POSES
+    assert list(reply.costs) == sorted(reply.costs)
+    assert all(0 <= pixels < 100 for pixels in reply.reprojection_px), reply.reprojection_px  # of 1000 or so
+    joints = np.asarray(found.array(reply.joints))
+    assert joints.shape == (len(reply.poses), 24, 3)
+    knees = joints[:, 5]
+    assert np.linalg.norm(knees[1:] - knees[0], axis=-1).min() > 0.02, knees  # metres: other poses, not the same again
+
+
+def test_alternatives_without_a_picture_are_refused(client: Client, stood: Stood) -> None:
+    reply, _ = ask(client, lambda writer: protocol.Alternatives(client.next_id(), (standing(writer),), limb="head"))
+    assert reply.code == "bad_input"
+
+
 def test_unknown_keypoint_is_refused_by_name(client: Client) -> None:
     reply, _ = solve(client, ("tail",), np.zeros((1, 3)))
     assert reply.code == "bad_input"

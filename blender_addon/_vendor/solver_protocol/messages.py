@@ -337,9 +337,9 @@ class InspectReply(Struct, frozen=True, tag="inspect_reply"):
     """How sure the solved pose is, and what pulls at it.
 
     `joint_covariance` (J, 3, 3) square metres in the world, in skeleton order. `pulls` (R, J, 3) is how far each of the
-    `rows` moves each joint, metres in the world, towards what the row wants. `next_points` are the keypoints whose free
-    placement on the picture would lower the summed variance of the joints most, best first; `next_gains` (K) by how
-    many square metres.
+    `rows` moves each joint, metres in the world, towards what the row wants. `next_points` are the keypoints whose
+    placement on the picture would lower the summed variance of the joints, relative to the root, most, best first;
+    `next_gains` (K) by how many square metres.
     """
 
     id: RequestId
@@ -354,8 +354,8 @@ class InspectReply(Struct, frozen=True, tag="inspect_reply"):
 class AlternativesReply(Struct, frozen=True, tag="alternatives_reply"):
     """Poses that fit about as well, the best first.
 
-    Each has a cost and a median distance on the picture (`reprojection_px`, pixels, -1 without 2D evidence); `joints`
-    (N, J, 3) are in world metres.
+    Each has a cost and a median distance on the picture (`reprojection_px` of the limb's 2D evidence, pixels, -1
+    without any); `joints` (N, J, 3) are in world metres.
     """
 
     id: RequestId
