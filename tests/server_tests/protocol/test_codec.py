@@ -5,7 +5,7 @@ import contextlib
 import math
 import random
 from collections import Counter
-from typing import Any
+from typing import Any, get_args
 
 import msgpack
 import msgspec
@@ -19,6 +19,8 @@ from solver_server import protocol
 from solver_server.protocol import FrameWriter
 
 CASES = protocol_cases.cases()
+REF = protocol.ArrayRef("<f4", (2,), 0)
+NAN_ROW = protocol.EvidenceRow("stay", "nose", math.nan, "m", 0.0)
 NAN_CAMERA = msgspec.structs.replace(protocol_cases.camera(), center_x=math.nan)
 
 
@@ -102,6 +104,55 @@ simple_messages = st.one_of(
 @given(message=simple_messages)
 def test_encode_then_decode_is_the_identity_for_any_field_values(message: Any) -> None:
     assert decode(message, protocol.encode(message))[0] == message
+
+
+names = st.lists(texts, max_size=8).map(tuple)
+rows = st.builds(protocol.EvidenceRow, kind=texts, name=texts, residual=finite, unit=texts, cost=finite)
+blocks = st.one_of(
+    st.builds(protocol.Keypoints2D, names, st.just(REF), st.just(REF), st.booleans()),
+    st.builds(protocol.Pins, names, st.just(REF)),
+    st.builds(protocol.Orientations, names, st.just(REF), st.just(REF)),
+)
+poses = st.none() | st.just(protocol.PoseSpec(REF, REF, REF))
+problems: dict[str, st.SearchStrategy[Any]] = {
+    "id": ids,
+    "evidence": st.lists(blocks, max_size=16).map(tuple),
+    "initial": poses,
+    "start": poses,
+    "joints": names,
+    "solve_shape": st.booleans(),
+}
+messages_of_a_drag = st.one_of(
+    st.builds(protocol.Solve, **problems),
+    st.builds(protocol.Inspect, **problems),
+    st.builds(protocol.Alternatives, limb=st.sampled_from(get_args(protocol.Limb)), **problems),
+    st.builds(
+        protocol.InspectReply,
+        id=ids,
+        joint_covariance=st.just(REF),
+        rows=st.lists(rows, max_size=8).map(tuple),
+        pulls=st.just(REF),
+        next_points=names,
+        next_gains=st.just(REF),
+        seconds=finite,
+    ),
+    st.builds(
+        protocol.AlternativesReply,
+        id=ids,
+        poses=st.lists(st.just(protocol.PoseSpec(REF, REF, REF)), max_size=4).map(tuple),
+        costs=st.lists(finite, max_size=4).map(tuple),
+        reprojection_px=st.lists(finite, max_size=4).map(tuple),
+        joints=st.just(REF),
+        seconds=finite,
+    ),
+)
+
+
+@given(message=messages_of_a_drag)
+def test_encode_then_decode_is_the_identity_for_whatever_a_drag_asks_and_gets(message: Any) -> None:
+    writer = FrameWriter()
+    writer.add_blob(bytes(8))
+    assert decode(message, protocol.encode(message, writer))[0] == message
 
 
 @given(
@@ -196,6 +247,15 @@ IMAGE_OF_FRAME_3 = header(type="detect", id=9, image={"frame": 3})
         pytest.param(
             [header(type="hello", id=4, protocol=[1, 0], client="x" * 129)], "bad_message", 4, "128", id="text"
         ),
+        pytest.param([header(type="inspect", id=4, evidence=[{"type": "pins"}])], "bad_message", 4, "names", id="pins"),
+        pytest.param([header(type="alternatives", id=4, evidence=[])], "bad_message", 4, "limb", id="no limb"),
+        pytest.param(
+            [header(type="alternatives", id=4, evidence=[], limb="tail")], "bad_message", 4, "tail", id="limb"
+        ),
+        pytest.param(
+            [header(type="solve", id=4, evidence=[], joints=["x"] * 513)], "bad_message", 4, "512", id="joints"
+        ),
+        pytest.param([header(type="solve", id=4, evidence=[], start=[])], "bad_message", 4, "start", id="start"),
         pytest.param([PING] * 258, "too_large", None, "at most 256 extra frames, got 257", id="too many frames"),
         pytest.param([bytes(2**20 + 1)], "too_large", None, "header", id="header too large"),
     ],
@@ -281,11 +341,18 @@ def test_array_that_cannot_be_sent_is_refused(values: Any, text: str) -> None:
         pytest.param(protocol.Error(id=1, code="busy", message="\ud800"), "surrogates", id="broken text"),
         pytest.param(protocol.Solve(id=1, evidence=(), camera=NAN_CAMERA), "finite", id="NaN"),
         pytest.param(protocol.Detect(id=1, image=protocol.BlobRef(0)), "extra frame 0", id="no frame"),
+        pytest.param(protocol.Solve(id=1, evidence=(protocol.Pins((), REF),)), "extra frame 0", id="no frame of a pin"),
+        pytest.param(protocol.InspectReply(1, REF, (NAN_ROW,), REF, (), REF, 0.0), "finite", id="NaN in a row"),
+        pytest.param(protocol.AlternativesReply(1, (), (math.inf,), (), REF, 0.0), "finite", id="infinite cost"),
+        pytest.param(protocol.AlternativesReply(1, (), (1.0,) * 5, (), REF, 0.0), "<= 4", id="too many"),
     ],
 )
 def test_message_that_the_peer_would_refuse_is_not_sent(message: Any, text: str) -> None:
+    writer = FrameWriter()
+    if "frame" not in text:
+        writer.add_blob(bytes(8))
     with pytest.raises(protocol.ProtocolError, match=text) as caught:
-        protocol.encode(message)
+        protocol.encode(message, writer)
     assert caught.value.request_id == message.id
 
 
