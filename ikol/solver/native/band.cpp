@@ -24,9 +24,10 @@ struct ikol_band_call {
     const int64_t* changed;   // (frames) which of these, or -1
     const int64_t* index;     // (frames) which frame of the source this is, or null: all, in order
     const int64_t* left;      // (frames) how many of those after it it may touch, or null: as many as there are
-    double* panels;           // out: frames x size x stride, rows as those of the source: U
+    void* factor;             // memory for U: frames x size x (reach times size rounded up to 8, sides rounded up to 8)
     double* solution;         // out: frames x size x sides rounded up to 8
-    int64_t frames, size, reach, sides, stride, source_frame, source_row;
+    int64_t frames, size, reach, sides, source_frame, source_row;
+    int64_t is_rough;  // U is kept as float, which halves what is written and read: x loses the digits that sqrt(cond) takes
 };
 
 namespace {
@@ -42,6 +43,7 @@ constexpr int64_t LEAST_SPLIT = 28;  // frames for which two ends pay: 28 take 1
 constexpr int64_t AHEAD = 2;  // rows of a block to ask memory for while a tile is computed: a frame has more than half as many
 typedef Register<double, W>::V V;
 typedef double Loose __attribute__((vector_size(sizeof(double) * W), aligned(8)));
+typedef float Half __attribute__((vector_size(sizeof(float) * W), aligned(4 * W)));
 
 inline int64_t padded(int64_t count) { return (count + PAD - 1) / PAD * PAD; }
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -49,8 +51,8 @@ inline V& at(double* p) { return *(V*)p; }
 inline const V& at(const double* p) { return *(const V*)p; }
 
 // C -= op(A) B for M rows and N registers; op transposes where IS_DOWN: A's rows run along those of B.
-template <bool IS_DOWN, int M, int N>
-void take_tile(const double* a, int64_t lda, const double* b, int64_t ldb, double* c, int64_t ldc, int64_t depth) {
+template <bool IS_DOWN, int M, int N, class A>
+void take_tile(const A* a, int64_t lda, const double* b, int64_t ldb, double* c, int64_t ldc, int64_t depth) {
     V sum[M][N];
 #pragma unroll
     for (int i = 0; i < M; i++)
@@ -62,7 +64,7 @@ void take_tile(const double* a, int64_t lda, const double* b, int64_t ldb, doubl
         for (int j = 0; j < N; j++) right[j] = at(b + k * ldb + j * W);
 #pragma unroll
         for (int i = 0; i < M; i++) {
-            V left = all<V>(IS_DOWN ? a[k * lda + i] : a[i * lda + k]);
+            V left = all<V>(double(IS_DOWN ? a[k * lda + i] : a[i * lda + k]));
 #pragma unroll
             for (int j = 0; j < N; j++) sum[i][j] -= left * right[j];
         }
@@ -72,8 +74,8 @@ void take_tile(const double* a, int64_t lda, const double* b, int64_t ldb, doubl
 #pragma unroll
         for (int j = 0; j < N; j++) at(c + i * ldc + j * W) = sum[i][j];
 }
-template <bool IS_DOWN, int M = ROWS, int N = WIDTH>
-void take(int64_t rows, int64_t width, const double* a, int64_t lda, const double* b, int64_t ldb, double* c, int64_t ldc,
+template <bool IS_DOWN, int M = ROWS, int N = WIDTH, class A>
+void take(int64_t rows, int64_t width, const A* a, int64_t lda, const double* b, int64_t ldb, double* c, int64_t ldc,
           int64_t depth) {
     if constexpr (N > 1)
         if (width < N) return take<IS_DOWN, M, N - 1>(rows, width, a, lda, b, ldb, c, ldc, depth);
@@ -101,13 +103,15 @@ template <int M> void solve_rows(int64_t rows, const double* u, const double* in
     }
 }
 
-// Eliminates frames in one direction. Backwards, block d of frame t lies, transposed, in the row of frame t - d.
-struct Elimination {
+// Eliminates frames in one direction; S: what U is kept as. Backwards, block d of frame t lies, transposed, in the row of
+// frame t - d.
+template <class S> struct Elimination {
     ikol_band_call call;
     int64_t direction, first, stop;  // frames that may be touched
     int64_t n, width, sides, columns, ld;
     int64_t next, fetched, to_fetch;  // the frame that comes next, and how many rows of its blocks are asked for
-    double* ring;
+    double *ring, *stage;  // stage: rows as in the ring, of the frames between the two ends
+    int64_t staged;        // the first of these
 
     void begin(const ikol_band_call& given, int64_t direction_, int64_t first_, int64_t stop_) {
         call = given; direction = direction_; first = first_; stop = stop_;
@@ -121,10 +125,10 @@ struct Elimination {
         int64_t from = direction > 0 ? t : t - d;
         return call.source + (call.index ? call.index[from] : from) * call.source_frame + d * n;
     }
-    double* stored(int64_t t, int64_t d) const {
-        return call.panels + (direction > 0 ? t : t - d) * n * call.stride + d * n;
+    S* stored(int64_t t, int64_t d) const {
+        return (S*)call.factor + (direction > 0 ? t : t - d) * n * columns + d * width;
     }
-    double* stored_sides(int64_t t) const { return call.panels + t * n * call.stride + call.reach * n; }
+    S* stored_sides(int64_t t) const { return (S*)call.factor + t * n * columns + call.reach * width; }
     double* solved(int64_t t) const { return call.solution + t * n * sides; }
     int64_t coupled(int64_t t) const {
         int64_t count = least(call.reach - 1, direction > 0 ? stop - 1 - t : t - first);
@@ -174,26 +178,31 @@ struct Elimination {
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = i; j < n; j++) to[i * ld + j] += change[i * n + j];
     }
-    // A frame as it was stored.
+    // A frame's part of the factor, and back; numbers come by registers.
     void load_stored(int64_t t) const {
-        double* to = row(t);
-        for (int64_t d = 0; d < call.reach; d++) {
-            const double* from = d <= coupled(t) ? stored(t, d) : nullptr;
+        for (int64_t d = 0; d <= call.reach; d++) {
+            bool is_side = d == call.reach, is_there = is_side || d <= coupled(t);
+            const S* from = is_side ? stored_sides(t) : stored(t, d);
+            double* to = row(t) + d * width;
             for (int64_t i = 0; i < n; i++)
-                copy(to + i * ld + d * width, from ? from + i * call.stride : from, from ? n : 0, width);
+                for (int64_t j = 0; j < (is_side ? sides : width); j += W)
+                    at(to + i * ld + j) = is_there ? wide(from + i * columns + j) : V{};
         }
-        const double* from = stored_sides(t);
-        for (int64_t i = 0; i < n; i++) copy(to + i * ld + call.reach * width, from + i * call.stride, call.sides, sides);
     }
     void store(int64_t t) const {
-        const double* from = row(t);
-        for (int64_t i = 0; i < n; i++) {
-            copy(stored(t, 0) + i * call.stride + i, from + i * ld + i, n - i, 0);
-            for (int64_t d = 1; d <= coupled(t); d++)
-                copy(stored(t, d) + i * call.stride, from + i * ld + d * width, n, 0);
-            copy(stored_sides(t) + i * call.stride, from + i * ld + call.reach * width, call.sides, 0);
+        for (int64_t d = 0; d <= call.reach; d++) {
+            if (d < call.reach && d > coupled(t)) continue;
+            S* to = d == call.reach ? stored_sides(t) : stored(t, d);
+            const double* from = row(t) + d * width;
+            for (int64_t i = 0; i < n; i++)
+                for (int64_t j = d ? 0 : i / W * W; j < (d == call.reach ? sides : width); j += W)
+                    narrow(to + i * columns + j, at(from + i * ld + j));
         }
     }
+    static V wide(const double* from) { return at(from); }
+    static V wide(const float* from) { return __builtin_convertvector(*(const Half*)from, V); }
+    static void narrow(double* to, V value) { at(to) = value; }
+    static void narrow(float* to, V value) { *(Half*)to = __builtin_convertvector(value, Half); }
     // Asks for some rows of the frame that comes next, which otherwise the processor would have to wait for.
     void fetch(int64_t rows) {
         for (int64_t stop_ = least(fetched + rows, to_fetch); fetched < stop_; fetched++) {
@@ -230,12 +239,12 @@ struct Elimination {
         }
         return true;
     }
-    // Eliminates `count` frames, `begin` first; those before it are already. `is_staged`: they lie where they are stored.
+    // Eliminates `count` frames, `begin` first; those before it are already. `is_staged`: they lie in the stage.
     bool factor(int64_t begin, int64_t count, int64_t before, bool is_staged = false) {
         for (int64_t d = 1; d <= least(before, call.reach - 1); d++) load_stored(begin - direction * d);
         for (int64_t step = 0; step < count; step++) {
             int64_t t = begin + direction * step;
-            if (is_staged) load_stored(t);
+            if (is_staged) __builtin_memcpy(row(t), stage + (t - staged) * n * ld, n * ld * sizeof(double));
             else load(t);
             next = t + direction; fetched = 0;
             to_fetch = step + 1 < count ? n * (coupled(next) + 1) : 0;
@@ -251,25 +260,26 @@ struct Elimination {
     }
     void substitute(int64_t t) const {
         double* x = solved(t);
-        for (int64_t i = 0; i < n; i++) copy(x + i * sides, stored_sides(t) + i * call.stride, call.sides, sides);
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < sides; j += W) at(x + i * sides + j) = wide(stored_sides(t) + i * columns + j);
         for (int64_t d = 1; d <= coupled(t); d++)
             for (int64_t i = 0; i < n; i += ROWS)
-                take_known(i, least(ROWS, n - i), stored(t, d) + i * call.stride, solved(t + direction * d), x, n);
+                take_known(i, least(ROWS, n - i), stored(t, d) + i * columns, solved(t + direction * d), x, n);
         for (int64_t i = (n - 1) / ROWS * ROWS; i >= 0; i -= ROWS) {
             int64_t rows = least(ROWS, n - i), after = i + rows;
-            const double* own = stored(t, 0) + i * call.stride + i;
+            const S* own = stored(t, 0) + i * columns + i;
             take_known(i, rows, own + rows, x + after * sides, x, n - after);
             for (int64_t a = rows - 1; a >= 0; a--)
                 for (int64_t j = 0; j < sides; j += W) {
-                    V value = at(x + (i + a) * sides + j) / own[a * call.stride + a];
+                    V value = at(x + (i + a) * sides + j) / double(own[a * columns + a]);
                     at(x + (i + a) * sides + j) = value;
-                    for (int64_t b = 0; b < a; b++) at(x + (i + b) * sides + j) -= value * own[b * call.stride + a];
+                    for (int64_t b = 0; b < a; b++) at(x + (i + b) * sides + j) -= value * double(own[b * columns + a]);
                 }
         }
     }
-    void take_known(int64_t i, int64_t rows, const double* u, const double* known, double* x, int64_t depth) const {
+    void take_known(int64_t i, int64_t rows, const S* u, const double* known, double* x, int64_t depth) const {
         for (int64_t j = 0; j < sides; j += WIDTH * W)
-            take<false>(rows, (sides - j) / W, u, call.stride, known + j, sides, x + i * sides + j, sides, depth);
+            take<false>(rows, (sides - j) / W, u, columns, known + j, sides, x + i * sides + j, sides, depth);
     }
 };
 
@@ -283,28 +293,28 @@ struct Split {
     }
 };
 
-// What the frames that were eliminated backwards take off those between.
-void take_right(const ikol_band_call& call, const Elimination& back, Split split) {
-    int64_t n = call.size, s = call.stride;
-    for (int64_t r = split.right; r < least(split.right + call.reach - 1, call.frames); r++)
+// What the frames that were eliminated backwards take off those between, which are in the stage.
+template <class S> void take_right(const Elimination<S>& back, const Elimination<S>& forth, Split split) {
+    int64_t n = back.n, width = back.width, s = back.columns;
+    for (int64_t r = split.right; r < least(split.right + back.call.reach - 1, back.call.frames); r++)
         for (int64_t f = r - back.coupled(r); f < split.right; f++)
             for (int64_t k = 0; k < n; k++) {
-                const double *left = back.stored(r, r - f) + k * s, *side = back.stored_sides(r) + k * s;
+                const S *left = back.stored(r, r - f) + k * s, *side = back.stored_sides(r) + k * s;
                 for (int64_t i = 0; i < n; i++) {
-                    double* to = call.panels + (f * n + i) * s;
+                    double *to = forth.stage + ((f - forth.staged) * n + i) * forth.ld, factor = left[i];
                     for (int64_t g = f; g < split.right; g++) {
-                        const double* right = back.stored(r, r - g) + k * s;
-                        for (int64_t j = 0; j < n; j++) to[(g - f) * n + j] -= left[i] * right[j];
+                        const S* right = back.stored(r, r - g) + k * s;
+                        for (int64_t j = 0; j < n; j++) to[(g - f) * width + j] -= factor * right[j];
                     }
-                    for (int64_t j = 0; j < call.sides; j++) to[call.reach * n + j] -= left[i] * side[j];
+                    for (int64_t j = 0; j < back.call.sides; j++) to[back.call.reach * width + j] -= factor * side[j];
                 }
             }
 }
 
 // Returns 0, 1 where the matrix is not positive definite, 2 when there is no memory.
-int run(const ikol_band_call& call, int phase) {
+template <class S> int run(const ikol_band_call& call, int phase) {
     Split split(call);
-    Elimination forth, back;
+    Elimination<S> forth, back;
     forth.begin(call, 1, 0, split.right);
     back.begin(call, -1, split.left, call.frames);
     if (phase == 3) {
@@ -315,20 +325,22 @@ int run(const ikol_band_call& call, int phase) {
         for (int64_t t = split.right; t < call.frames; t++) back.substitute(t);
         return 0;
     }
-    char* memory = (char*)malloc(size_t(forth.doubles()) * sizeof(double) + 64);
+    int64_t between = phase == 2 ? (split.right - split.left) * (split.left > 0) : 0;
+    char* memory = (char*)malloc(size_t(forth.doubles() + between * forth.n * forth.ld) * sizeof(double) + 64);
     if (!memory) return 2;
     forth.ring = back.ring = (double*)(((uintptr_t)memory + 63) / 64 * 64);
+    forth.stage = forth.ring + forth.doubles();
+    forth.staged = split.left;
     bool is_definite = true;
     if (phase == 0) is_definite = forth.factor(0, split.left, 0);
     if (phase == 1) is_definite = back.factor(call.frames - 1, call.frames - split.right, 0);
     if (phase == 2) {
-        bool is_staged = split.right < call.frames;
-        for (int64_t t = split.left; t < split.right && is_staged; t++) {
+        for (int64_t t = split.left; t < split.left + between; t++) {
             forth.load(t);
-            forth.store(t);
+            __builtin_memcpy(forth.stage + (t - split.left) * forth.n * forth.ld, forth.row(t), forth.n * forth.ld * sizeof(double));
         }
-        take_right(call, back, split);
-        is_definite = forth.factor(split.left, split.right - split.left, split.left, is_staged);
+        take_right(back, forth, split);
+        is_definite = forth.factor(split.left, split.right - split.left, split.left, between > 0);
         for (int64_t t = split.right - 1; t >= split.left && is_definite; t--) forth.substitute(t);
     }
     free(memory);
@@ -343,7 +355,9 @@ int run(const ikol_band_call& call, int phase) {
 #define IKOL_VARIANT base
 #endif
 
-extern "C" int IKOL_JOIN(ikol_band_, IKOL_VARIANT)(const ikol_band_call* call, int phase) { return run(*call, phase); }
+extern "C" int IKOL_JOIN(ikol_band_, IKOL_VARIANT)(const ikol_band_call* call, int phase) {
+    return call->is_rough ? run<float>(*call, phase) : run<double>(*call, phase);
+}
 
 #ifdef IKOL_ENTRY  // one variant of each library holds the entry points
 #include "entry.h"

@@ -50,6 +50,8 @@ def solve_band(
     right: Float[Tensor, "some columns"] | None = None,
     stretches: Stretches | None = None,
     memory: Memory | None = None,
+    *,
+    is_rough: bool = False,
 ) -> Float[Tensor, "some columns sides"] | None:
     """Return the x with A x = b, None where A is not positive definite.
 
@@ -61,9 +63,10 @@ def solve_band(
         right: one more right-hand side, the last one.
         stretches: solve these frames only, as if there were no others; `diagonal` and `right` are theirs.
         memory: to work in.
+        is_rough: whether some seven digits less the root of the condition are enough, as for a step; takes less time.
     """
     if can_solve(band.panels):
-        return solve_native(band.panels, band.reach, diagonal, right, stretches, memory)
+        return solve_native(band.panels, band.reach, diagonal, right, stretches, memory, is_rough=is_rough)
     return solve_band_torch(band, diagonal, right, stretches)
 
 

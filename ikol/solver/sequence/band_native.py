@@ -18,7 +18,7 @@ from ikol.solver.native_library import Library, library_path, load_kernel, run_p
 
 SOURCES = ("lanes.h", "entry.h", "band.cpp")
 THREAD_FLOPS = 1e8  # about 27 frames of a body, a millisecond: handing over to a thread costs about a tenth of that
-_PAD = 8  # solutions have as many columns as registers of any size divide
+_PAD = 8  # registers of any size divide so many numbers
 _NOT_DEFINITE = 1
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,9 +28,9 @@ class _Call(ctypes.Structure):
 
     _fields_ = (  # pyright: ignore[reportIncompatibleUnannotatedOverride] - ctypes takes any sequence
         *((name, ctypes.c_void_p) for name in ("source", "diagonal", "right", "change", "changed", "index", "left")),
-        *((name, ctypes.c_void_p) for name in ("panels", "solution")),
-        *((name, ctypes.c_int64) for name in ("frames", "size", "reach", "sides", "stride")),
-        *((name, ctypes.c_int64) for name in ("source_frame", "source_row")),
+        *((name, ctypes.c_void_p) for name in ("factor", "solution")),
+        *((name, ctypes.c_int64) for name in ("frames", "size", "reach", "sides")),
+        *((name, ctypes.c_int64) for name in ("source_frame", "source_row", "is_rough")),
     )
 
 
@@ -88,6 +88,10 @@ class Memory:
         return self._room[:count]
 
 
+def _padded(count: int) -> int:
+    return -(-count // _PAD) * _PAD
+
+
 def solve_native(
     panels: Float[Tensor, "frames columns all"],
     reach: int,
@@ -95,6 +99,8 @@ def solve_native(
     right: Float[Tensor, "some columns"] | None = None,
     stretches: Stretches | None = None,
     memory: Memory | None = None,
+    *,
+    is_rough: bool = False,
     library: Library | None = None,
 ) -> Float[Tensor, "some columns sides"] | None:
     """Return the x with A x = b, None where A is not positive definite; see `solve_band`."""
@@ -103,11 +109,12 @@ def solve_native(
     size, width = panels.shape[1:]
     frames = len(panels) if stretches is None else len(stretches.index)
     sides = width - reach * size + (right is not None)
-    stride = reach * size + sides
-    factor = (Memory() if memory is None else memory).take(frames * size * stride)
-    solution = panels.new_empty(frames, size, -(-sides // _PAD) * _PAD)
-    call = _Call(source=panels.data_ptr(), panels=factor.data_ptr(), solution=solution.data_ptr())
-    call.frames, call.size, call.reach, call.sides, call.stride = frames, size, reach, sides, stride
+    stride = reach * _padded(size) + _padded(sides)
+    numbers = frames * size * stride
+    factor = (Memory() if memory is None else memory).take(-(-numbers // 2) if is_rough else numbers)
+    solution = panels.new_empty(frames, size, _padded(sides))
+    call = _Call(source=panels.data_ptr(), factor=factor.data_ptr(), solution=solution.data_ptr(), is_rough=is_rough)
+    call.frames, call.size, call.reach, call.sides = frames, size, reach, sides
     call.source_frame, call.source_row = panels.stride(0), panels.stride(1)
     given = {"diagonal": diagonal, "right": right}
     if stretches is not None:

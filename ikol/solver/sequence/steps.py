@@ -115,7 +115,7 @@ class Stepper:
     ) -> _Solution | None:
         """Solve (H + D) d = -g, D the damping: that of each frame's own unknowns, and of what all share."""
         band, gradient = equations.band, equations.gradient
-        found = solve_band(band, each, -gradient, None, self._model.memory)
+        found = solve_band(band, each, -gradient, None, self._model.memory, is_rough=not len(shared))
         if found is None:
             return None
         step, shared_step = found[..., -1], shared.new_zeros(0)
@@ -167,7 +167,7 @@ class Stepper:
             change=hessian,
         )
         against_limits = torch.zeros_like(each[index]).index_copy_(0, place, right)
-        found = solve_band(band, each[index], against_limits, some, self._model.memory)
+        found = solve_band(band, each[index], against_limits, some, self._model.memory, is_rough=not len(plain.shared))
         if found is None:
             return None
         change_of_step = found[..., -1]

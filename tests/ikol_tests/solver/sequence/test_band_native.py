@@ -86,10 +86,14 @@ def test_stretches_of_a_band_with_more_on_the_diagonal(lengths: tuple[int, ...],
     library = Library(LIBRARY.run, variant)
     memory = Memory()
     memory.take(10 * total * size * size).fill_(torch.nan)  # what is left in memory is not looked at
-    found = solve_native(panels, reach, diagonal, right, some, memory, library)
+    found = solve_native(panels, reach, diagonal, right, some, memory, library=library)
+    rough = solve_native(panels, reach, diagonal, right, some, memory, is_rough=True, library=library)
     assert found is not None
+    assert rough is not None
     assert expected is not None
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+    # single precision of the factor; the condition is below 100
+    torch.testing.assert_close(rough, expected, rtol=0.0, atol=1e-6 * float(expected.abs().max()))
     torch.testing.assert_close(panels, before, rtol=0.0, atol=0.0, equal_nan=True)
 
 
