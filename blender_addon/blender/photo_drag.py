@@ -25,6 +25,10 @@ THRESHOLD = 3.0
 SETTLE_SECONDS = 0.5
 """How long a released drag waits for its last answer, so that it is in the undo step; one takes some 20 ms."""
 
+PROMPT_SECONDS = 0.008
+"""How long a move waits for its answer, so that point and body are drawn together: the redraw that follows takes longer
+than a solve. Not after an answer has failed to come in that time, until the next one comes."""
+
 WAITING_SECONDS = 0.5
 """Without an answer for so long the status bar says that the solver is waited for."""
 
@@ -116,7 +120,7 @@ class IKOL_OT_drag_point(PhotoOperator, bpy.types.Operator):
         self._drag = PointDrag({point.name: point.pixel for point in seen.points() if point.name in chosen}, at)
         self._pressed_at, self._released_at = at, None
         self._live: LiveDrag | None = None
-        self._answered_at, self._status = time.monotonic(), ""
+        self._answered_at, self._status, self._is_prompt = time.monotonic(), "", True
         self._timer = context.window_manager.event_timer_add(LIVE_SECONDS, window=context.window)
         context.window_manager.modal_handler_add(self)
         redraw(context)
@@ -170,12 +174,14 @@ class IKOL_OT_drag_point(PhotoOperator, bpy.types.Operator):
         if self._live.is_settled:
             self._answered_at = time.monotonic()  # from now on an answer is waited for
         self._live.update(place_pixels(self._live.record, pixels))
+        if self._is_prompt:
+            self._is_prompt = runtime.get().solver.settle(PROMPT_SECONDS)
         STATE.dragged = (self._name, self._live.record)
         redraw(context)
 
     def _pump(self, context: bpy.types.Context) -> None:
         if self._live.pump(context):
-            self._answered_at = time.monotonic()
+            self._answered_at, self._is_prompt = time.monotonic(), True
             STATE.dragged = (self._name, self._live.record)
             redraw(context)
         self._tell(context)
