@@ -15,14 +15,7 @@ from numpy.typing import NDArray
 
 from .errors import AddonError, SolverError
 from .keypoints import effective_evidence
-from .record import (
-    Evidence,
-    Keypoints3D,
-    PhotoCamera,
-    Pose,
-    Record,
-    Solution,
-)
+from .record import Evidence, Keypoints3D, PhotoCamera, Pose, Record, Solution
 
 MAX_PERSONS = 4
 """Bodies made of one photograph at most; each takes a solve and some 13,000 vertices."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What strangers make: pictures that are none, evidence that makes no sense, names that look like paths.
 
-Against the server as it is shipped. Nothing of it runs code, opens a file, takes the memory or gives a NaN.
+Against the server as it is shipped. Nothing of it runs code, opens a file, takes the memory or gives a NaN. Longer than
+usual: lists of what was thought of, and one test for each list.
 """
 
 import io
