@@ -82,7 +82,7 @@ def solve_problem(
     """Return the pose that fits the evidence of a problem best; the arguments are those of `solve_pose`."""
     if progress is not None:
         progress(0.0, "solving")
-    result = (prepared or PreparedProblems()).solve(problem, begin_state(problem))
+    result = (PreparedProblems() if prepared is None else prepared).solve(problem, begin_state(problem))
     pose, camera = Pose(result.state.transl, result.state.local_rotmat, result.state.betas), problem.camera
     if camera is not None and not problem.is_placed:
         pose, camera = place_upright(problem.body, pose, camera, problem.evidence)

@@ -23,6 +23,10 @@ class PreparedProblems:
     def __init__(self) -> None:
         self._kept: dict[tuple[object, ...], tuple[BodyModel, PreparedSolve]] = {}
 
+    def __len__(self) -> int:
+        """How many are kept."""
+        return len(self._kept)
+
     def solve(self, problem: Problem, begin: SolveState) -> SolveResult:
         """Solve a problem from a state.
 

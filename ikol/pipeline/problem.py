@@ -144,10 +144,14 @@ def _check_evidence(
         if not isinstance(block, Anchor):
             is_of_joints = isinstance(block, Twist | Orientations)
             _check_names(type(block).__name__, block.names, body.tree.names if is_of_joints else body.points.names)
-    _check_names("pins", pin_names(evidence), body.points.names)
+    pins = pin_names(evidence)
+    if pins:
+        _check_names("Pins", pins, body.points.names)
 
 
 def _check_names(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
+    if not names:
+        raise InputError(f"{what} names nothing; leave it out")
     unknown = sorted({*names} - {*known})
     if unknown:
         raise InputError(f"{what}: the body has no point {', '.join(unknown[:5])}; it has {', '.join(known)}")

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evidence of a photograph, made from a known pose of the default body before a level camera at the world's origin."""
+"""Evidence of photographs: recorded, or made from a known pose of the default body before a level camera."""
 
+from pathlib import Path
+
+import numpy as np
 import torch
 
 from ikol.body.model import BodyModel
@@ -46,4 +49,22 @@ def seen_as(
         RelativeKeypoints3D(
             names, camera_points - hips, torch.tensor([0.03, 0.03, 0.09], dtype=torch.float64).expand(count, 3).clone()
         ),
+    )
+
+
+def recorded(picture: str) -> tuple[Intrinsics, Keypoints2D, RelativeKeypoints3D]:
+    """Return what the network sees on a photograph of a whole person: tests/golden/pipeline/make_detections.py.
+
+    Args:
+        picture: "p2s_front_step" or "p2s_back_leg_raised".
+    """
+    path = Path(__file__).parents[1] / "golden" / "pipeline" / "detections.npz"
+    with np.load(path, allow_pickle=False) as file:
+        lens = file[f"{picture}_lens"].tolist()
+        pixels, world = (torch.from_numpy(file[f"{picture}_{kind}"]).double() for kind in ("pixels", "world"))
+    intrinsics = Intrinsics(int(lens[0]), int(lens[1]), (lens[2], lens[3]), (lens[4], lens[5]), "default")
+    return (
+        intrinsics,
+        Keypoints2D(BLAZEPOSE_LANDMARKS, pixels[:, :2], pixels[:, 2]),
+        RelativeKeypoints3D(BLAZEPOSE_LANDMARKS, world[:, :3], world[:, 3:]),
     )

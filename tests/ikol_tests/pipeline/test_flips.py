@@ -86,7 +86,7 @@ def test_elbows_and_knees_bend_the_right_way(body: BodyModel, limb: Limb) -> Non
     limits = limits.take([limits.joint_index.tolist().index(joint)])
     for flip in flips(body, known_pose(body, SEED), limb):
         excess = limit_excess(limits, flip.local_rotmat[[joint]]).residual.abs().max()
-        # radians; rest elbows are bent by 5 degrees, not exactly about the limit's axis. The wrong way would be over 0.5
+        # radians; rest elbows are bent 5 degrees, not exactly about the limit's axis. The wrong way would be over 0.5
         assert float(excess) < 0.15, float(excess)
 
 
