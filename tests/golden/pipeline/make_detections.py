@@ -22,7 +22,7 @@ def main(pictures: list[Path], target: Path) -> None:
         arrays[f"{picture.stem}_lens"] = np.array([lens.width, lens.height, *lens.focal, *lens.center])
         arrays[f"{picture.stem}_pixels"] = np.c_[pixels.points, pixels.sigma].astype(np.float32)
         arrays[f"{picture.stem}_world"] = np.c_[world.points, world.sigma].astype(np.float32)
-    np.savez_compressed(target, **arrays)
+    np.savez_compressed(target, **arrays)  # pyright: ignore[reportArgumentType] - it may be named as an option
 
 
 if __name__ == "__main__":
