@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every tensor of a solve is checked for, with sentences that say what to do. Imports: torch, ikol.errors."""
+"""What every tensor of a solve is checked for, with sentences that say what to do.
+
+Imports: torch, ikol.body, ikol.errors.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ikol.body.points import AttachedPoints
 from ikol.errors import InputError
 
 
@@ -22,7 +26,7 @@ def flatten(
     check_like(like, what, tensor)
     lead = tensor.shape[: tensor.ndim - len(shape)]
     fits = tensor.ndim >= len(shape) and tensor.shape[tensor.ndim - len(shape) :] == shape
-    if not fits or not _broadcasts(lead, batch):
+    if not fits or not broadcasts(lead, batch):
         expected = ", ".join(str(size) for size in shape)
         raise InputError(
             f"{what} must have shape (*batch, {expected}) with a batch that fits {batch}, got {tuple(tensor.shape)}"
@@ -32,7 +36,8 @@ def flatten(
     return tensor.expand(*batch, *shape).reshape(math.prod(batch), *shape)
 
 
-def _broadcasts(shape: Sequence[int], target: Sequence[int]) -> bool:
+def broadcasts(shape: Sequence[int], target: Sequence[int]) -> bool:
+    """Say whether a shape broadcasts to another."""
     if len(shape) > len(target):
         return False
     return all(size in (1, wanted) for size, wanted in zip(reversed(shape), reversed(target), strict=False))
@@ -48,6 +53,48 @@ def check_like(like: Tensor, what: str, tensor: Tensor) -> None:
         raise InputError(
             f"{what} is {tensor.dtype} on {tensor.device}, the tree is {like.dtype} on {like.device}; convert one of "
             "them with .to()"
+        )
+
+
+def check_tensor(what: str, value: object) -> None:
+    """Refuse arrays of numpy, lists and numbers where a tensor is meant.
+
+    Raises:
+        InputError: with `what` it is, and what to do.
+    """
+    if not isinstance(value, Tensor):
+        raise InputError(f"{what} must be a torch tensor, got {type(value).__name__}; convert it with torch.as_tensor")
+
+
+_OTHERS = ("points", "camera", "loss", "name", "tolerance")  # fields of evidence that are no tensors
+
+
+def check_tensors(what: str, fields: Mapping[str, object]) -> None:
+    """Do so for the fields of a block of evidence, or of a state.
+
+    Raises:
+        InputError: with `what` it is.
+    """
+    for field, value in fields.items():
+        if field not in _OTHERS and value is not None and not isinstance(value, AttachedPoints):
+            check_tensor(f"{what}: {field}", value)
+
+
+def check_indices(what: str, index: Tensor, count: int) -> None:
+    """Refuse what cannot be a list of joints.
+
+    Raises:
+        InputError: other numbers than whole ones, another shape, or beyond the `count` joints.
+    """
+    if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool or index.ndim != 1:
+        raise InputError(
+            f"{what}: joint indices must be whole numbers in one dimension, got {index.dtype} of shape "
+            f"{tuple(index.shape)}; convert with .long()"
+        )
+    if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < count:
+        raise InputError(
+            f"{what}: joint indices must lie between 0 and {count - 1}, got {int(index.min())} to {int(index.max())}; "
+            "is it meant for another skeleton?"
         )
 
 

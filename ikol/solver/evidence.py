@@ -26,7 +26,8 @@ class Points3D:
     target: Float[Tensor, "..."]
     """(*b, P, 3) metres, world."""
     sigma: Float[Tensor, "..."]
-    """(*b, P), or (*b, P, 3) for each world axis; metres."""
+    """(*b, P), or (*b, P, 3) for each world axis; metres. (3, 3) for three points in a batch of three may be either and
+    is refused: give all dimensions then. So with every sigma that may be by axis."""
     loss: RobustLoss | None = None
     name: str = "points_3d"
 

@@ -217,7 +217,7 @@ def next_round(
         # near ones, where there is no far one to blame, have come as near as they get
         stays = is_slow & (distance <= far) & ~gives_way.any(-1, keepdim=True)
     force = springs.force + torch.where(is_off[..., None], springs.stiffness[..., None] * offset, 0.0)
-    stiffer = (torch.where(is_off, STIFFER, 1.0) * springs.stiffness).minimum(STIFFEST * springs.unit)
+    stiffer = torch.where(is_off, STIFFER * springs.stiffness, springs.stiffness).minimum(STIFFEST * springs.unit)
     # that one gives way is a chance for the others
     before = torch.where(gives_way.any(-1, keepdim=True), math.inf, torch.where(is_off, distance, springs.distance))
     following = replace(

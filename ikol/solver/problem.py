@@ -20,7 +20,15 @@ from ikol.errors import InputError
 from ikol.solver import evidence as ev
 from ikol.solver import residuals as res
 from ikol.solver.bones import group_membership
-from ikol.solver.checks import check_finite, check_like, check_rotations, flatten
+from ikol.solver.checks import (
+    broadcasts,
+    check_finite,
+    check_indices,
+    check_like,
+    check_rotations,
+    check_tensors,
+    flatten,
+)
 from ikol.solver.linear import WIDE
 from ikol.solver.skeleton import Skeleton
 from ikol.solver.state import SolveState
@@ -288,6 +296,14 @@ class _Builder:
         flat = self._flat(name, "target", target, shape)
         count, width = shape
         is_per_row = sigma.ndim < target.ndim and sigma.shape[-1:] == (count,)
+        if is_per_row and count == width > 1 and sigma.shape[-2:] == shape:
+            if broadcasts(sigma.shape[:-1], self._batch):
+                raise InputError(
+                    f"{name}: a sigma of shape {tuple(sigma.shape)} may be one for each of {count} rows in a batch, or "
+                    f"one for each of {width} axes of each row; give it as many dimensions as the target has, "
+                    f"(*batch, {count}, {width})"
+                )
+            is_per_row = False
         per_axis = sigma[..., None].expand(*sigma.shape, width) if is_per_row else sigma
         deviation = self._flat(name, "sigma", per_axis, shape)
         if bool((torch.isnan(deviation) | (deviation <= 0)).any()):
@@ -301,13 +317,8 @@ class _Builder:
         return flat, weight
 
     def _joints(self, name: str, joint_index: Tensor) -> Int[Tensor, "rows"]:
-        count = self._tree.tree.num_joints
-        if joint_index.numel() and not 0 <= int(joint_index.min()) <= int(joint_index.max()) < count:
-            raise InputError(
-                f"{name}: joint indices must lie between 0 and {count - 1}, got {int(joint_index.min())} to "
-                f"{int(joint_index.max())}; is it meant for another skeleton?"
-            )
-        return joint_index
+        check_indices(name, joint_index, self._tree.tree.num_joints)
+        return joint_index.long()
 
     def _flat(self, name: str, field: str, tensor: Tensor, shape: tuple[int, ...]) -> Float[Tensor, "..."]:
         return flatten(self._like, self._batch, f"{name}: {field}", tensor, shape)
@@ -343,6 +354,7 @@ def batch_shape_of(state: SolveState, evidence: Sequence[ev.Evidence]) -> tuple[
     Raises:
         InputError: they do not broadcast.
     """
+    check_tensors("initial", vars(state))
     shapes: list[tuple[str, tuple[int, ...]]] = [
         ("initial transl", tuple(state.transl.shape[:-1])),
         ("initial local_rotmat", tuple(state.local_rotmat.shape[:-3])),
@@ -351,6 +363,8 @@ def batch_shape_of(state: SolveState, evidence: Sequence[ev.Evidence]) -> tuple[
     if state.bone_scale is not None:
         shapes.append(("initial bone_scale", tuple(state.bone_scale.shape[:-1])))
     for block in evidence:
+        if not isinstance(block, ev.Limits):  # whose sigma is a number
+            check_tensors(block.name, vars(block))
         shapes += [(block.name, shape) for shape in _batches(block)]
     result: tuple[int, ...] = ()
     for name, shape in shapes:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ikol.body.points import check_betas
 from ikol.errors import InputError
+from ikol.solver.checks import check_tensor
 from ikol.solver.directions.config import DirectionConfig, DirectionResult
 from ikol.solver.directions.solve import Shape, solve_directions, solve_shaped
 from ikol.solver.skeleton import Skeleton
@@ -64,6 +65,7 @@ class IKOLLayer(nn.Module):
         return self._shape(betas).offsets(betas)
 
     def _shape(self, betas: Float[Tensor, "*batch betas"]) -> Shape:
+        check_tensor("betas", betas)
         directions = self.offset_directions
         check_betas(betas, directions.shape[1])
         if betas.dtype != directions.dtype or betas.device != directions.device:
@@ -93,6 +95,7 @@ class IKOLLayer(nn.Module):
         Raises:
             InputError: both betas and offsets are given, or something does not fit, see `solve_directions`.
         """
+        check_tensor("keypoints", keypoints)
         device = keypoints.device.type
         if torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):

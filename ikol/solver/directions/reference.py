@@ -6,6 +6,7 @@ projected out. Written for clarity: one level of the tree after the other. The m
 Imports: torch, ikol.geometry, the modules beside it.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -69,14 +70,15 @@ class Factors:
 
 def make_problem(tables: Tables, arrays: Arrays, *, hold_root: bool) -> Problem:
     """Flatten the batch and take the root's (or the first seen) keypoint as the origin, against rounding."""
-    nodes = arrays.keypoints.shape[-2]
-    keypoints = arrays.keypoints.reshape(-1, nodes, 3)
-    items = len(keypoints)
-    offsets = arrays.offsets.expand(*arrays.keypoints.shape).reshape(-1, nodes, 3)
-    twist = arrays.twist.expand(*arrays.keypoints.shape[:-2], -1).reshape(items, -1)
+    *batch, nodes, _ = arrays.keypoints.shape
+    items = math.prod(batch)
+    keypoints = arrays.keypoints.reshape(items, nodes, 3)
+    offsets = arrays.offsets.expand(*batch, nodes, 3).reshape(items, nodes, 3)
+    joints = arrays.twist.shape[-1]
+    twist = arrays.twist.expand(*batch, joints).reshape(items, joints)
     weights = keypoints.new_ones(items, nodes)
     if arrays.weights is not None:
-        weights = arrays.weights.expand(*arrays.keypoints.shape[:-1]).reshape(items, nodes)
+        weights = arrays.weights.expand(*batch, nodes).reshape(items, nodes)
     is_read = weights != 0
     if hold_root:
         is_root = torch.arange(nodes, device=weights.device) == 0
@@ -230,7 +232,7 @@ def factor(
         moment = cross @ below
         hessian = _gather(level, moment @ cross.transpose(-1, -2))
         coupling = _gather(level, moment)
-        lever = hessian.diagonal(dim1=-2, dim2=-1).sum(-1).abs() / torch.where(level.is_single[:, 0, 0], 2.0, 3.0)
+        lever = hessian.diagonal(dim1=-2, dim2=-1).sum(-1).abs() / (3 - level.is_single[:, 0, 0].to(hessian))
         lever = torch.maximum(lever, 0.01 * _gather(level, reach[:, index] * arm.square().sum(-1)))[..., None, None]
         if newton:
             outer = force[:, index, :, None] * arm[:, :, None, :]

@@ -95,7 +95,9 @@ def _minimise(problem: Problem, state: State, max_iterations: int) -> _Found:
     for iteration in range(max_iterations):
         if bool(done.all()):
             break
-        floor = torch.where(last < NEAR, LAST_FLOOR, FLOOR) if iteration >= 4 else torch.full_like(last, FIRST_FLOOR)
+        floor = torch.full_like(last, FIRST_FLOOR)
+        if iteration >= 4:
+            floor = torch.where(last < NEAR, LAST_FLOOR, FLOOR).to(last)
         factors = factor(problem, state, damping, newton=iteration >= NEWTON_AFTER, floor=floor)
         turns, shift = step(problem, factors, state)
         size = torch.linalg.vector_norm(turns, dim=-1).amax(-1)

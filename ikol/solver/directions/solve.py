@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ikol.body.joint_tree import JointTree
 from ikol.errors import InputError
+from ikol.solver.checks import broadcasts, check_tensor
 from ikol.solver.cuda_compiler import Kernel
 from ikol.solver.directions import cuda, native, reference, search
 from ikol.solver.directions.config import TOLERANCE, DirectionConfig, DirectionResult
@@ -58,6 +59,7 @@ def solve_directions(
     turn, where the derivative is infinite; zero along what the keypoints leave open and to weights of 0.
     Source: docs/solver.md.
     """
+    check_tensor("keypoints", keypoints)
     if torch.is_autocast_enabled(keypoints.device.type):
         with torch.autocast(keypoints.device.type, enabled=False):
             return solve_directions(tree, keypoints, offsets, twist, weights=weights, config=config)
@@ -288,9 +290,10 @@ def _check_shapes(
     for name, tensor, own in wanted:
         if tensor is None:
             continue
+        check_tensor(name, tensor)
         shape = tensor.shape
         lead = shape[: -len(own)]
-        if shape[-len(own) :] != own or (lead and lead != batch and not _broadcasts(lead, batch)):
+        if shape[-len(own) :] != own or (lead and lead != batch and not broadcasts(lead, batch)):
             raise InputError(
                 f"{name} must have shape (*batch, {', '.join(map(str, own))}) for this skeleton of {nodes} nodes, "
                 f"{num_joints} of them with children, with a batch that fits the keypoints', got {tuple(tensor.shape)}"
@@ -300,12 +303,6 @@ def _check_shapes(
                 f"{name} is {tensor.dtype} on {tensor.device}, the keypoints are {keypoints.dtype} on "
                 f"{keypoints.device}; convert one of them with .to()"
             )
-
-
-def _broadcasts(lead: tuple[int, ...], batch: tuple[int, ...]) -> bool:
-    return len(lead) <= len(batch) and all(
-        size in (1, wanted) for size, wanted in zip(reversed(lead), reversed(batch), strict=False)
-    )
 
 
 def _check_values(arrays: Arrays, config: DirectionConfig) -> None:

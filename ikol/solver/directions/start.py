@@ -72,7 +72,7 @@ class Starter:
                 fork = Fork(
                     offsets=offsets[:, below],
                     aims=aims.at(below),
-                    trust=torch.where(aims.is_seen[:, below], 1.0, FAINT) * aims.weight[:, below],
+                    trust=torch.where(aims.is_seen[:, below], aims.weight[:, below], FAINT * aims.weight[:, below]),
                     place=torch.where(is_moved[:, None], places[parent] if hangs else places[joint], places[joint]),
                     length=torch.where(is_moved, torch.linalg.vector_norm(offsets[:, joint], dim=-1), 0.0)
                     if hangs

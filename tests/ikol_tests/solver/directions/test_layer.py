@@ -344,3 +344,41 @@ def test_ends_of_another_body_are_refused() -> None:
 
 def test_layer_says_what_it_is_for(body_layer: IKOLLayer) -> None:
     assert "nodes=29, betas=10" in repr(body_layer)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backward", ["implicit", "one_step", "unrolled"])
+@pytest.mark.parametrize("batch", [(0,), (2, 0)])
+def test_an_empty_batch_goes_both_ways(backend: str, backward: str, batch: tuple[int, ...]) -> None:
+    body = load_default_body()
+    config = DirectionConfig(backend=backend, backward=backward)  # pyright: ignore[reportArgumentType]
+    layer = IKOLLayer(Skeleton.from_body(body).with_ends(end_points(body)), config)
+    keypoints, betas = torch.zeros(*batch, 29, 3, requires_grad=True), torch.zeros(*batch, 10, requires_grad=True)
+    result = layer(keypoints, torch.zeros(*batch, 24), betas)
+    assert result.local_rotmat.shape == (*batch, 24, 3, 3)
+    assert result.status.shape == batch
+    found = torch.autograd.grad(result.local_rotmat.sum() + result.root.sum(), (keypoints, betas))
+    assert [each.shape for each in found] == [keypoints.shape, betas.shape]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backward", ["implicit", "one_step", "unrolled"])
+def test_the_type_that_torch_takes_without_being_asked_does_not_matter(backend: str, backward: str) -> None:
+    case = make_case(6, seed=4, max_angle=1.0, noise=0.03, dtype=torch.float32)
+    weights = torch.ones(29)
+    weights[[1, 2, 20]] = 0.0  # hips and a wrist: forks are searched
+    found: list[Tensor] = []
+    before = torch.get_default_dtype()
+    try:
+        for dtype in (torch.float32, torch.float64):
+            torch.set_default_dtype(dtype)
+            layer = _layer(case.tree, backend=backend, backward=backward).to(torch.float32)
+            keypoints = case.keypoints.clone().requires_grad_()
+            result = _solve(layer, keypoints, case.offsets, case.twist, weights)
+            (gradient,) = torch.autograd.grad(result.local_rotmat[..., 0, 0].sum(), keypoints)
+            found += [result.local_rotmat, gradient]
+    finally:
+        torch.set_default_dtype(before)
+    # constants such as 0.05 are rounded later
+    torch.testing.assert_close(found[2], found[0], rtol=0.0, atol=1e-4)
+    assert found[3].dtype == torch.float32
