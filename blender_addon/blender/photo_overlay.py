@@ -144,7 +144,9 @@ def _add_label(
     if not (0 <= x <= region.width and 0 <= y <= region.height):
         return None
     left = x + away if x + away + width + padding < region.width else x - away - width
-    low = min(max(y + away - padding, padding), region.height - height - padding)
+    above = point.solved is None or seen.view.to_region(point.solved)[1] <= y  # not over the line to where the body is
+    low = y + away - padding if above else y - away - height + padding
+    low = min(max(low, padding), region.height - height - padding)
     shapes.box((left - padding, low - padding), (left + width + padding, low + height + padding), (*DARK[:3], 0.75))
     return left, low
 

@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import bpy
 
@@ -82,6 +83,14 @@ def drag(driver: Driver, start: tuple[float, float], way: tuple[float, float], s
     yield SETTLE
 
 
+def double_click(driver: Driver, place: tuple[int, int], has_worked: Callable[[], bool]) -> Wait:
+    """Click twice until it counts: on a busy machine the redraw between two clicks makes them single ones."""
+    for _ in range(3):
+        yield from driver.click(*place, clicks=2)
+        if (yield from driver.wait_until(lambda: has_worked() and is_quiet(), ANSWER_SECONDS)):
+            break
+
+
 def prepare(driver: Driver, user: User) -> Wait:
     """A posed photograph and the tool, by one click in the panel."""
     # Blender measures a double click from redraw to redraw, and the software renderer takes half a second for one.
@@ -153,8 +162,7 @@ def remove_and_add(driver: Driver) -> Wait:
     edit = record().edits.get(OTHER)
     driver.check("a right click removes the point", edit is not None and edit.is_removed, edit)
     yield from driver.picture("5_removed")
-    yield from driver.click(*place, clicks=2)
-    yield from driver.wait_until(lambda: not record().edits[OTHER].is_removed and is_quiet(), ANSWER_SECONDS)
+    yield from double_click(driver, place, lambda: not record().edits[OTHER].is_removed)
     edit = record().edits.get(OTHER)
     driver.check("a double click brings it back", edit is not None and not edit.is_removed and edit.pixel, edit)
     yield from driver.press_key("x")
@@ -164,11 +172,8 @@ def remove_and_add(driver: Driver) -> Wait:
     yield from driver.wait_until(lambda: not record().edits[OTHER].is_removed, ANSWER_SECONDS)
     driver.check("undo brings it back", not record().edits[OTHER].is_removed, sorted(record().edits))
     neck = record().solution.pixels["Neck"]
-    yield from driver.click(*on_screen(driver, (neck[0] + 3, neck[1] - 3)), clicks=2)
-    yield from driver.wait_until(is_quiet, ANSWER_SECONDS)
-    yield from driver.wait_until(lambda: "Neck" in record().edits, ANSWER_SECONDS)
-    added = [name for name in record().edits if name in ("Neck", "Spine3", "Head")]
-    driver.check("a double click adds a joint", added, added)
+    yield from double_click(driver, on_screen(driver, (neck[0] + 3, neck[1] - 3)), lambda: "Neck" in record().edits)
+    driver.check("a double click adds a joint", "Neck" in record().edits, sorted(record().edits))
     yield from driver.picture("6_added")
 
 
@@ -220,7 +225,7 @@ def frozen(driver: Driver) -> Wait:
     os.kill(solver.pid, signal.SIGSTOP)
     for step in range(1, STEPS + 1):
         yield 0.15
-        driver.input.move(*on_screen(driver, (start[0], start[1] + 5 * step)))
+        driver.input.move(*on_screen(driver, (start[0] - 3.5 * step, start[1] + 3.5 * step)))
     yield 1.0
     went = math.dist(part("core.keypoints").target_pixel(scene.newest_record(bodies()[0]), POINT), start)
     driver.check("the point moves on while the solver is frozen", went > 50, f"{went:.1f} px")
