@@ -107,6 +107,19 @@ def test_server_that_hangs_is_seen_within_two_seconds_and_forgiven_when_it_comes
     assert (solver.state.phase, solver.pid) == (Phase.RUNNING, pid)
 
 
+@pytest.mark.slow
+def test_sixth_death_within_three_minutes_is_the_last(solver: Solver, config: SolverConfig) -> None:
+    solver.start(config)
+    pids: list[int | None] = []
+    while solver.state.phase is not Phase.ERROR:
+        pump_until(solver, lambda: solver.state.is_ready)
+        pids.append(solver.pid)
+        psutil.Process(solver.pid).kill()
+        pump_until(solver, lambda: not solver.state.is_ready)
+    assert len(pids) == 6
+    assert "it was started again 5 times within 3 minutes and stays down now" in solver.state.message
+
+
 def test_statistics_come_with_a_later_pump(solver: Solver, config: SolverConfig) -> None:
     solver.start(config)
     pump_until(solver, lambda: solver.state.is_ready)

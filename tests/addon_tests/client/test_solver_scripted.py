@@ -89,6 +89,7 @@ def test_a_frozen_solver_is_seen_within_two_seconds_and_forgiven_when_it_wakes(s
     assert scripted.client.state.message == "the solver does not answer at the moment; wait, stop it or start it again"
     scripted.look(600.0)
     assert scripted.client.state.phase is Phase.UNRESPONSIVE, "nobody waits for it"
+    assert len(scripted.sent(wire.Ping)) > 20, "a connection made anew in the meantime would stay unknown"
     scripted.pong()
     scripted.client.pump()
     assert scripted.client.state.phase is Phase.RUNNING
