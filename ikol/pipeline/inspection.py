@@ -154,7 +154,8 @@ def _named_rows(
                 gradient = before + gradient
             found[key] = (row, gradient)
     rows = tuple(row for row, _ in found.values())
-    return rows, torch.stack([gradient for _, gradient in found.values()])
+    nothing = groups[0].gradient[0, :0]
+    return rows, torch.cat([nothing, *(gradient[None] for _, gradient in found.values())])
 
 
 def _distances(problem: Problem, group: GroupGradients, block: str, result: SolveResult) -> list[float]:
@@ -229,6 +230,8 @@ def _next_points(
     is_in_sight = ((seen.pixels >= 0) & (seen.pixels <= size)).all(-1) & (seen.depth > MIN_DEPTH)
     left_out = {*problem.body.tree.names, *_placed_by_hand(problem)}
     chosen = [index for index, name in enumerate(names) if name not in left_out and bool(is_in_sight[index])]
+    if not chosen:
+        return (), relative.new_zeros(0)
     rows = seen.jacobian[chosen] @ watched[chosen]
     answer = optimum.inverse.solve(rows.flatten(0, 1).T[None])[0][0]
     variance = PLACED_SIGMA * max(camera.width, camera.height)

@@ -11,11 +11,12 @@ from torch import Tensor
 from ikol.body.default_body import load_default_body
 from ikol.body.model import BodyModel
 from ikol.errors import InputError
-from ikol.pipeline import Inspection, Keypoints2D, NamedEvidence, Orientations, Pins, Pose, Twist
+from ikol.pipeline import Anchor, Inspection, Keypoints2D, NamedEvidence, Orientations, Pins, Pose, Twist
 from ikol.pipeline.blocks import STAY, block_targets, solver_blocks
 from ikol.pipeline.inspection import PLACED_SIGMA, inspect_problem
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.prepared import PreparedProblems
+from ikol.pipeline.prior import relaxed_rotmat
 from ikol.pipeline.problem import Problem, make_problem
 from ikol.solver import covariance, solve
 
@@ -211,3 +212,21 @@ def test_a_camera_that_nobody_placed_is_refused(body: BodyModel) -> None:
     problem = make_problem(body, noisy(body), intrinsics=LENS)
     with pytest.raises(InputError, match="extrinsics"):
         inspected(problem)
+
+
+def test_evidence_that_says_nothing_has_no_rows(body: BodyModel) -> None:
+    rest = replace(known_pose(body), local_rotmat=relaxed_rotmat(body.tree.names, torch.float64))
+    silent = Anchor(rest.local_rotmat, torch.full((24,), torch.inf).double())
+    inspection = inspected(make_problem(body, [silent], initial=rest))
+    assert {row.kind for row in inspection.rows} <= {"stay", "stance", "limits"}
+    assert inspection.pulls.shape == (len(inspection.rows), 24, 3)
+
+
+def test_a_body_beside_the_picture_has_no_next_point(body: BodyModel) -> None:
+    pose = known_pose(body)
+    aside = replace(pose, transl=pose.transl + torch.tensor([30.0, 0.0, 0.0]).double())
+    anchor = Anchor(pose.local_rotmat, torch.full((24,), 0.1).double())
+    problem = make_problem(
+        body, [anchor], intrinsics=LENS, extrinsics=PLACED, initial=aside, start=aside, solve_shape=False
+    )
+    assert inspected(problem).next_points == ()
