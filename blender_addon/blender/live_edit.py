@@ -27,7 +27,10 @@ BACKGROUND_SECONDS = 60.0
 
 
 class _Edit:
-    """What a slider or repeated keys are doing to a body. Its record is stored at every change: another drag may begin at any moment."""
+    """What a slider or repeated keys are doing to a body.
+
+    The record is stored at every change: another drag may begin at any moment.
+    """
 
     def __init__(self, drag: LiveDrag, message: str) -> None:
         self.drag = drag

@@ -4,7 +4,6 @@
 import bpy
 
 from ..core.keypoints import PRESETS
-from .panel_parts import draw_operator, has_operator
 
 PIE_MENU = "IKOL_MT_pie"
 
@@ -47,7 +46,9 @@ class IKOL_MT_body(bpy.types.Menu):
         layout = self.layout
         layout.operator("ikol.resolve", icon="FILE_REFRESH")
         layout.menu("IKOL_MT_parts")
-        draw_operator(layout, "ikol.key_pose", icon="KEY_HLT")
+        layout.operator("ikol.key_pose", icon="KEY_HLT")
+        layout.operator("ikol.solve_range", icon="PREVIEW_RANGE")
+        layout.operator("ikol.show_handles", icon="EMPTY_AXIS")
         layout.separator()
         layout.operator("ikol.lock_points", icon="LOCKED")
         layout.operator("ikol.mute_points", icon="HIDE_ON")
@@ -56,10 +57,10 @@ class IKOL_MT_body(bpy.types.Menu):
         layout.menu("IKOL_MT_presets")
         layout.separator()
         layout.operator("ikol.look_through", icon="VIEW_CAMERA")
-        draw_operator(layout, "ikol.edit_photo", icon="RESTRICT_SELECT_OFF")
-        draw_operator(layout, "ikol.alternatives", icon="GHOST_ENABLED")
-        draw_operator(layout, "ikol.next_keypoint", icon="ZOOM_SELECTED")
-        draw_operator(layout, "ikol.explain", icon="QUESTION")
+        layout.operator("ikol.edit_photo", icon="RESTRICT_SELECT_OFF")
+        layout.operator("ikol.alternatives", icon="GHOST_ENABLED")
+        layout.operator("ikol.next_keypoint", icon="ZOOM_SELECTED")
+        layout.operator("ikol.explain", icon="QUESTION")
 
 
 class IKOL_MT_add(bpy.types.Menu):
@@ -90,10 +91,7 @@ class IKOL_MT_pie(bpy.types.Menu):
         pie.operator("ikol.look_through", icon="VIEW_CAMERA")
         pie.operator("ikol.pick_image", icon="IMAGE_DATA")
         pie.operator("ikol.reset_points", icon="LOOP_BACK")
-        if has_operator("ikol.alternatives"):
-            pie.operator("ikol.alternatives", icon="GHOST_ENABLED")
-        else:
-            pie.menu("IKOL_MT_presets", icon="PRESET")
+        pie.operator("ikol.alternatives", icon="GHOST_ENABLED")
 
 
 def draw_add(self: bpy.types.Menu, _context: bpy.types.Context) -> None:

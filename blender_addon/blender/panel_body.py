@@ -7,7 +7,7 @@ from ..core.rig import shape_key_name
 from ..core.wording import count_text
 from .armature import find_mesh
 from .bodies import find_body
-from .panel_parts import SidebarPanel, SubPanel, draw_body_or_hint, draw_operator, draw_rows
+from .panel_parts import SidebarPanel, SubPanel, draw_body_or_hint, draw_rows
 from .text import draw_sentence, iface, sidebar_width
 
 
@@ -27,7 +27,10 @@ class IKOL_PT_body(SubPanel, bpy.types.Panel):
             text = count_text(len(record.edits), "{number} keypoint", "{number} keypoints", iface)
             rows.append(("Edited by you", text))
         draw_rows(layout, rows)
-        draw_operator(layout, "ikol.key_pose", icon="KEY_HLT")
+        column = layout.column(align=True)
+        column.operator("ikol.key_pose", icon="KEY_HLT")
+        column.operator("ikol.solve_range", icon="PREVIEW_RANGE")
+        column.operator("ikol.show_handles", icon="EMPTY_AXIS")
 
 
 class IKOL_PT_shape(SidebarPanel, bpy.types.Panel):

@@ -26,13 +26,13 @@ def icon(state: KeypointState) -> int:
 
 
 def dot(color: tuple[float, float, float, float]) -> list[float]:
-    """Return the pixels of a round dot, RGBA from the bottom left, with a soft edge."""
+    """Return the pixels of a round dot with a soft edge: RGBA from the bottom left, premultiplied as Blender has it."""
     pixels: list[float] = []
     for y in range(SIZE):
         for x in range(SIZE):
             distance = math.hypot(x + 0.5 - SIZE / 2, y + 0.5 - SIZE / 2)
-            alpha = min(max(RADIUS * SIZE - distance + 0.5, 0.0), 1.0)
-            pixels += (*color[:3], color[3] * alpha)
+            alpha = color[3] * min(max(RADIUS * SIZE - distance + 0.5, 0.0), 1.0)
+            pixels += (*(alpha * channel for channel in color[:3]), alpha)
     return pixels
 
 

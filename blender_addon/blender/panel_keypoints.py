@@ -6,7 +6,15 @@ import bpy
 from ..core.errors import AddonError
 from ..core.keypoints import keypoint_state
 from ..core.record import Record
-from ..core.wording import POINT_LABELS, STATE_LABELS, count_text, listed_points, point_residual, residual_text
+from ..core.wording import (
+    POINT_LABELS,
+    STATE_LABELS,
+    Residual,
+    count_text,
+    listed_points,
+    point_residual,
+    residual_text,
+)
 from . import live_edit
 from .bodies import find_body
 from .keypoint_operators import is_locked, is_muted
@@ -16,7 +24,7 @@ from .panel_parts import SidebarPanel, SubPanel, draw_body_or_hint
 from .text import draw_sentence, iface, sidebar_width
 
 ROWS = 8
-RESIDUAL_SHARE = 0.56
+RESIDUAL_SHARE = 0.68
 """Where in a line the residual begins."""
 
 
@@ -48,9 +56,13 @@ class IKOL_UL_points(bpy.types.UIList):
         if record is None:
             return
         row = layout.row(align=True)
-        split = row.split(factor=RESIDUAL_SHARE)
-        split.label(text=iface(POINT_LABELS[point]), icon_value=icon(keypoint_state(record, point)), translate=False)
-        split.label(text=residual_text(point_residual(record, point)), translate=False)
+        residual = point_residual(record, point)
+        # one unit is enough in a narrow list; the selected point is told with both below it
+        text = residual_text(Residual(residual.pixels) if residual.pixels is not None else residual)
+        name = row.split(factor=RESIDUAL_SHARE) if text else row
+        name.label(text=iface(POINT_LABELS[point]), icon_value=icon(keypoint_state(record, point)), translate=False)
+        if text:
+            name.label(text=text, translate=False)
         for action, is_on, icons in (
             ("MUTE", is_muted(record, point), ("HIDE_ON", "HIDE_OFF")),
             ("LOCK", is_locked(record, point), ("LOCKED", "UNLOCKED")),
@@ -94,15 +106,11 @@ class IKOL_PT_keypoints(SubPanel, bpy.types.Panel):
         if armature is None:
             return
         properties = context.window_manager.ikol
-        row = layout.row()
-        row.template_list("IKOL_UL_points", "", properties, "points", properties, "index", rows=ROWS)
-        side = row.column(align=True)
-        side.operator("ikol.remove_points", text="", icon="REMOVE")
-        side.operator("ikol.reset_points", text="", icon="LOOP_BACK")
-        side.operator("ikol.restore_points", text="", icon="RECOVER_LAST")
-        side.separator()
-        side.prop(properties, "sort_by_residual", text="", icon="SORT_DESC")
-        side.menu("IKOL_MT_presets", text="", icon="PRESET")
+        layout.template_list("IKOL_UL_points", "", properties, "points", properties, "index", rows=ROWS)
+        row = layout.row(align=True)  # below the list and not beside it: the names need the width
+        row.prop(properties, "sort_by_residual", text="", icon="SORT_DESC")
+        row.operator("ikol.restore_points", text="", icon="RECOVER_LAST")
+        row.menu("IKOL_MT_presets", text="Presets", icon="PRESET")
         self._draw_selected(context, armature)
 
     def _draw_selected(self, context: bpy.types.Context, armature: bpy.types.Object) -> None:
@@ -118,6 +126,9 @@ class IKOL_PT_keypoints(SubPanel, bpy.types.Panel):
             title = iface(POINT_LABELS[point])
         state = keypoint_state(record, point)
         layout.label(text=f"{title}: {iface(STATE_LABELS[state])}", icon_value=icon(state), translate=False)
+        residual = residual_text(point_residual(record, point))
+        if residual:
+            layout.label(text=iface("Off by {residual}", residual=residual), translate=False)
         tolerance = active_tolerance()
         column = layout.column(align=True)
         column.enabled = not is_locked(record, point)
@@ -134,6 +145,9 @@ class IKOL_PT_keypoints(SubPanel, bpy.types.Panel):
         row.operator("ikol.lock_points", text="Unlock" if has_lock else "Lock", icon="LOCKED", depress=has_lock)
         row.operator("ikol.mute_points", text="Unmute" if has_mute else "Mute", icon="HIDE_ON", depress=has_mute)
         row.operator("ikol.solo_points", text="Solo", icon="SOLO_ON", depress=set(record.solo) == set(selected))
+        row = layout.row(align=True)
+        row.operator("ikol.reset_points", text="Reset", icon="LOOP_BACK")
+        row.operator("ikol.remove_points", text="Remove", icon="X")
 
 
 class IKOL_PT_legend(SidebarPanel, bpy.types.Panel):

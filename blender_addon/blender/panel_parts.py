@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the panels share: where they are, rows of names and values, buttons that are drawn only where they exist."""
+"""What the panels share: where they are, rows of names and values, what is drawn without a body."""
 
 from collections.abc import Iterable
 
@@ -45,17 +45,6 @@ def draw_rows(layout: bpy.types.UILayout, rows: Iterable[tuple[str, str]]) -> No
     for name, value in rows:
         names.label(text=name)
         values.label(text=value, translate=False)
-
-
-def has_operator(identifier: str) -> bool:
-    """Return whether a command such as `ikol.explain` is registered: parts of the add-on may be absent."""
-    return hasattr(bpy.types, identifier.upper().replace(".", "_OT_"))
-
-
-def draw_operator(layout: bpy.types.UILayout, identifier: str, **options: object) -> None:
-    """Draw a button unless its command is absent."""
-    if has_operator(identifier):
-        layout.operator(identifier, **options)
 
 
 def draw_body_or_hint(

@@ -4,10 +4,11 @@
 import bpy
 
 from ..core.errors import AddonError
+from ..core.solver_state import big_button
 from ..core.wording import focal_text
 from . import runtime
 from .bodies import body_camera, find_body, read_record
-from .panel_parts import SubPanel, draw_operator, draw_rows
+from .panel_parts import SubPanel, draw_rows
 from .text import iface
 
 
@@ -26,7 +27,8 @@ class IKOL_PT_picture(SubPanel, bpy.types.Panel):
         column.prop(context.scene.ikol, "target")
         column.prop(runtime.get_preferences(), "model")
         actions = layout.column(align=True)
-        actions.operator("ikol.pick_image", icon="IMAGE_DATA")
+        if big_button(runtime.get().solver.state).operator != "ikol.pick_image":
+            actions.operator("ikol.pick_image", icon="IMAGE_DATA")
         actions.operator("ikol.pick_keypoints", icon="EMPTY_DATA")
         self._draw_camera(context)
 
@@ -48,9 +50,9 @@ class IKOL_PT_picture(SubPanel, bpy.types.Panel):
         column = layout.column()
         column.use_property_split = True
         column.use_property_decorate = False
-        column.prop(camera.data, "lens", text="Lens for Re-solve")
+        column.prop(camera.data, "angle", text="Field of View")
         layout.operator("ikol.look_through", icon="VIEW_CAMERA")
-        draw_operator(layout, "ikol.edit_photo", icon="RESTRICT_SELECT_OFF")
+        layout.operator("ikol.edit_photo", icon="RESTRICT_SELECT_OFF")
         row = layout.row(align=True)
         row.prop(context.scene.ikol, "show_points", toggle=True, icon="HIDE_OFF")
         row.prop(context.scene.ikol, "show_residuals", toggle=True, icon="DRIVER_DISTANCE")

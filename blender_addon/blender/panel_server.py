@@ -50,14 +50,14 @@ def _facts() -> list[tuple[str, str]]:
             ("Restarts", str(statistics.worker_restarts)),
             ("Waiting", str(statistics.queued)),
         ]
-        rows += [
-            (_LATENCIES[kind], f"{1e3 * latency.p50:.0f} / {1e3 * latency.p99:.0f} ms")
-            for kind, latency in statistics.latencies.items()
-            if kind in _LATENCIES
-        ]
+        for kind, label in _LATENCIES.items():
+            latency = statistics.latencies.get(kind)
+            if latency is not None:
+                median, most = 1e3 * latency.p50, 1e3 * latency.p99
+                rows.append((label, iface("{median:.0f} ms, 99 % in {most:.0f}", median=median, most=most)))
     if solver.pid is not None:
         rows.append(("Process", str(solver.pid)))
     return rows
 
 
-_LATENCIES = {"detect": "Detect, median / 99 %", "solve": "Solve, median / 99 %"}
+_LATENCIES = {"detect": "Detect", "solve": "Solve"}

@@ -70,11 +70,13 @@ def _numbers(record: Record) -> list[tuple[str, str]]:
     solution, live = record.solution, runtime.get().solver.live
     status = iface(_STATUS.get(solution.status, solution.status))
     rows = [
-        ("Residual, median", residual_text(median_residual(record)) or iface("no keypoints")),
+        ("Residual", residual_text(median_residual(record)) or iface("no keypoints")),
         ("Result", iface("{status}, {number} steps", status=status, number=solution.iterations)),
         ("Solved in", f"{1e3 * solution.seconds:.1f} ms"),
     ]
     if live.latency_ms > 0:
-        rows.append(("While dragging", f"{live.rate_hz:.0f} Hz"))
-        rows.append(("Delay, median / 95 %", f"{live.latency_ms:.0f} / {live.latency_p95_ms:.0f} ms"))
+        if live.rate_hz > 0:
+            rows.append(("Rate", f"{live.rate_hz:.0f} Hz"))
+        delay = iface("{median:.0f} ms, 95 % in {most:.0f}", median=live.latency_ms, most=live.latency_p95_ms)
+        rows.append(("Delay", delay))
     return rows

@@ -53,6 +53,14 @@ POINTS = {
 }
 
 LABELS = {
+    "Delay": "Verzögerung",
+    "Detect": "Erkennen",
+    "Field of View": "Bildwinkel",
+    "Residual": "Abweichung",
+    "Rate": "Rate",
+    "Presets": "Vorgaben",
+    "Reset": "Zurücksetzen",
+    "Remove": "Entfernen",
     "Action": "Aktion",
     "Active Body": "Aktiver Körper",
     "Active Keypoint": "Aktiver Punkt",
@@ -74,8 +82,6 @@ LABELS = {
     "Converged": "Am Ziel",
     "Copy Report": "Bericht kopieren",
     "Corners": "Ecken",
-    "Delay, median / 95 %": "Verzögerung, Median / 95 %",
-    "Detect, median / 99 %": "Erkennen, Median / 99 %",
     "Detected": "Erkannt",
     "Device": "Gerät",
     "Dismiss": "Verwerfen",
@@ -104,7 +110,6 @@ LABELS = {
     "Keys": "Tasten",
     "Largest": "Größte",
     "Largest Residual First": "Größte Abweichung zuerst",
-    "Lens for Re-solve": "Linse für Neu lösen",
     "Limb": "Glied",
     "Lock": "Fixieren",
     "Lock Keypoints": "Punkte fixieren",
@@ -142,7 +147,6 @@ LABELS = {
     "Re-solve": "Neu lösen",
     "Remove Keypoints": "Punkte entfernen",
     "Reset Keypoints": "Punkte zurücksetzen",
-    "Residual, median": "Abweichung, Median",
     "Residuals": "Abweichungen",
     "Restart Solver": "Löser neu starten",
     "Restarts": "Neustarts",
@@ -163,7 +167,6 @@ LABELS = {
     "Solve Frames": "Einzelbilder lösen",
     "Solve Keypoints": "Aus Punkten lösen",
     "Solve Part": "Teil lösen",
-    "Solve, median / 99 %": "Lösen, Median / 99 %",
     "Solved in": "Gelöst in",
     "Solver's Python": "Python des Lösers",
     "Start": "Anfang",
@@ -186,12 +189,14 @@ LABELS = {
     "Upper Body": "Oberkörper",
     "Waiting": "Wartend",
     "Which Keypoint Next?": "Welcher Punkt als Nächstes?",
-    "While dragging": "Beim Ziehen",
     "Whole Body": "Ganzer Körper",
     **POINTS,
 }
 
 SENTENCES = {
+    "{median:.0f} ms, 95 % in {most:.0f}": "{median:.0f} ms, 95 % in {most:.0f}",
+    "{median:.0f} ms, 99 % in {most:.0f}": "{median:.0f} ms, 99 % in {most:.0f}",
+    "Off by {residual}": "Verfehlt um {residual}",
     "Added {point}": "{point} hinzugefügt",
     "Arrow keys: another, Enter: take it, Esc: leave all as it was": (
         "Pfeiltasten: eine andere, Enter: diese nehmen, Esc: alles lassen, wie es war"

@@ -163,7 +163,7 @@ def test_a_line_of_the_list_has_name_residual_and_two_switches(body, part, panel
     item = SimpleNamespace(point="left_wrist")
     panel("IKOL_UL_points").draw_item(None, bpy.context, layout, None, item, 0, None, "")
     assert layout.seen.texts[0] == "Left Wrist"
-    assert layout.seen.texts[1].endswith(" cm")
+    assert layout.seen.texts[1].endswith(" px")
     assert [(switch.point, switch.action) for switch in layout.seen.switches] == [
         ("left_wrist", "MUTE"),
         ("left_wrist", "LOCK"),
