@@ -16,7 +16,7 @@ from .bodies import find_body, get_body
 from .live import LIVE_SECONDS, LiveDrag, push_undo
 from .part_operators import part_joints
 from .photo_scene import STATE, PhotoScene, photo_scene, redraw, ui_scale
-from .selection import active_point, select_points, selected_points
+from .selection import select_points, selected_points
 from .text import iface
 
 THRESHOLD = 3.0
@@ -226,38 +226,3 @@ class IKOL_OT_drag_point(PhotoOperator, bpy.types.Operator):
             self._timer = None
         context.workspace.status_text_set(None)
         redraw(context)
-
-
-class IKOL_OT_hover_points(bpy.types.Operator):
-    """Follow the mouse: the point below it is marked and named."""
-
-    bl_idname = "ikol.hover_points"
-    bl_label = "Mark Keypoint"
-    bl_description = "Mark the keypoint below the mouse"
-    bl_options = {"INTERNAL"}
-
-    def invoke(self, context: bpy.types.Context, event: "bpy.types.Event") -> set[str]:
-        """Mark it; the event goes on."""
-        try:
-            seen = photo_scene(context)
-            hovered = point_at(seen, mouse(event)) or ""
-        except AddonError:
-            hovered = ""
-        if hovered != STATE.hovered:
-            STATE.hovered = hovered
-            context.workspace.status_text_set(iface(HINT) if hovered else None)
-            redraw(context)
-        return {"PASS_THROUGH"}
-
-
-HINT = (
-    "Drag: move keypoint   ·   Right click or X: remove   ·   Shift click: extend   ·   Arrow keys: nudge by a pixel, "
-    "with Shift by ten   ·   H: mute   ·   Ctrl L: lock"
-)
-
-
-def target(seen: PhotoScene) -> tuple[str, ...]:
-    """Return the points that a key is for: the selected ones, else the active one, else that under the mouse."""
-    shown = {point.name for point in seen.points()}
-    chosen = selected_points(seen.armature) or (active_point(seen.armature) or STATE.hovered,)
-    return tuple(name for name in chosen if name in shown)

@@ -11,8 +11,8 @@ from ..core.wording import POINT_LABELS
 from . import live_edit
 from .bodies import find_body
 from .live_edit import Change
-from .photo_drag import PhotoOperator, mouse, point_at, target
-from .photo_scene import STATE, photo_scene, redraw
+from .photo_drag import PhotoOperator, mouse, point_at
+from .photo_scene import STATE, PhotoScene, photo_scene, redraw
 from .selection import active_point, select_points, selected_points
 from .text import iface
 
@@ -109,7 +109,7 @@ class IKOL_OT_remove_photo_points(EditOperator, bpy.types.Operator):
         except AddonError:
             return {"PASS_THROUGH"}
         if not self.under_mouse:
-            names = target(seen)
+            names = _target(seen)
             if not names:  # not on to Blender, where X deletes the whole body
                 self.report({"WARNING"}, iface("Select a keypoint first"))
                 return {"CANCELLED"}
@@ -145,7 +145,7 @@ class IKOL_OT_nudge_points(EditOperator, bpy.types.Operator):
     def invoke(self, context: bpy.types.Context, _event: "bpy.types.Event") -> set[str]:
         """Without a point to move, the arrow keys go through the frames as always."""
         try:
-            names = target(photo_scene(context))
+            names = _target(photo_scene(context))
         except AddonError:
             names = ()
         return self._nudge(context, names) if names else {"PASS_THROUGH"}
@@ -157,3 +157,10 @@ class IKOL_OT_nudge_points(EditOperator, bpy.types.Operator):
     def _nudge(self, context: bpy.types.Context, names: tuple[str, ...]) -> set[str]:
         step = (self.step[0], self.step[1])
         return self.begin(context, lambda record: nudged(record, names, step), NUDGE_SECONDS)
+
+
+def _target(seen: PhotoScene) -> tuple[str, ...]:
+    """Return the points that a key is for: the selected ones, else the active one, else that under the mouse."""
+    shown = {point.name for point in seen.points()}
+    chosen = selected_points(seen.armature) or (active_point(seen.armature) or STATE.hovered,)
+    return tuple(name for name in chosen if name in shown)

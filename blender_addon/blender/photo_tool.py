@@ -3,7 +3,7 @@
 
 import bpy
 
-from . import photo_overlay
+from . import photo_hover, photo_overlay
 from .bodies import body_camera, find_body
 from .camera import look_through
 from .photo_scene import STATE, TOOL, redraw
@@ -146,8 +146,8 @@ def register() -> None:
 def unregister() -> None:
     """Take both back; what was never registered is no error."""
     photo_overlay.unregister()
+    photo_hover.unregister()
     STATE.dragged = STATE.box = STATE.points = None
-    STATE.hovered = ""
     for tool in reversed(TOOLS):
         if hasattr(tool, "_bl_tool"):  # Blender's own mark of a registered one
             bpy.utils.unregister_tool(tool)

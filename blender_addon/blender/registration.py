@@ -39,8 +39,9 @@ from .panel_picture import IKOL_PT_picture
 from .panel_server import IKOL_PT_server
 from .panel_solve import IKOL_PT_solve
 from .part_operators import IKOL_OT_solve_part
-from .photo_drag import IKOL_OT_drag_point, IKOL_OT_hover_points
+from .photo_drag import IKOL_OT_drag_point
 from .photo_edits import IKOL_OT_add_point, IKOL_OT_nudge_points, IKOL_OT_remove_photo_points
+from .photo_hover import IKOL_OT_hover_points
 from .photo_select import IKOL_OT_select_all_points, IKOL_OT_select_point, IKOL_OT_select_points_box
 from .photo_tool import IKOL_OT_edit_photo
 from .pose_operators import (

@@ -128,3 +128,41 @@ def test_the_click_says_what_is_missing(body, solver):
     bpy.data.objects.remove(bpy.context.scene.camera)
     with pytest.raises(RuntimeError, match="its camera was deleted"):
         bpy.ops.ikol.edit_photo()
+
+
+@pytest.fixture
+def hover(view, part, monkeypatch):
+    """Moves the mouse to a place of the region; the texts of the status bar are in `hover.said`."""
+    module, said = part("blender.photo_hover"), []
+    view.workspace = SimpleNamespace(status_text_set=said.append)
+    monkeypatch.setattr(bpy.app.timers, "register", lambda *_arguments, **_options: None, raising=False)
+
+    def move(at):
+        event = SimpleNamespace(mouse_region_x=at[0], mouse_region_y=at[1])
+        return module.IKOL_OT_hover_points.invoke(None, view, event)
+
+    move.said = said
+    yield move
+    module.unregister()
+
+
+def test_the_point_below_the_mouse_is_marked_and_explained_once(hover, view, part):
+    scene = part("blender.photo_scene")
+    seen = scene.photo_scene(view)
+    point = next(point for point in seen.points() if point.name == "left_wrist")
+    place = seen.view.to_region(point.pixel)
+    assert hover(place) == {"PASS_THROUGH"}
+    assert scene.STATE.hovered == "left_wrist"
+    hover((place[0] + 1, place[1]))
+    assert len(hover.said) == 1
+    assert "Right click or X: remove" in hover.said[0]
+    hover((0, 0))
+    assert scene.STATE.hovered == ""
+    assert hover.said[-1] is None
+
+
+def test_another_tool_takes_the_hint_away(hover, view, part):
+    seen = part("blender.photo_scene").photo_scene(view)
+    hover(seen.view.to_region(seen.points()[0].pixel))
+    assert part("blender.photo_hover")._watch() is None  # no window here has the tool
+    assert part("blender.photo_scene").STATE.hovered == ""
