@@ -120,7 +120,7 @@ class Solver:
         """End the process, the job and what a drag has asked; it stays down until it is needed."""
         error = SolverError("the solver was stopped", Fix.START)
         self._restart_at = None
-        self._part(error)
+        self._part(error, is_killed=self._state.phase is Phase.UNRESPONSIVE)  # it would not hear that it is to leave
         self._requests.abort(error)
         self._state = solver_state.stopped()
 

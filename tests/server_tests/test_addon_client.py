@@ -224,6 +224,25 @@ def test_drag_goes_on_through_a_frozen_and_a_killed_solver_and_ends_with_the_las
     assert longest_pump < 0.25  # a process is started in it; Blender shows no stutter
 
 
+@pytest.mark.slow
+def test_drag_goes_on_after_its_worker_has_hung(solver: Solver, tmp_path: Path) -> None:
+    config = SolverConfig(sys.executable, "cpu", tmp_path / "log" / "solver.log")
+    solver.start(config)
+    pump_until(solver, lambda: solver.state.is_ready)
+    pid = solver.pid
+    psutil.Process(pid).children()[0].suspend()  # the server itself still answers each ping
+    start = time.monotonic()
+    solver.ask(drag_call(0), config)
+    assert solver.settle(40.0)
+    seconds = time.monotonic() - start
+    print(f"settled after {seconds:.1f} s")
+    assert solver.live.take() is not None
+    assert solver.pid == pid
+    assert (
+        seconds < 30
+    )  # five until it is given up, five until it is killed, the load of the weights; not the server's 60
+
+
 # ---- a shared server -------------------------------------------------------------------------------------------------
 
 

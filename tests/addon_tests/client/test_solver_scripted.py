@@ -341,6 +341,14 @@ def test_a_solver_that_has_forgotten_us_is_greeted_and_asked_again(scripted, cod
     assert made.state is JobState.DONE
 
 
+def test_a_frozen_solver_is_not_waited_for_when_it_is_stopped(scripted):
+    scripted.run_up()
+    scripted.look(3.0)
+    scripted.client.stop()
+    assert scripted.process.was_killed
+    assert scripted.client.state.phase is Phase.STOPPED
+
+
 def test_stopped_means_stopped(scripted):
     scripted.run_up()
     ask(scripted, 1)
