@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import bpy
 from mathutils import Matrix, Quaternion
 
-from ..core.handles import HANDLE_OF_POINT, HANDLES, Handle, Placement, placements, with_handles
+from ..core.handles import HANDLE_OF_POINT, HANDLES, Handle, Placement, heard_edit, placements, with_handles
 from ..core.keypoints import STATE_COLORS, keypoint_state
 from ..core.pose_conversion import as_quaternion, as_vector, to_blender, to_smpl, turn_to_blender, turn_to_smpl
 from ..core.record import Record
@@ -120,6 +120,23 @@ def show_handles(context: bpy.types.Context, armature: bpy.types.Object, record:
             place_handle(thing, wanted[handle.point])
         _color(thing, record, handle.point)
     context.view_layer.update()
+
+
+def follow_bones(scene: bpy.types.Scene, armature: bpy.types.Object, record: Record) -> None:
+    """Put the handles that nobody has placed on the joints of the bones, as keys or the user have posed them."""
+    root = armature.pose.bones[ROOT_BONE]
+    to_body = (root.matrix @ root.bone.matrix_local.inverted()).inverted_safe()
+    handles = find_handles(scene, armature)
+    placed = placed_handles(handles)
+    for point, thing in handles.items():
+        if point not in HANDLE_OF_POINT or is_driven(thing, armature):
+            continue
+        edit = heard_edit(record, point)
+        bone = armature.pose.bones[point]
+        joint = _placement(to_body @ bone.matrix @ bone.bone.matrix_local.inverted())
+        at = Placement(edit.position or as_vector(to_smpl(tuple(to_body @ bone.head))), edit.orientation or joint.quat)
+        if point not in placed or at.is_moved_from(placed[point]) or at.is_turned_from(placed[point]):
+            place_handle(thing, at)
 
 
 def color_handles(scene: bpy.types.Scene, armature: bpy.types.Object, record: Record) -> None:

@@ -16,12 +16,20 @@ from bpy.app.handlers import persistent
 from ..core.errors import AddonError, Fix
 from ..core.handles import HANDLE_OF_POINT, Placement
 from ..core.keypoints import move_positions, turn
-from ..core.rig import DRAG_PROPERTY
+from ..core.rig import DRAG_PROPERTY, POINT_PROPERTY
 from . import runtime
-from .bodies import find_bodies, handle_body
-from .handles import find_handles, handle_points, placed_handles, read_handles, record_with_handles
+from .bodies import find_bodies, handle_body, is_body, read_record
+from .handles import (
+    find_handles,
+    follow_bones,
+    handle_points,
+    placed_handles,
+    read_handles,
+    record_with_handles,
+)
 from .live import LIVE_SECONDS, LiveDrag
 from .part_operators import part_joints
+from .selection import select_points
 
 QUIET_SECONDS = 0.5
 """Without Blender's move tool, a movement is over when nothing was touched for so long: a number field in the sidebar
@@ -32,6 +40,10 @@ SETTLE_SECONDS = 0.4
 
 BUSY_SECONDS = 0.1
 """Between two looks while something else runs that must not be disturbed."""
+
+_COMMANDS = frozenset(
+    f"IKOL_OT_{name}" for name in ("pose_from_image", "solve_keypoints", "resolve", "solve_part", "solve_range")
+)
 
 
 class _HandleDrag:
@@ -85,6 +97,7 @@ class HandleWatch:
 
     def __init__(self) -> None:
         self._touched: set[str] = set()
+        self._posed: set[str] = set()
         self._known: dict[str, dict[str, Placement]] = {}
         self._drags: dict[str, _HandleDrag] = {}
         self._unfinished: set[str] = set()
@@ -94,6 +107,10 @@ class HandleWatch:
         """Note that handles of a body may have been moved."""
         self._touched.add(name)
 
+    def note_pose(self, name: str) -> None:
+        """Note that the bones of a body may have been posed."""
+        self._posed.add(name)
+
     def note_frame(self) -> None:
         """Note that another frame is shown: what keys have moved, nobody has dragged."""
         self._is_stale = True
@@ -101,6 +118,7 @@ class HandleWatch:
     def forget(self) -> None:
         """Forget movements: the scene is another one, by undo or from a file."""
         self._touched.clear()
+        self._posed.clear()
         self._known.clear()
         self._drags.clear()
         self._unfinished.clear()
@@ -118,9 +136,10 @@ class HandleWatch:
 
     def step(self, context: bpy.types.Context) -> float | None:
         """Do what is due; return the seconds until the next look, None when there is nothing to look after."""
-        if runtime.get().solver.job is not None:
+        if command_runs(context):
             return BUSY_SECONDS
         touched, self._touched = sorted(self._touched), set()
+        posed, self._posed = sorted(self._posed - self._drags.keys()), set()
         by_tool = tool_runs(context)
         if self._is_stale and not self._drags:
             self._resync(context)
@@ -128,6 +147,8 @@ class HandleWatch:
         self._is_stale = False
         for name in touched:
             self._look(context, name, by_tool)
+        if not by_tool:
+            self._follow(context, posed)
         for name in sorted(self._unfinished):
             self._complete(context, name)
         self._unfinished.clear()
@@ -135,6 +156,13 @@ class HandleWatch:
         for name in sorted(self._drags, key=lambda name: self._drags[name].drag.answers):
             self._advance(context, name, by_tool)
         return LIVE_SECONDS if self._drags else None
+
+    def _follow(self, context: bpy.types.Context, names: list[str]) -> None:
+        """Have the handles go along with bones that keys or the user have posed."""
+        for name in names:
+            armature = bpy.data.objects.get(name)
+            if is_body(armature) and name not in self._drags:
+                follow_bones(context.scene, armature, read_record(armature))
 
     def _resync(self, context: bpy.types.Context) -> None:
         for name in self._known:
@@ -203,11 +231,17 @@ def _differs(at: Placement, known: Placement | None, placed: Placement | None) -
 
 def tool_runs(context: bpy.types.Context) -> bool:
     """Return whether one of Blender's move, rotate or scale tools runs in some window."""
-    return any(
-        operator.bl_idname.startswith("TRANSFORM_OT_")
-        for window in context.window_manager.windows
-        for operator in window.modal_operators
-    )
+    return any(name.startswith("TRANSFORM_OT_") for name in _modal_operators(context))
+
+
+def command_runs(context: bpy.types.Context) -> bool:
+    """Return whether a command runs that will pose bodies, with the handles as they were when it began."""
+    return not _COMMANDS.isdisjoint(_modal_operators(context))
+
+
+def _modal_operators(context: bpy.types.Context) -> list[str]:
+    windows = context.window_manager.windows
+    return [operator.bl_idname for window in windows for operator in window.modal_operators]
 
 
 class _Holder:
@@ -249,17 +283,27 @@ def on_depsgraph(_scene: bpy.types.Scene, depsgraph: "bpy.types.Depsgraph") -> N
         return
     for update in depsgraph.updates:
         thing = update.id.original
-        if update.is_updated_transform and isinstance(thing, bpy.types.Object) and thing.type == "EMPTY":
+        if not isinstance(thing, bpy.types.Object):
+            continue
+        if update.is_updated_transform and thing.type == "EMPTY":
             body = handle_body(thing)
             if body is not None:
                 watch().touch(body.name)
                 _wake()
+        elif update.is_updated_geometry and is_body(thing):
+            watch().note_pose(thing.name)
+            _wake()
 
 
 @persistent
-def on_frame(*_: object) -> None:
-    """Note that keys may have moved handles, and that an unkeyed pose is gone."""
+def on_frame(scene: bpy.types.Scene, *_: object) -> None:
+    """Note that keys may have moved handles and bodies, and that an unkeyed pose is gone."""
+    if bpy.app.is_job_running("RENDER"):
+        return
     watch().note_frame()
+    for armature in find_bodies(scene):
+        watch().note_pose(armature.name)
+        _wake()
     living = runtime.get()
     if living.notice is not None and living.notice.fix is Fix.KEY_POSE:
         living.notice = None
@@ -275,8 +319,25 @@ def on_undo(*_: object) -> None:
 
 @persistent
 def on_load(*_: object) -> None:
-    """Forget the scene that is no longer open."""
+    """Forget the scene that is no longer open; Blender has forgotten the subscription."""
     watch().forget()
+    _subscribe()
+
+
+def on_active() -> None:
+    """Let the panel speak of the handles that are selected."""
+    context = bpy.context
+    active = context.view_layer.objects.active
+    body = None if active is None else handle_body(active)
+    if body is not None:
+        points = handle_points(context.view_layer.objects.selected, body)
+        chosen = str(active[POINT_PROPERTY])
+        select_points(body, sorted(points | {chosen}), chosen)
+
+
+def _subscribe() -> None:
+    key = (bpy.types.LayerObjects, "active")
+    bpy.msgbus.subscribe_rna(key=key, owner=_Holder, args=(), notify=on_active, options={"PERSISTENT"})
 
 
 _HANDLERS = (
@@ -293,10 +354,12 @@ def register() -> None:
     _Holder.watch = HandleWatch()
     for name, handler in _HANDLERS:
         getattr(bpy.app.handlers, name).append(handler)
+    _subscribe()
 
 
 def unregister() -> None:
-    """Take handlers and timer back."""
+    """Take handlers, subscription and timer back."""
+    bpy.msgbus.clear_by_owner(_Holder)
     for name, handler in _HANDLERS:
         handlers = getattr(bpy.app.handlers, name)
         if handler in handlers:

@@ -80,13 +80,18 @@ def placements(record: Record) -> dict[str, Placement]:
     for handle in HANDLES:
         point = handle.point
         solved = record.solution.points.get(point)
-        edit = record.edits.get(point)
-        if edit is None or keypoint_state(record, point) is KeypointState.MUTED:
-            edit = KeypointEdit()
+        edit = heard_edit(record, point)
         position = edit.position or solved
         if position is not None:
             result[point] = Placement(position, edit.orientation or quats[point])
     return result
+
+
+def heard_edit(record: Record, point: str) -> KeypointEdit:
+    """Return what the user said of a point, nothing while it is muted."""
+    if keypoint_state(record, point) is KeypointState.MUTED:
+        return KeypointEdit()
+    return record.edits.get(point, KeypointEdit())
 
 
 def with_handles(record: Record, placed: Mapping[str, Placement], now: Mapping[str, Placement]) -> Record:

@@ -291,6 +291,21 @@ def test_a_frame_change_is_no_movement(ready, watch, solver):
     assert len(solver.requests("Solve")) == asked
 
 
+def test_handles_go_along_when_bones_are_posed(ready, watch, solver):
+    asked = len(solver.requests("Solve"))
+    ready.pose.bones["L_Shoulder"].rotation_quaternion = (1, 0, 0, 0)
+    ready.pose.bones["root"].location = (0.3, 0.1, 0.0)
+    watch.look()
+    for name, bone in ((HAND, "L_Wrist"), ("IKOL Hips", "Pelvis")):
+        head = ready.matrix_world @ ready.pose.bones[bone].head
+        assert (bpy.data.objects[name].matrix_world.translation - head).length < 1e-4
+    bpy.context.scene.frame_set(30)  # the key comes back: the arm is where it was
+    watch.look()
+    head = ready.matrix_world @ ready.pose.bones["L_Wrist"].head
+    assert (bpy.data.objects[HAND].matrix_world.translation - head).length < 1e-4
+    assert len(solver.requests("Solve")) == asked
+
+
 def test_animated_handles_are_solved_on_every_frame(ready, watch, solver):
     thing = bpy.data.objects[HAND]
     thing.keyframe_insert("location", frame=1)
