@@ -28,9 +28,9 @@ RADIUS = 5.0
 MINOR_RADIUS = 3.5
 ACTIVE_GROWTH = 1.5
 OUTLINE = 1.5
-LINE_WIDTH = 1.5
-DASH = 4.0
-SOLVED_RADIUS = 2.0
+LINE_WIDTH = 2.0
+DASH = 5.0
+SOLVED_RADIUS = 2.5
 FONT_SIZE = 12.0
 PADDING = 5.0
 
@@ -38,6 +38,9 @@ DARK: Color = (0.02, 0.02, 0.02, 0.85)
 WHITE: Color = (1.0, 1.0, 1.0, 1.0)
 SHADE: Color = (0.02, 0.02, 0.02, 0.45)
 BOX: Color = (1.0, 1.0, 1.0, 0.12)
+
+LIGHTER = 0.4
+"""Part of the way to white from a point's colour to that of its line, which is thin and lies over a grey body."""
 
 FONT = 0
 """Blender's own."""
@@ -101,9 +104,10 @@ def _add_residual(shapes: Shapes, seen: PhotoScene, point: PhotoPoint) -> None:
     if math.dist(start, end) < (RADIUS + OUTLINE + SOLVED_RADIUS + DASH) * seen.scale:
         return
     width = LINE_WIDTH * seen.scale
-    color = STATE_COLORS[point.state]
+    r, g, b, alpha = STATE_COLORS[point.state]
+    light = (r + LIGHTER * (1 - r), g + LIGHTER * (1 - g), b + LIGHTER * (1 - b), alpha)
     shapes.line(start, end, 2.5 * width, SHADE)
-    shapes.dashes(start, end, DASH * seen.scale, width, color)
+    shapes.dashes(start, end, DASH * seen.scale, width, light)
     shapes.disc(end, (SOLVED_RADIUS + 0.7 * OUTLINE) * seen.scale, DARK)
     shapes.disc(end, SOLVED_RADIUS * seen.scale, WHITE)
 
