@@ -72,8 +72,10 @@ def read_record(armature: bpy.types.Object) -> Record:
 
 
 def write_record(armature: bpy.types.Object, record: Record) -> None:
-    """Store a record on the armature."""
+    """Store a record on the armature; a library override of it can keep another one."""
     armature[EVIDENCE_PROPERTY] = encode_record(record)
+    if armature.override_library is None:
+        armature.property_overridable_library_set(f'["{EVIDENCE_PROPERTY}"]', True)
 
 
 def body_camera(armature: bpy.types.Object) -> bpy.types.Object | None:

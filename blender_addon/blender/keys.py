@@ -53,7 +53,10 @@ class KeyPlan:
     def __init__(self, armature: bpy.types.Object, frame: int, wanted: Callable[[Channel, bool], bool]) -> None:
         """Args: `wanted` says of a channel, and of whether it has a key on the frame already, whether it gets one."""
         self.frame = frame
-        self._had_animation = armature.animation_data is not None
+        animation = armature.animation_data
+        self._had_animation = animation is not None
+        action = animation.action if animation is not None else None
+        self._is_linked = action is not None and action.library is not None
         curves = {(curve.data_path, curve.array_index): curve for curve in fcurves(armature)}
         self._keyed: dict[Channel, _Keyed] = {}
         for channel in _channels(armature):
@@ -72,8 +75,13 @@ class KeyPlan:
         """Set the keys to what the bones have now; quaternions of the sign that the curves have nearby.
 
         Raises:
-            SceneError: The channels cannot be keyed, as on a linked armature.
+            SceneError: The channels cannot be keyed, as with an action from another file.
         """
+        if self._is_linked:  # Blender only prints a line for each key
+            raise SceneError(
+                f"the keys of {armature.name} are linked from another file; make its action a single user copy to key "
+                f"the pose here"
+            )
         try:
             for channel, keyed in self._keyed.items():
                 bone = armature.pose.bones[channel.bone]
