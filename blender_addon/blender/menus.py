@@ -4,6 +4,7 @@
 import bpy
 
 from ..core.keypoints import PRESETS
+from .text import iface
 
 PIE_MENU = "IKOL_MT_pie"
 
@@ -20,7 +21,7 @@ class IKOL_MT_parts(bpy.types.Menu):
         """Draw the menu."""
         for item in context.scene.ikol.bl_rna.properties["part"].enum_items:
             icon = PART_ICONS.get(item.identifier, "DOT")
-            self.layout.operator("ikol.solve_part", text=item.name, icon=icon).part = item.identifier
+            self.layout.operator("ikol.solve_part", text=iface(item.name), icon=icon).part = item.identifier
 
 
 class IKOL_MT_presets(bpy.types.Menu):
@@ -32,7 +33,7 @@ class IKOL_MT_presets(bpy.types.Menu):
     def draw(self, _context: bpy.types.Context) -> None:
         """Draw the menu."""
         for name, preset in PRESETS.items():
-            self.layout.operator("ikol.apply_preset", text=preset.label).preset = name
+            self.layout.operator("ikol.apply_preset", text=iface(preset.label)).preset = name
 
 
 class IKOL_MT_body(bpy.types.Menu):

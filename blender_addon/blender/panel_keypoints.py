@@ -110,7 +110,7 @@ class IKOL_PT_keypoints(SubPanel, bpy.types.Panel):
         row = layout.row(align=True)  # below the list and not beside it: the names need the width
         row.prop(properties, "sort_by_residual", text="", icon="SORT_DESC")
         row.operator("ikol.restore_points", text="", icon="RECOVER_LAST")
-        row.menu("IKOL_MT_presets", text="Presets", icon="PRESET")
+        row.menu("IKOL_MT_presets", text=iface("Presets"), icon="PRESET")
         self._draw_selected(context, armature)
 
     def _draw_selected(self, context: bpy.types.Context, armature: bpy.types.Object) -> None:
@@ -142,8 +142,8 @@ class IKOL_PT_keypoints(SubPanel, bpy.types.Panel):
         row = layout.row(align=True)
         has_lock = all(is_locked(record, name) for name in selected)
         has_mute = all(is_muted(record, name) for name in selected)
-        row.operator("ikol.lock_points", text="Unlock" if has_lock else "Lock", icon="LOCKED", depress=has_lock)
-        row.operator("ikol.mute_points", text="Unmute" if has_mute else "Mute", icon="HIDE_ON", depress=has_mute)
+        row.operator("ikol.lock_points", text=iface("Unlock" if has_lock else "Lock"), icon="LOCKED", depress=has_lock)
+        row.operator("ikol.mute_points", text=iface("Unmute" if has_mute else "Mute"), icon="HIDE_ON", depress=has_mute)
         row.operator("ikol.solo_points", text="Solo", icon="SOLO_ON", depress=set(record.solo) == set(selected))
         row = layout.row(align=True)
         row.operator("ikol.reset_points", text="Reset", icon="LOOP_BACK")
@@ -161,4 +161,4 @@ class IKOL_PT_legend(SidebarPanel, bpy.types.Panel):
         """Draw the panel."""
         grid = self.layout.grid_flow(columns=2, even_columns=True, align=True)
         for state, label in STATE_LABELS.items():
-            grid.label(text=label, icon_value=icon(state))
+            grid.label(text=iface(label), icon_value=icon(state), translate=False)

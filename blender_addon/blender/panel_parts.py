@@ -10,7 +10,7 @@ from ..core.record import Record
 from ..core.solver_state import Button
 from . import runtime
 from .bodies import find_body, read_record
-from .text import draw_sentence, iface, sidebar_width
+from .text import CONTEXT, draw_sentence, iface, sidebar_width
 
 NO_BODY = "Drop a photograph into the 3D view, or select a body"
 
@@ -21,6 +21,7 @@ class SidebarPanel:
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "IKOL"
+    bl_translation_context = CONTEXT
 
 
 class SubPanel(SidebarPanel):
@@ -43,7 +44,7 @@ def draw_rows(layout: bpy.types.UILayout, rows: Iterable[tuple[str, str]]) -> No
     names, values = split.column(align=True), split.column(align=True)
     names.alignment = "RIGHT"
     for name, value in rows:
-        names.label(text=name)
+        names.label(text=iface(name), translate=False)
         values.label(text=value, translate=False)
 
 

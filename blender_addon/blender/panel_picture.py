@@ -50,7 +50,7 @@ class IKOL_PT_picture(SubPanel, bpy.types.Panel):
         column = layout.column()
         column.use_property_split = True
         column.use_property_decorate = False
-        column.prop(camera.data, "angle", text="Field of View")
+        column.prop(camera.data, "angle", text=iface("Field of View"))
         layout.operator("ikol.look_through", icon="VIEW_CAMERA")
         layout.operator("ikol.edit_photo", icon="RESTRICT_SELECT_OFF")
         row = layout.row(align=True)

@@ -47,7 +47,7 @@ class IKOL_PT_solve(SubPanel, bpy.types.Panel):
         lines = out_of_reach(record, iface)
         if lines:
             box = layout.box()
-            box.label(text="Out of reach", icon="ERROR")
+            box.label(text=iface("Out of reach"), icon="ERROR")
             for line in lines:
                 draw_sentence(box, line, sidebar_width(context))
         draw_rows(layout, _numbers(record))

@@ -8,7 +8,7 @@ from ..core.body_parts import PARTS, joints_of_bones
 from ..core.errors import SceneError
 from .bodies import find_body
 from .settings import PART_ITEMS
-from .text import iface
+from .text import CONTEXT, iface
 
 
 def selected_bones(armature: bpy.types.Object) -> list[str]:
@@ -44,7 +44,13 @@ class IKOL_OT_solve_part(bpy.types.Operator):
     bl_label = "Solve Part"
     bl_description = "Solve again from the current pose, once for this part of the body; nothing else moves"
 
-    part: EnumProperty(name="Move", description="Which part of the body may move", items=PART_ITEMS, default="BONES")
+    part: EnumProperty(
+        name="Move",
+        description="Which part of the body may move",
+        items=PART_ITEMS,
+        default="BONES",
+        translation_context=CONTEXT,
+    )
 
     @classmethod
     def description(cls, _context: bpy.types.Context, properties: "bpy.types.OperatorProperties") -> str:

@@ -4,6 +4,8 @@
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
+from .text import CONTEXT
+
 PART_ITEMS = (
     ("ALL", "Whole Body", "Everything may move"),
     ("BONES", "Selected Bones", "Only the bones that are selected in pose mode"),
@@ -44,6 +46,7 @@ class IKOL_PG_settings(bpy.types.PropertyGroup):
         name="Move",
         description="Which part of the body a solve or a drag may move; nothing else moves",
         items=PART_ITEMS,
+        translation_context=CONTEXT,
         default="ALL",
     )
     show_points: BoolProperty(

@@ -5,6 +5,9 @@ import textwrap
 
 import bpy
 
+CONTEXT = "IKOL"
+"""Translation context of the add-on's own words: Blender knows "Solve" and "Move" too, and means something else."""
+
 CHARACTER_WIDTH = 6.3
 """Pixels of an average letter at a resolution scale of 1 in Blender's own font."""
 
@@ -40,5 +43,7 @@ def draw_sentence(layout: bpy.types.UILayout, text: str, width: int, icon: str =
 
 def iface(message: str, **values: object) -> str:
     """Return a text of the interface in the user's language, with values put in where it has {names}."""
-    translated = bpy.app.translations.pgettext_iface(message)
+    translated = bpy.app.translations.pgettext_iface(message, CONTEXT)
+    if translated == message:  # no entry of ours
+        translated = bpy.app.translations.pgettext_iface(message)
     return translated.format(**values) if values else translated

@@ -6,13 +6,14 @@ A text without an entry stays English. Errors stay English: they are what people
 
 import bpy
 
+from .text import CONTEXT
 from .translations_german import LABELS, SENTENCES
 from .translations_german_tooltips import TOOLTIPS
 
 GERMAN = {**LABELS, **SENTENCES, **TOOLTIPS}
 
-CONTEXTS = ("*", "Operator")
-"""Blender looks the label of a button up as one of an operator, the same words elsewhere as any text."""
+CONTEXTS = ("*", "Operator", CONTEXT)
+"""Blender looks the label of a button up as one of an operator, tooltips as any text, and ours where it is told to."""
 
 LOCALES = ("de_DE", "de")
 """German by its names in different versions of Blender."""

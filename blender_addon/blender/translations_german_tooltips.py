@@ -2,7 +2,7 @@
 """German: what is shown while the mouse rests on a button."""
 
 TOOLTIPS = {
-    "A new armature for each person": "Eine neue Armatur für jede Person",
+    "A new armature for each person": "Ein neues Skelett für jede Person",
     "A point of the body": "Ein Punkt des Körpers",
     "A set of weights and locks": "Ein Satz von Gewichten und fixierten Punkten",
     "All points of the body": "Alle Punkte des Körpers",
@@ -16,7 +16,7 @@ TOOLTIPS = {
         "Eine Datei mit 3D-Punkten wählen und einen Körper danach posieren"
     ),
     "Choose a photograph and make a posed, keyed armature of each person on it": (
-        "Ein Foto wählen und aus jeder Person darauf eine posierte Armatur mit Schlüsselbild machen"
+        "Ein Foto wählen und aus jeder Person darauf ein posiertes Skelett mit Schlüsselbild machen"
     ),
     "Collar bone, upper arm, forearm and hand on the left": "Schlüsselbein, Oberarm, Unterarm und Hand links",
     "Collar bone, upper arm, forearm and hand on the right": "Schlüsselbein, Oberarm, Unterarm und Hand rechts",
@@ -46,7 +46,7 @@ TOOLTIPS = {
     ),
     "Everything may move": "Alles darf sich bewegen",
     "Find the persons on a photograph and make a posed, keyed armature of each, with a camera that sees them so": (
-        "Die Personen auf einem Foto finden und aus jeder eine posierte Armatur mit Schlüsselbild machen, dazu eine "
+        "Die Personen auf einem Foto finden und aus jeder ein posiertes Skelett mit Schlüsselbild machen, dazu eine "
         "Kamera, die sie so sieht"
     ),
     "First frame; the scene's when both are 0": "Erstes Einzelbild; das der Szene, wenn beide 0 sind",
@@ -220,7 +220,7 @@ TOOLTIPS = {
         "Die ausgewählten Punkte vom Bild nehmen: sie reden nicht mit und werden nicht gezeigt"
     ),
     "The IKOL armature that is active: a key on the current frame, its shape stays": (
-        "Die aktive IKOL-Armatur: ein Schlüsselbild auf dem aktuellen Einzelbild, ihre Gestalt bleibt"
+        "Das aktive IKOL-Skelett: ein Schlüsselbild auf dem aktuellen Einzelbild, seine Gestalt bleibt"
     ),
     "The Python interpreter of the environment in which ikol is installed": (
         "Der Python-Interpreter der Umgebung, in der ikol installiert ist"
@@ -256,7 +256,7 @@ TOOLTIPS = {
         "Wo er auf dem Bild ist: Pixel von der linken oberen Ecke"
     ),
     "Where the solver computes": "Wo der Löser rechnet",
-    "Which armature gets the pose": "Welche Armatur die Pose bekommt",
+    "Which armature gets the pose": "Welches Skelett die Pose bekommt",
     "Which landmark network looks at the picture": "Welches Netz für Körperpunkte das Bild ansieht",
     "Which limb may be posed another way": "Welches Glied anders posiert werden darf",
     "Which part of the body a solve or a drag may move; nothing else moves": (
