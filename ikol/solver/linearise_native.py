@@ -175,7 +175,8 @@ class Lineariser:
             state: of successive frames; rows of links that touch others are left out.
             first: see above.
             inner: which of them are asked for.
-            hessian: to be written to: blocks of a frame with itself and, as many as there is room for, the next ones.
+            hessian: to be written to: blocks of a frame with itself, of which the upper triangle, and, as many as
+                there is room for, the next ones.
                 Its rows are contiguous, its frames and rows may lie apart. What links cannot tie stays as it is.
             with_bending: whether to add the second-order part; see `bending`.
             convexity: of the robust losses.

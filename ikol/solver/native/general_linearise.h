@@ -37,7 +37,8 @@ struct ikol_linearise {
     double convexity;
     const ikol_link* link;
     double* cost;                 // out or null: (frames) each frame's own and that of the rows that begin with it
-    double *hessian, *gradient;   // out or null, both: (frames) rows of `reach` blocks; (frames, 3 + 3 joints)
+    // out or null, both: (frames) rows of `reach` blocks, of the first one the upper triangle; (frames, 3 + 3 joints)
+    double *hessian, *gradient;
     double* limits;               // out or null: (frames, limited joints, 18), see Block
     int64_t hessian_frame, hessian_row;  // strides
 };
@@ -85,7 +86,7 @@ template <int W> struct Linearise {
     Information<V> info;
     int n;
     Mat3<V>* moment;     // (J) sum of (place - joint) force' over the points on and below a joint
-    V *dense, *gradient;  // (n, n), (n)
+    V *dense, *gradient;  // (n, n) the upper triangle, (n)
     V* columns;          // (C, n) of the border: for each relative block what its points' rows see (3), its reference (3)
     int32_t* is_carrier;  // (blocks, J) whether a reference hangs on the joint
     int64_t first, count;
@@ -200,15 +201,9 @@ template <int W> struct Linearise {
 
     // ---- blocks ----
 
-    void put_block(int row, int at, const Mat3<V>& m) {  // and its transpose
+    void put_block(int row, int at, const Mat3<V>& m) {
         const Vec3<V>* rows = &m.r0;
-        for (int a = 0; a < 3; a++) {
-            V* line = dense + size_t(row + a) * n + at;
-            line[0] = rows[a].x; line[1] = rows[a].y; line[2] = rows[a].z;
-            dense[size_t(at) * n + row + a] = rows[a].x;
-            dense[size_t(at + 1) * n + row + a] = rows[a].y;
-            dense[size_t(at + 2) * n + row + a] = rows[a].z;
-        }
+        for (int a = 0; a < 3; a++) put_three(dense + size_t(row + a) * n + at, rows[a]);
     }
     void put_three(V* line, Vec3<V> v) { line[0] = v.x; line[1] = v.y; line[2] = v.z; }
     void fill() {
@@ -259,22 +254,23 @@ template <int W> struct Linearise {
             for (int r = 0; r < n; r++) {
                 if (r >= 3 && !is_carrier[size_t(i) * problem.J + r / 3 - 1]) continue;
                 V x = reference[r], y = reference[n + r], z = reference[2 * n + r];
-                for (int c = 0; c < n; c++) {
-                    V product = x * held[c] + y * held[n + c] + z * held[2 * n + c];
-                    dense[size_t(r) * n + c] -= product;
-                    dense[size_t(c) * n + r] -= product;
-                }
+                for (int c = 0; c <= r; c++)
+                    dense[size_t(c) * n + r] -= x * held[c] + y * held[n + c] + z * held[2 * n + c];
+                for (int c = r; c < n; c++)
+                    dense[size_t(r) * n + c] -= x * held[c] + y * held[n + c] + z * held[2 * n + c];
             }
         }
     }
     void store() {
-        for (int l = 0; l < count; l++) {
-            int64_t at = first + l - to->origin;
-            double *hessian = to->hessian + at * to->hessian_frame, *out = to->gradient + at * n;
-            for (int c = 0; c < n; c++) out[c] = lane(gradient[c], l);
-            for (int r = 0; r < n; r++)
-                for (int c = 0; c < n; c++) hessian[r * to->hessian_row + c] = lane(dense[size_t(r) * n + c], l);
-        }
+        constexpr int TILE = 8;  // columns that are read lane by lane while they are near
+        for (int l = 0; l < count; l++)
+            for (int c = 0; c < n; c++) to->gradient[(first + l - to->origin) * n + c] = lane(gradient[c], l);
+        for (int r = 0; r < n; r++)
+            for (int c = r; c < n; c += TILE)
+                for (int l = 0; l < count; l++) {
+                    double* line = to->hessian + (first + l - to->origin) * to->hessian_frame + r * to->hessian_row;
+                    for (int k = c; k < n && k < c + TILE; k++) line[k] = lane(dense[size_t(r) * n + k], l);
+                }
     }
     void store_limits() {
         int64_t groups = 0, before = 0;

@@ -33,7 +33,7 @@ template <int W> struct Links {
     const ikol_linearise* to;
     Linearise<W>* own;
     int J, registers, entries, movers, longest;
-    bool has_turns;
+    bool has_turns, is_tied[MOST_WIDTH], is_moved[MOST_WIDTH];  // with the frame so far ahead: by points, by turns of joints
     int64_t low;          // the frame that memory begins with
     int32_t *first_entry, *point, *mover_of, *joint_of;  // of a link; of an entry; of a joint or -1; of a mover
     int32_t* width;       // of an entry
@@ -69,15 +69,21 @@ template <int W> struct Links {
         int e = 0;
         movers = 0;
         for (int j = 0; j < J; j++) mover_of[j] = -1;
+        for (int ahead = 0; ahead < MOST_WIDTH; ahead++) is_tied[ahead] = is_moved[ahead] = false;
         for (int i = 0; i < to->links; i++) {
             const ikol_link& k = to->link[i];
             first_entry[i] = e;
             for (int p = 0; p < k.count && k.kind != IKOL_ROTATION_LINK; p++, e++) {
                 point[e] = k.index[p];
                 width[e] = k.width;
-                bool is_moved = !own->problem.is_center[k.index[p]];
-                for (int j = own->problem.point_joint[k.index[p]]; j >= 0; j = own->problem.parent[j], is_moved = true)
-                    if (is_moved && k.width > 1) mover_of[j] = 0;
+                int j = own->problem.point_joint[k.index[p]];
+                if (own->problem.is_center[k.index[p]]) j = own->problem.parent[j];
+                for (int ahead = 0; ahead < k.width; ahead++) {
+                    is_tied[ahead] = true;
+                    is_moved[ahead] |= j >= 0;
+                }
+                for (; j >= 0; j = own->problem.parent[j])
+                    if (k.width > 1) mover_of[j] = 0;
             }
         }
         for (int j = 0; j < J; j++)
@@ -87,7 +93,8 @@ template <int W> struct Links {
             }
     }
     void lay_out(Arena& arena) {
-        size_t frames = STRETCH + 2 * HALO + W, size = 3 + 3 * movers;
+        int64_t most = own->call->frames < STRETCH ? own->call->frames : STRETCH;
+        size_t frames = most + 2 * HALO + W, size = 3 + 3 * movers;
         arena.take(joints, frames * registers);
         arena.take(place, frames * entries * 3); arena.take(extra, frames * entries * 9);
         arena.take(between, frames * entries * HALO); arena.take(row_cost, frames);
@@ -235,7 +242,7 @@ template <int W> struct Links {
             const Mat3<V>* blocks[3] = {&here.own, &here.next, &here.next_but_one};
             for (int a = 0; a < 3; a++) gradient[3 + 3 * j + a] += lane(((V*)&here.force)[a], j % W);
             for (int ahead = 0; ahead < to->reach && t + ahead < to->end; ahead++) {
-                bool is_added = ahead == 0 || mover_of[j] >= 0;
+                bool is_added = ahead == 0 || (is_moved[ahead] && mover_of[j] >= 0);
                 for (int k = 0; k < 9; k++) {
                     double value = lane(((V*)blocks[ahead])[k], j % W);
                     double& cell = hessian[(3 + 3 * j + k / 3) * line + ahead * n + 3 + 3 * j + k % 3];
@@ -246,7 +253,7 @@ template <int W> struct Links {
     }
     // J_t' w J_{t + ahead} of the linked points.
     void store_points(int64_t t, int ahead, double* hessian) {
-        int size = 3 + 3 * movers;
+        int turning = is_moved[ahead] ? movers : 0, size = 3 + 3 * turning;
         memset((void*)block, 0, size_t(size) * size * sizeof(double));
         for (int e = 0; e < entries; e++) {
             double w = width[e] > ahead ? between[((t - low) * entries + e) * HALO + ahead - 1] : 0;
@@ -255,7 +262,7 @@ template <int W> struct Links {
             const int32_t* parent = own->problem.parent;
             int last = own->problem.point_joint[point[e]];
             for (int a = 0; a < 3; a++) block[a * size + a] += w;
-            for (int j = last; j >= 0; j = parent[j]) {
+            for (int j = last; j >= 0 && turning; j = parent[j]) {
                 int i = mover_of[j];
                 if (i < 0) continue;
                 for (int a = 0; a < 3; a++)
@@ -277,13 +284,14 @@ template <int W> struct Links {
         for (int r = 0; r < size; r++) {
             double* line = out + (r < 3 ? r : 3 * joint_of[r / 3 - 1] + 3 + r % 3) * to->hessian_row;
             for (int c = 0; c < 3; c++) line[c] = block[r * size + c];
-            for (int m = 0; m < movers; m++)
+            for (int m = 0; m < turning; m++)
                 for (int c = 0; c < 3; c++) line[3 + 3 * joint_of[m] + c] = block[r * size + 3 + 3 * m + c];
         }
     }
     void store(int64_t t) {
         double *hessian = to->hessian + (t - to->origin) * to->hessian_frame, *gradient = to->gradient + (t - to->origin) * own->n;
-        for (int ahead = 1; ahead < to->reach && t + ahead < to->end; ahead++) store_points(t, ahead, hessian);
+        for (int ahead = 1; ahead < to->reach && t + ahead < to->end; ahead++)
+            if (is_tied[ahead]) store_points(t, ahead, hessian);
         if (has_turns) store_turns(t, hessian, gradient);
     }
 

@@ -19,7 +19,7 @@ from ikol.solver.sequence.band_native import Memory, Stretches, can_solve, solve
 class Band:
     """For each frame a row of blocks on and right of the diagonal of A, and right-hand sides: [A_tt, A_t,t+1 ..., b_t].
 
-    Blocks beyond the last frame are ignored.
+    Of blocks on the diagonal only the upper triangle counts. Blocks beyond the last frame are ignored.
     """
 
     panels: Float[Tensor, "frames columns all"]
@@ -55,7 +55,7 @@ def solve_band(
 ) -> Float[Tensor, "some columns sides"] | None:
     """Return the x with A x = b, None where A is not positive definite.
 
-    Of the blocks on the diagonal only the upper or only the lower triangle may be read.
+    Of the blocks on the diagonal only the upper triangle is read.
 
     Args:
         band: A and b.
@@ -93,18 +93,18 @@ def solve_band_torch(
         for ahead in range(1, band.reach):
             panels[stretches.left < ahead, :, band.blocks(ahead, ahead + 1)] = 0.0
     for frame in range(len(band)):
-        factor, info = torch.linalg.cholesky_ex(panels[frame, :, own])
+        factor, info = torch.linalg.cholesky_ex(panels[frame, :, own], upper=True)
         if int(info) != 0:
             return None
         panels[frame, :, own] = factor
-        panels[frame, :, others] = torch.linalg.solve_triangular(factor, panels[frame, :, others], upper=False)
+        panels[frame, :, others] = torch.linalg.solve_triangular(factor.mT, panels[frame, :, others], upper=False)
         _eliminate(band, frame)
     solution = panels[..., band.sides].clone()
     for frame in reversed(range(len(band))):
         coupled = band.coupled(frame)
         known = solution[frame + 1 : frame + 1 + coupled].flatten(0, 1)
         right_side = torch.addmm(solution[frame], panels[frame, :, band.blocks(1, 1 + coupled)], known, alpha=-1.0)
-        solution[frame] = torch.linalg.solve_triangular(panels[frame, :, own].mT, right_side, upper=True)
+        solution[frame] = torch.linalg.solve_triangular(panels[frame, :, own], right_side, upper=True)
     return solution
 
 

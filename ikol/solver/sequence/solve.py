@@ -5,11 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ikol.errors import InputError
 from ikol.solver.config import Progress, SolveConfig
 from ikol.solver.evidence import Evidence
+from ikol.solver.general_native import PackedProblem, library_for
+from ikol.solver.native_library import Library
 from ikol.solver.problem import batch_shape_of, flatten_state
 from ikol.solver.residuals import Posed
 from ikol.solver.result import BlockResidual
@@ -17,8 +20,8 @@ from ikol.solver.robust import robust_weight
 from ikol.solver.sequence.evidence import SequenceEvidence
 from ikol.solver.sequence.links import Link
 from ikol.solver.sequence.minimise import minimise_sequence
-from ikol.solver.sequence.model import SequenceModel, evaluate_sequence, sequence_cost
-from ikol.solver.sequence.problem import build_sequence
+from ikol.solver.sequence.model import SequenceModel, evaluate_sequence
+from ikol.solver.sequence.problem import SequenceProblem, build_sequence
 from ikol.solver.sequence.result import SequenceResult
 from ikol.solver.skeleton import Skeleton
 from ikol.solver.solve import block_residual, find_unknowns, free_axes, orthonormal
@@ -67,24 +70,41 @@ def solve_sequence(
             on_iteration(Progress(iteration, config.max_iterations, cost.reshape(()), 1))
 
     with torch.no_grad():
+        library = library_for(config, skeleton.joints_template)
         problem = build_sequence(skeleton, evidence, sequence_evidence, batch[0], config)
         frames = problem.frames
         initial = _shared_lengths(flatten_state(start, skeleton, batch), config, frames.bone_groups.shape[-1] > 0)
         free = free_axes(skeleton, config)
         model = SequenceModel(problem, config, find_unknowns(frames, config, free))
         found = minimise_sequence(model, initial, config, report)
-        end = evaluate_sequence(problem, orthonormal(found.state, free.any(-1)))
-        of_frames = tuple(block_residual(rows, batch) for rows in end.rows if rows.is_reported)
+        state = orthonormal(found.state, free.any(-1))
+        frame_cost, of_frames, posed = _frame_ends(problem, state, config, library)
         return SequenceResult(
-            state=end.state,
+            state=state,
             status=found.status,
             iterations=found.iterations,
-            cost=sequence_cost(problem, end),
+            cost=float(model.at(state, 1.0).cost),
             initial_cost=found.initial_cost,
             gradient_norm=found.gradient_norm,
-            residuals=(*of_frames, *(_link_residual(link, end.posed) for link in problem.links)),
-            frame_cost=end.cost(),
+            residuals=(*of_frames, *(_link_residual(link, posed) for link in problem.links)),
+            frame_cost=frame_cost,
         )
+
+
+def _frame_ends(
+    problem: SequenceProblem, state: SolveState, config: SolveConfig, library: Library | None
+) -> tuple[Float[Tensor, "frames"], tuple[BlockResidual, ...], Posed]:
+    """Return what each frame costs with its floors, the residuals of these, and where everything is."""
+    batch = problem.frames.batch_shape
+    if library is None:
+        end = evaluate_sequence(problem, state)
+        return end.cost(), tuple(block_residual(rows, batch) for rows in end.rows if rows.is_reported), end.posed
+    held = torch.zeros(state.local_rotmat.shape[-3:-1], dtype=torch.bool, device=state.transl.device)
+    found = PackedProblem(problem.frames, replace(config, max_iterations=0), held).run(library, state, batch)
+    posed = problem.frames.pose(state)
+    floors = [floor.rows(posed) for floor in problem.floors]
+    cost = found.cost + sum((0.5 * rows.squared.sum(-1) for rows in floors), torch.zeros_like(found.cost))
+    return cost, (*found.residuals, *(block_residual(rows, batch) for rows in floors)), posed
 
 
 def _shared_lengths(state: SolveState, config: SolveConfig, has_groups: bool) -> SolveState:

@@ -105,7 +105,8 @@ def as_dense(equations: SequenceEquations) -> tuple[Tensor, Tensor]:
         own = slice(frame * size, (frame + 1) * size)
         for ahead in range(band.coupled(frame) + 1):
             other = slice((frame + ahead) * size, (frame + ahead + 1) * size)
-            dense[own, other] = band.panels[frame, :, band.blocks(ahead, ahead + 1)]
+            block = band.panels[frame, :, band.blocks(ahead, ahead + 1)]
+            dense[own, other] = block if ahead else block.triu() + block.triu(1).T
             dense[other, own] = dense[own, other].T
         dense[own, total:] = band.panels[frame, :, band.sides]
         dense[total:, own] = dense[own, total:].T

@@ -276,6 +276,22 @@ def test_float32_ends_where_float64_does() -> None:
     assert ends[0] == pytest.approx(ends[1], rel=1e-3)
 
 
+def test_backends_report_alike() -> None:
+    evidence = frame_evidence(noisy_points(WALK.state))
+    links = [*smoothness(), Contacts(SOLES, full(4, value=0.01)), Floor(SOLES, UP)]
+    found, expected = (
+        solve_sequence(SKELETON, evidence, near(WALK.state), links, SolveConfig(backend=backend, cost_tolerance=1e-12))
+        for backend in ("auto", "torch")
+    )
+    # both end where a step gains less than 1e-12 of the cost; places are then known to its root
+    assert found.cost == pytest.approx(expected.cost, rel=1e-9)
+    torch.testing.assert_close(found.frame_cost, expected.frame_cost, rtol=1e-4, atol=1e-4)
+    assert [block.name for block in found.residuals] == [block.name for block in expected.residuals]
+    for one, other in zip(found.residuals, expected.residuals, strict=True):
+        torch.testing.assert_close(one.residual, other.residual, rtol=0.0, atol=1e-4)
+        torch.testing.assert_close(one.robust_weight, other.robust_weight, rtol=0.0, atol=1e-4)
+
+
 def test_one_difficult_stretch_is_solved_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     truth = walk(80)
     evidence = frame_evidence(noisy_points(truth.state, noise=0.005), sigma=0.005)
