@@ -79,7 +79,8 @@ def _bytes(tensor: Tensor) -> bytes:
 
 def _check_numbers(problem: Problem, targets: dict[str, Tensor], begin: SolveState) -> None:
     """Refuse numbers that a prepared solve would take unseen."""
-    for name, target in (*targets.items(), ("start", begin.transl), ("start", begin.local_rotmat)):
+    begins = (("start", part) for part in (begin.transl, begin.local_rotmat, begin.betas))
+    for name, target in (*targets.items(), *begins):
         if not math.isfinite(float(target.sum())):
             raise InputError(f"{name} holds NaN or infinite numbers")
     check_rotations("start: local_rotmat", begin.local_rotmat)

@@ -144,9 +144,25 @@ def _check_evidence(
         if not isinstance(block, Anchor):
             is_of_joints = isinstance(block, Twist | Orientations)
             _check_names(type(block).__name__, block.names, body.tree.names if is_of_joints else body.points.names)
+            _check_counts(block)
     pins = pin_names(evidence)
     if pins:
         _check_names("Pins", pins, body.points.names)
+
+
+def _check_counts(block: Keypoints2D | Keypoints3D | RelativeKeypoints3D | Twist | Orientations | Pins) -> None:
+    match block:
+        case Twist():
+            parts = (block.angles, block.sigma)
+        case Orientations():
+            parts = (block.rotmat, block.sigma)
+        case Pins():
+            parts = (block.points,)
+        case _:
+            parts = (block.points, block.sigma)
+    counts = [len(part) for part in parts]
+    if {*counts} != {len(block.names)}:
+        raise InputError(f"{type(block).__name__}: {len(block.names)} names need as many rows, got {counts}")
 
 
 def _check_names(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:

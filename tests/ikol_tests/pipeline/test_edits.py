@@ -221,6 +221,14 @@ def test_names_that_make_no_sense_are_refused(body: BodyModel) -> None:
         edited(body, joints=("L_Elbow", "L_Elbow"))
 
 
+@pytest.mark.parametrize("names", [("L_Wrist",), ("L_Wrist", "R_Wrist", "Head")])
+def test_as_many_rows_as_names_are_needed(body: BodyModel, names: tuple[str, ...]) -> None:
+    block = Keypoints3D.__new__(Keypoints3D)  # as without the tests' run-time check of shapes
+    for field, value in (("names", names), ("points", torch.zeros(2, 3).double()), ("sigma", torch.ones(2).double())):
+        object.__setattr__(block, field, value)
+    refused(body, block, "names need as many rows")
+
+
 def test_one_point_in_several_kinds_of_evidence_is_fine(body: BodyModel) -> None:
     wrist = at(body, "left_wrist")
     solution = edited(body, Keypoints3D(("left_wrist",), wrist, ONE_MM), Pins(("L_Wrist",), at(body, "L_Wrist")))
