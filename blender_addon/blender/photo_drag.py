@@ -170,7 +170,11 @@ class IKOL_OT_drag_point(PhotoOperator, bpy.types.Operator):
             armature = get_body(self._name)
             self._live = LiveDrag(context, armature, part_joints(context, armature))
             STATE.dragged = (self._name, self._live.record)
-        pixels = self._drag.move(photo_scene(context).view, at, event.shift)
+        try:
+            view = photo_scene(context).view
+        except AddonError:  # the view was turned away meanwhile: the point stays where it is
+            return
+        pixels = self._drag.move(view, at, event.shift)
         if self._live.is_settled:
             self._answered_at = time.monotonic()  # from now on an answer is waited for
         self._live.update(place_pixels(self._live.record, pixels))

@@ -176,3 +176,18 @@ def test_the_armature_may_go_in_the_middle(command, window, body, part):
     result = pump_until(command, window, lambda result: result != {"RUNNING_MODAL"})
     assert result == {"CANCELLED"}
     assert "is gone" in command.reports[0][1]
+
+
+def test_a_view_that_is_turned_away_leaves_the_point_where_it_is(command, window, body, part, monkeypatch):
+    drag, errors, scene = part("blender.photo_drag"), part("core.errors"), part("blender.photo_scene")
+
+    def turned_away(_context):
+        raise errors.SceneError("the view does not look through the camera of the photograph")
+
+    (x, y), _ = press(command, window, body, part)
+    command.modal(window, event("MOUSEMOVE", (x + 60, y)))
+    before = scene.newest_record(body).edits
+    monkeypatch.setattr(drag, "photo_scene", turned_away)
+    assert command.modal(window, event("MOUSEMOVE", (x + 90, y))) == {"RUNNING_MODAL"}
+    assert scene.newest_record(body).edits == before
+    assert release(command, window, (x + 90, y)) == {"FINISHED"}

@@ -166,3 +166,29 @@ def test_another_tool_takes_the_hint_away(hover, view, part):
     hover(seen.view.to_region(seen.points()[0].pixel))
     assert part("blender.photo_hover")._watch() is None  # no window here has the tool
     assert part("blender.photo_scene").STATE.hovered == ""
+
+
+class RecordingLayout:
+    """Remembers what is drawn."""
+
+    def __init__(self):
+        self.drawn = []
+
+    def prop(self, owner, name, **_options):
+        assert name in owner.bl_rna.properties
+        self.drawn.append(name)
+
+    def operator(self, name, **_options):
+        self.drawn.append(name)
+
+
+def test_the_tools_settings_lead_to_the_photograph_or_show_how_it_is_seen(view, part):
+    tool = part("blender.photo_tool").ObjectPhotoTool
+    view.space_data.region_3d = view.region_data
+    layout = RecordingLayout()
+    tool.draw_settings(view, layout, None)
+    assert layout.drawn == ["part", "show_residuals", "display_depth", "alpha"]
+    view.region_data.view_perspective = "PERSP"
+    layout = RecordingLayout()
+    tool.draw_settings(view, layout, None)
+    assert layout.drawn == ["ikol.edit_photo"]
