@@ -72,7 +72,7 @@ class _PhotoTool:
         layout.prop(context.scene.ikol, "show_residuals")
         backgrounds = body_camera(find_body(context)).data.background_images
         if backgrounds:  # in front and half clear, the photograph is seen through the body
-            layout.prop(backgrounds[0], "display_depth", text="Photograph")
+            layout.prop(backgrounds[0], "display_depth", text="Picture")
             layout.prop(backgrounds[0], "alpha", slider=True)
 
 
