@@ -3,6 +3,7 @@
 
 import bpy
 
+from .._vendor.solver_protocol import PROTOCOL_VERSION
 from ..core.wording import duration_text
 from . import runtime
 from .panel_parts import SubPanel, draw_rows
@@ -10,6 +11,7 @@ from .text import iface
 
 MEBIBYTE = 2**20
 
+_LATENCIES = {"detect": "Detect", "solve": "Solve"}
 _RUNNING = ("running", "busy", "unresponsive")
 
 
@@ -55,9 +57,8 @@ def _facts() -> list[tuple[str, str]]:
             if latency is not None:
                 median, most = 1e3 * latency.p50, 1e3 * latency.p99
                 rows.append((label, iface("{median:.0f} ms, 99 % in {most:.0f}", median=median, most=most)))
+        version = ".".join(str(number) for number in PROTOCOL_VERSION)
+        rows.append(("Version", f"{statistics.versions.get('ikol', '?')}, protocol {version}"))
     if solver.pid is not None:
         rows.append(("Process", str(solver.pid)))
     return rows
-
-
-_LATENCIES = {"detect": "Detect", "solve": "Solve"}

@@ -187,6 +187,7 @@ LABELS = {
     "Unmute": "Laut",
     "Update Solver": "Löser aktualisieren",
     "Upper Body": "Oberkörper",
+    "Version": "Version",
     "Waiting": "Wartend",
     "Which Keypoint Next?": "Welcher Punkt als Nächstes?",
     "Whole Body": "Ganzer Körper",

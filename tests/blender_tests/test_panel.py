@@ -188,7 +188,7 @@ def test_the_server_panel_asks_for_statistics_and_shows_them(solver, part, panel
         living.pump()
         time.sleep(0.005)
     seen = draw(panel("IKOL_PT_server"))
-    assert {"Device", "Running for", "Memory", "Restarts"} <= set(seen.texts)
+    assert {"Device", "Running for", "Memory", "Restarts", "Version"} <= set(seen.texts)
     assert any(text.endswith(" MiB") for text in seen.texts)
     assert ("ikol.restart_solver", "") in seen.operators
     assert ("ikol.stop_solver", "") in seen.operators

@@ -12,7 +12,7 @@ from pathlib import Path
 import bpy
 
 sys.path.insert(0, os.environ["IKOL_WINDOW_DRIVER"])
-from driver import SETTLE, Driver, Wait
+from driver import COPY_PATH, SETTLE, Driver, Wait
 from ikol_user import PACKAGE, PICTURES, TAB, User, bodies, job, notice, preferences, solver_state
 
 PHOTO = PICTURES / "front_step.jpg"
@@ -65,6 +65,7 @@ def edit_points(driver: Driver, user: User) -> Wait:
     yield SETTLE
     driver.check("one undo takes the mute back", "nose" not in record().edits, record().edits)
     driver.check("and leaves the slider's edit", "left_wrist" in record().edits, record().edits)
+    yield from drag_slider(driver)
     with driver.context():
         window.index = index("L_Wrist")
     handle = bpy.context.view_layer.objects.active
@@ -79,6 +80,33 @@ def edit_points(driver: Driver, user: User) -> Wait:
     yield from driver.wait_until(lambda: record().solution.unreached, 20.0)
     driver.check("a lock out of reach is reported", record().solution.unreached, record().solution.unreached)
     yield from driver.picture("1_locked_out_of_reach")
+
+
+def drag_slider(driver: Driver) -> Wait:
+    """Drag the tolerance by the mouse: the body is solved meanwhile, and all of it is one undo step."""
+    with driver.context():
+        bpy.context.window_manager.ikol.index = part("blender.keypoint_properties").LISTED.index("left_knee")
+    yield SETTLE
+    place = yield from driver.find_button("tolerance_px", driver.region("UI"), chord=COPY_PATH)
+    if not driver.check("the slider is in the panel Keypoints", place):
+        return
+    driver.input.move(*place)
+    yield 0.3
+    driver.input.press()
+    yield 0.1
+    for step in range(1, 13):
+        driver.input.move(place[0] + 5 * step, place[1])
+        yield 0.1
+    driver.input.release()
+    yield from driver.wait_until(settled, 20.0)
+    yield 1.5
+    edit = record().edits.get("left_knee")
+    driver.check("a slider dragged by the mouse is stored", edit is not None and edit.tolerance_px, edit)
+    yield from driver.hover_viewport()
+    yield from driver.press_key("ctrl+z")
+    yield SETTLE
+    driver.check("one undo takes the whole drag back", "left_knee" not in record().edits, record().edits)
+    driver.check("and nothing else", "left_wrist" in record().edits, record().edits)
 
 
 def set_theme(name: str) -> None:
