@@ -6,7 +6,7 @@ Here: what is sent when, who gets which answer, what is asked again after it got
 
 from .._vendor import solver_protocol as wire
 from ..core.errors import SolverError, refusal
-from ..core.jobs import Call, Job, JobState, SolveCall
+from ..core.jobs import AlternativesCall, Call, InspectCall, Job, JobState, SolveCall
 from ..core.live import MAX_RESENDS, LiveSolve
 from ..core.pending import PendingTable
 from ..core.record import Solution
@@ -16,8 +16,8 @@ from .wire import encode_call, read_answer
 LIVE_PATIENCE = 5.0
 """A live solve takes milliseconds: after so many seconds the worker hangs, and the server is told to give it up."""
 
-_ASK_AGAIN = ("superseded", "shutting_down")
-_ASK_LIVE_AGAIN = (*_ASK_AGAIN, "worker_crashed", "cancelled")
+_ASK_AGAIN = ("shutting_down",)
+_ASK_LIVE_AGAIN = (*_ASK_AGAIN, "superseded", "worker_crashed", "cancelled")
 
 Owner = Job | LiveSolve
 
@@ -26,7 +26,8 @@ class Requests:
     """The job and the drag, with what of them is out.
 
     Invariants: at most one call of the job is out and at most one question of the drag, and not two solves: the server
-    keeps only one waiting solve of a client, so that one would push the other out.
+    keeps only one waiting solve of a client, so that one would push the other out. What tells of a pose is asked while
+    the drag rests: the server gives it up for the next solve.
     """
 
     def __init__(self, live: LiveSolve) -> None:
@@ -94,6 +95,8 @@ class Requests:
         owner, reason = self._pending.owner(message.id), refusal(message.code, message.message)
         if message.code in (_ASK_LIVE_AGAIN if owner is self.live else _ASK_AGAIN):
             self._lose(self._take(message.id), reason)
+        elif message.code == "superseded":
+            self._take(message.id)  # by a solve of the drag; the job asks again when the drag rests
         else:
             self.refuse(message.id, reason)
 
@@ -130,7 +133,8 @@ class Requests:
             job.begin()
         while self._job_id is None and job.call is not None:
             is_solve = isinstance(job.call, SolveCall)
-            if is_solve and self.live.is_out:
+            is_aside = isinstance(job.call, InspectCall | AlternativesCall)
+            if (is_solve and self.live.is_out) or (is_aside and not self.live.is_settled):
                 return
             if job.call is not self._sent_call:
                 self._sent_call, self._resends = job.call, 0

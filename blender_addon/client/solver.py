@@ -154,6 +154,7 @@ class Solver:
         self._reap(now)
         if self._restart_at is not None and now >= self._restart_at:
             assert self._config is not None  # it was started once
+            self._restarts.count(now)
             self._begin(self._config)
         if self._session is not None:
             self._pump_session(self._session, seconds)

@@ -12,16 +12,18 @@ FIRST_PAUSE = 0.25
 
 
 class Restarts:
-    """The restarts of the last minutes. Invariant: never more than MAX_RESTARTS within WINDOW_SECONDS."""
+    """The restarts of the last minutes; never more than MAX_RESTARTS within WINDOW_SECONDS."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=MAX_RESTARTS)
 
     def plan(self, now: float) -> float | None:
-        """Return when to start again, and count it; None when that has happened too often."""
+        """Return when to start again; None when that has happened too often."""
         recent = sum(now - time < WINDOW_SECONDS for time in self._times)
         if recent == MAX_RESTARTS:
             return None
-        time = now + (FIRST_PAUSE * 2 ** (recent - 1) if recent else 0.0)
-        self._times.append(time)
-        return time
+        return now + (FIRST_PAUSE * 2 ** (recent - 1) if recent else 0.0)
+
+    def count(self, now: float) -> None:
+        """Note that it is started again; that may be later than planned, as after the computer slept."""
+        self._times.append(now)

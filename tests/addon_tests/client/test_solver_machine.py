@@ -8,7 +8,7 @@ from scripted_solver import Scripted, ScriptedProcess, job, number_of, question,
 
 from blender_addon._vendor import solver_protocol as wire
 from blender_addon.core.errors import Fix, SolverError
-from blender_addon.core.jobs import DetectCall, Job, JobResult, Step
+from blender_addon.core.jobs import DetectCall, InspectCall, Job, JobResult, Step
 from blender_addon.core.restarts import MAX_RESTARTS, WINDOW_SECONDS
 from blender_addon.core.solver_state import Phase, big_button, status_line
 
@@ -16,10 +16,21 @@ DOWN = (Phase.NOT_INSTALLED, Phase.STOPPED, Phase.ERROR, Phase.UPDATE_NEEDED)
 CONNECTED = (Phase.RUNNING, Phase.BUSY, Phase.UNRESPONSIVE)
 
 
-def looking():
-    """A job that looks at a picture, which is no solve."""
-    yield Step(DetectCall(b"picture"), "Looking", 0.0, 1.0)
+def steps(call):
+    """Ask one thing that is no solve."""
+    yield Step(call, "Looking", 0.0, 1.0)
     return JobResult(())
+
+
+def make_job(kind, number):
+    """Make a job of one call."""
+    match kind:
+        case "solve":
+            return job(number)
+        case "detect":
+            return Job(steps(DetectCall(b"picture")))
+        case _:
+            return Job(steps(InspectCall(question(number))))
 
 
 class Server:
@@ -61,6 +72,11 @@ class Server:
             if isinstance(request, wire.Solve) and len(solves) > 1:  # one runs, one waits
                 self.held.remove(solves[1])
                 reply(wire.Error(solves[1].id, "superseded", "a newer one"))
+            for held in [
+                held for held in self.held if isinstance(held, wire.Inspect) and isinstance(request, wire.Solve)
+            ]:
+                self.held.remove(held)
+                reply(wire.Error(held.id, "superseded", "a solve comes first"))
             self.held.append(request)
 
     def work(self, code=""):
@@ -74,6 +90,8 @@ class Server:
             number = number_of(request, self.transport.frames[request.id])
             self.answered.append(solution(request.id, number))
             self.transport.reply(self.answered[-1])
+        elif isinstance(request, wire.Inspect):
+            self.transport.reply(wire.Error(request.id, "bad_input", "nothing to inspect"))
         else:
             camera = wire.CameraSpec(10, 10, 10.0, 10.0, 5.0, 5.0)
             self.transport.reply(wire.DetectReply(request.id, camera, (), 0.1))
@@ -154,9 +172,9 @@ class SolverMachine(RuleBasedStateMachine):
         self.client.stop()
         self.was_stopped = True
 
-    @rule(is_solve=st.booleans(), is_sent=st.booleans())
-    def submit(self, is_solve, is_sent):
-        self.jobs.append(job(-1.0 - len(self.jobs)) if is_solve else Job(looking()))
+    @rule(kind=st.sampled_from(["solve", "detect", "inspect"]), is_sent=st.booleans())
+    def submit(self, kind, is_sent):
+        self.jobs.append(make_job(kind, -1.0 - len(self.jobs)))
         self.by_user(self.client.submit, self.jobs[-1], self.world.config)
         self.look(0.1 * is_sent)
 

@@ -8,7 +8,7 @@ from blender_addon._vendor import solver_protocol as wire
 from blender_addon.client.requests import LIVE_PATIENCE
 from blender_addon.client.session import SILENT_SECONDS, START_SECONDS
 from blender_addon.core.errors import Fix
-from blender_addon.core.jobs import JobState
+from blender_addon.core.jobs import InspectCall, Job, JobResult, JobState, Step
 from blender_addon.core.restarts import MAX_RESTARTS
 from blender_addon.core.solver_state import Phase
 
@@ -320,6 +320,28 @@ def test_job_and_drag_take_turns_and_never_have_two_solves_out(scripted):
     scripted.answer()
     scripted.client.pump()
     assert scripted.numbers() == [-1.0, 1.0, -2.0, 2.0]
+
+
+def test_what_tells_of_a_pose_waits_until_the_drag_rests_however_often_it_is_given_up(scripted):
+    def steps():
+        yield Step(InspectCall(question(-1.0)), "Inspecting", 0.0, 1.0)
+        return JobResult(())
+
+    scripted.run_up()
+    made = Job(steps())
+    scripted.client.submit(made, scripted.config)
+    scripted.client.pump()
+    for number in range(1, 6):
+        (*_, inspect) = scripted.sent(wire.Inspect)
+        assert len(scripted.sent(wire.Inspect)) == number
+        ask(scripted, number)
+        scripted.transport.reply(wire.Error(inspect.id, "superseded", "a solve comes first"))
+        scripted.client.pump()
+        assert len(scripted.sent(wire.Inspect)) == number, "it is asked again while the body is dragged"
+        scripted.answer()
+        scripted.client.pump()
+        assert taken(scripted) == number
+    assert made.state is JobState.RUNNING
 
 
 @pytest.mark.parametrize("code", ["hello_required", "overloaded"])
