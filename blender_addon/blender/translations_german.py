@@ -204,8 +204,8 @@ SENTENCES = {
     ),
     "Drag: move keypoint   ·   Right click or X: remove   ·   Shift click: extend   ·   Arrow keys: nudge by a pixel, "
     "with Shift by ten   ·   H: mute   ·   Ctrl L: lock": (
-        "Ziehen: Punkt bewegen   ·   Rechtsklick oder X: entfernen   ·   Umschalt-Klick: erweitern   ·   Pfeiltasten: um "
-        "einen Pixel schieben, mit Umschalt um zehn   ·   H: stumm   ·   Strg L: fixieren"
+        "Ziehen: Punkt bewegen   ·   Rechtsklick oder X: entfernen   ·   Umschalt-Klick: erweitern   ·   Pfeiltasten: "
+        "um einen Pixel schieben, mit Umschalt um zehn   ·   H: stumm   ·   Strg L: fixieren"
     ),
     "Drop a photograph into the 3D view, or select a body": (
         "Ziehen Sie ein Foto in die 3D-Ansicht, oder wählen Sie einen Körper aus"
