@@ -51,7 +51,7 @@ def test_a_point_placed_on_the_picture_is_believed_and_its_followers_go_along(re
     seen, felt, *rest, placed = effective_evidence(keypoints.move_pixels(record, {"left_wrist": (11.0, 22.0)}))
     assert seen.names == ("left_index", "right_wrist", "nose")
     assert seen.points == ((13.0, 24.0), (5.0, 6.0), (7.0, 8.0))
-    assert placed == Keypoints2D(("left_wrist",), ((11.0, 22.0),), (1.5,), is_robust=False)
+    assert placed == Keypoints2D(("left_wrist",), ((11.0, 22.0),), (0.75,), is_robust=False)
     assert felt.sigma == ((keypoints.FREE_SIGMA, keypoints.FREE_SIGMA, 0.3), (0.1, 0.1, 0.3))
     assert rest == [ANCHOR, TWIST]
 
