@@ -33,6 +33,7 @@ SETTLE = 0.7
 # Longest time between two ticks of a timer that still counts as a window that answers: five redraws on two busy cores.
 MAX_PAUSE = 1.5
 HEARTBEAT = 0.05
+FILM_RATE = 10
 # What Blender copies while the pointer rests on a button: an operator's command or a field's value; a property's full
 # path (which the preferences do not have).
 COPY = "ctrl+c"
@@ -298,6 +299,24 @@ class Driver:
         """Write OUT/NAME.png at once, with what was drawn last."""
         # Blender's own screenshot operator gives a black picture on the software renderer.
         subprocess.run(["import", "-window", "root", str(self.out / f"{name}.png")], check=True, timeout=30)
+
+    def film(self, name: str) -> None:
+        """Film the screen, as long as it shows, into OUT/NAME.mp4 without loss; `cut` ends it."""
+        size = os.environ["IKOL_WINDOW_SIZE"]
+        source = ["-f", "x11grab", "-framerate", str(FILM_RATE), "-video_size", size, "-i", os.environ["DISPLAY"]]
+        target = ["-c:v", "libx264rgb", "-preset", "ultrafast", "-qp", "0", str(self.out / f"{name}.mp4")]
+        self._camera = subprocess.Popen(["ffmpeg", "-loglevel", "error", "-y", *source, *target], stdin=subprocess.PIPE)
+
+    def cut(self, name: str, box: tuple[int, int, int, int], width: int) -> None:
+        """End the film and make OUT/NAME.gif of a box (left, top, width, height) of it, scaled to a width."""
+        self._camera.communicate(b"q", timeout=30)
+        left, top, box_width, box_height = box
+        filters = (
+            f"crop={box_width}:{box_height}:{left}:{top},scale={width}:-1:flags=lanczos,split[a][b];"
+            "[a]palettegen=max_colors=160:stats_mode=full[p];[b][p]paletteuse=dither=none:diff_mode=rectangle"
+        )
+        film, picture = self.out / f"{name}.mp4", self.out / f"{name}.gif"
+        subprocess.run(["ffmpeg", "-loglevel", "error", "-y", "-i", film, "-vf", filters, picture], check=True)
 
     def answered(self, name: str) -> None:
         """Check that the window never stood still since the last call, and start anew."""

@@ -59,7 +59,7 @@ def edits() -> dict[str, object]:
 def is_quiet() -> bool:
     """Whether no handle is dragged and no late answer is waited for."""
     watch, living = part("blender.live_handles").watch(), part("blender.runtime").get()
-    return not watch._drags and not watch._touched and living.late_drag is None
+    return not (watch._drags or watch._touched or watch._unfinished or living.late_drag)
 
 
 def on_screen(driver: Driver, position: Vector) -> tuple[int, int]:

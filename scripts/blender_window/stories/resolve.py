@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The second half of the job: a wrist is pulled up with the mouse, Re-solve moves the arm and keeps the rest.
+"""The second half of the job: a hand is pulled up with the mouse, and Re-solve keeps it there and the rest in place.
 
-Also here: Esc gives up a running command, and one undo takes the re-solve back.
+Here the command; the body that follows while the mouse moves is in handle_drag. Also here: Esc gives up a running
+command, and one undo takes the re-solve back.
 """
 
 import os
@@ -16,7 +17,7 @@ from driver import SETTLE, Driver, Wait, story_arguments
 from ikol_user import PICTURES, POSE_SECONDS, User, bodies, job, keyed_frames, notice, phase
 
 PHOTO = (story_arguments() or ["front_step.jpg"])[0]
-KEYPOINT = "IKOL left_wrist"
+KEYPOINT = "IKOL Left Hand"
 BONE = "L_Wrist"
 FAR_BONES = ("L_Ankle", "R_Ankle", "Pelvis", "R_Wrist")
 # Screen pixels that the wrist is pulled up and out: about 25 cm on the person in the picture.
