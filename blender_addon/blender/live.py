@@ -132,9 +132,9 @@ class LiveDrag:
             self._plan.take_back(armature)
         restore_bones(armature, self._bones)
         self.record = self._stored
-        if DRAG_PROPERTY in armature:
+        if read_record(armature) != self.record:
             write_record(armature, self.record)
-            del armature[DRAG_PROPERTY]
+        _unmark(armature)
         self.held.clear()
         self._place_handles(armature)
         runtime.redraw()
@@ -147,22 +147,26 @@ class LiveDrag:
             living.live_owner = None
             living.solver.live.reset()
 
+    def mark(self) -> None:
+        """Mark the armature: an undo step that Blender makes now lacks an answer."""
+        get_body(self.name)[DRAG_PROPERTY] = True
+
     def store_step(self, context: bpy.types.Context) -> None:
-        """Write down where the drag is, for an undo step that Blender makes at any moment: record, keys, a mark.
+        """Write down where the drag is, for an undo step that Blender makes at any moment: record and keys.
 
         Undo gives back only what differs between two steps: what changes after the step must have changed before.
         """
         armature = get_body(self.name)
         write_record(armature, self.record)
-        armature[DRAG_PROPERTY] = True
+        if self.is_settled:
+            _unmark(armature)
         if self.answers:
             self._set_keys(context, armature)
 
     def _store(self, context: bpy.types.Context) -> None:
         armature = get_body(self.name)
         write_record(armature, self.record)
-        if DRAG_PROPERTY in armature:
-            del armature[DRAG_PROPERTY]
+        _unmark(armature)
         self.held.clear()
         self._place_handles(armature)
         color_handles(context.scene, armature, self.record)
@@ -221,6 +225,11 @@ def _owner() -> LiveDrag | None:
     """Return the drag that the solver's `live` works for; one that nobody holds any more is none."""
     owner = runtime.get().live_owner
     return None if owner is None else owner()
+
+
+def _unmark(armature: bpy.types.Object) -> None:
+    if DRAG_PROPERTY in armature:
+        del armature[DRAG_PROPERTY]
 
 
 def push_undo(message: str) -> None:

@@ -5,7 +5,8 @@ A handler of the depsgraph only notes that handles were touched; a timer, which 
 does, looks where they are, asks and applies. What the add-on itself has placed is no movement.
 
 Undo: Blender makes the step when its tool ends, with the handle; by then record, pose and keys are as of the newest
-answer, and the armature has a mark. A step with that mark is completed when undo or redo comes back to it.
+answer; while a newer one is waited for, the armature has a mark. A step with that mark is completed when undo or redo
+comes back to it.
 """
 
 import time
@@ -75,6 +76,7 @@ class _HandleDrag:
         if record != self.drag.record:
             self.touched_at = time.monotonic()
             self.drag.update(record)
+            self.drag.mark()
 
     def is_back(self, now: dict[str, Placement]) -> bool:
         """Whether all handles are where they were: Blender's tool was cancelled, or did nothing."""

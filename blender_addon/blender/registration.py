@@ -5,6 +5,7 @@ import bpy
 
 from . import (
     alternatives,
+    handle_overlay,
     insight,
     insight_overlay,
     keymaps,
@@ -139,6 +140,7 @@ MODULES = (
     keymaps,
     photo_tool,
     live_handles,
+    handle_overlay,
     alternatives,
     insight,
     insight_overlay,
