@@ -310,6 +310,11 @@ def test_one_difficult_stretch_is_solved_by_itself(monkeypatch: pytest.MonkeyPat
     spans = [span for spans in opened for span in spans]
     assert any(span.start <= bad.start and span.stop >= bad.stop for span in spans), spans
     assert result.status == SolveStatus.CONVERGED
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = solve_sequence(SKELETON, evidence, start, smoothness())
+    torch.set_num_threads(threads)
+    assert torch.equal(alone.state.local_rotmat, result.state.local_rotmat)
 
     def none(*_args: object, **_options: object) -> list[slice]:
         return []
