@@ -29,27 +29,29 @@ class IKOL_OT_start_solver(bpy.types.Operator):
         """Start it; in background mode, where no timer looks after it, wait until it answers."""
         state = runtime.get()
         state.notice = None
-        if state.solver.state.phase.value == "unresponsive":
-            state.solver.stop()  # it would still count as started
         try:
-            state.solver.start(state.config())
+            if state.solver.state.phase is Phase.UNRESPONSIVE:  # it would still count as started
+                state.solver.restart(state.config())
+            else:
+                state.solver.start(state.config())
         except AddonError as error:
-            return self._failed(error)
+            return _failed(self, error)
         if bpy.app.background:
             deadline = time.monotonic() + START_SECONDS
             while state.solver.state.phase is Phase.STARTING and time.monotonic() < deadline:
                 state.pump()
                 time.sleep(0.005)
         runtime.redraw()
-        if state.solver.state.phase is Phase.ERROR:
+        if state.solver.state.phase in (Phase.ERROR, Phase.UPDATE_NEEDED):
             self.report({"ERROR"}, capitalised(state.solver.state.message))
             return {"CANCELLED"}
         return {"FINISHED"}
 
-    def _failed(self, error: AddonError) -> set[str]:
-        runtime.get().notice = error
-        self.report({"ERROR"}, runtime.sentence(error))
-        return {"CANCELLED"}
+
+def _failed(operator: bpy.types.Operator, error: AddonError) -> set[str]:
+    runtime.get().notice = error
+    operator.report({"ERROR"}, runtime.sentence(error))
+    return {"CANCELLED"}
 
 
 class IKOL_OT_stop_solver(bpy.types.Operator):
@@ -82,12 +84,15 @@ class IKOL_OT_restart_solver(bpy.types.Operator):
     bl_description = "End the solver process and start a new one; what is in the scene stays as it is"
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
-        """Stop and start."""
-        runtime.get().solver.stop()
+        """End it and start another one, which is asked again what was out."""
+        state = runtime.get()
+        state.notice = None
         try:
-            return bpy.ops.ikol.start_solver()
-        except RuntimeError:  # it has reported why
-            return {"CANCELLED"}
+            state.solver.restart(state.config())
+        except AddonError as error:
+            return _failed(self, error)
+        runtime.redraw()
+        return {"FINISHED"}
 
 
 class IKOL_OT_dismiss(bpy.types.Operator):

@@ -193,7 +193,7 @@ def tick() -> float:
     """Pump from Blender's timer; return the seconds until the next time."""
     runtime = get()
     runtime.pump()
-    is_busy = runtime.solver.job is not None or runtime.solver.state.phase is Phase.STARTING
+    is_busy = runtime.solver.is_awaited or runtime.solver.state.phase is Phase.STARTING
     return BUSY_SECONDS if is_busy or runtime.check is not None else IDLE_SECONDS
 
 
