@@ -93,10 +93,10 @@ def drag_slider(driver: Driver) -> Wait:
     driver.input.move(*place)
     yield 0.3
     driver.input.press()
-    yield 0.1
-    for step in range(1, 13):
-        driver.input.move(place[0] + 5 * step, place[1])
-        yield 0.1
+    yield SETTLE  # a redraw of so high a window takes long: events that come together are one click
+    for step in range(1, 6):
+        driver.input.move(place[0] + 10 * step, place[1])
+        yield SETTLE
     driver.input.release()
     yield from driver.wait_until(settled, 20.0)
     yield 1.5
