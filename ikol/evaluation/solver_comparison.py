@@ -257,7 +257,9 @@ def _solve_general(body: BodyModel, frames: Frames, start: str | Tensor, loss: R
     if isinstance(start, Tensor):
         local = start
     elif start == "points":
-        local = start_from_points(skeleton, points, problem.target, problem.weights, frames.betas).local_rotmat
+        local = start_from_points(
+            skeleton, points, problem.target, problem.weights, frames.betas, twist=evidence[1]
+        ).local_rotmat
         local = torch.where(free[:, None, None], local, frames.local_rotmat)
     else:
         local = frames.local_rotmat if start == "truth" else solve_hybrik(frames.filled).local_rotmat

@@ -3,7 +3,8 @@
 
 Gauss-Newton finds the nearest minimum; a body that starts facing the wrong way keeps facing it. So the torso is
 aligned by Kabsch first, then each joint down the limbs turns its bone, from where it already is, to its target.
-Imports: torch, ikol.geometry, ikol.body, ikol.camera, ikol.errors.
+Where the points are joints, most of them seen, and no limits are given, the least-squares pose itself is taken.
+Imports: torch, ikol.geometry, ikol.body, ikol.camera, ikol.errors, the solver of the paper's problem.
 
 Source: Li et al., HybrIK, CVPR 2021, sec. 3.3 (the adaptive swing), with least squares at joints that carry several
 points and the bending plane of hinges instead of a given twist.
@@ -22,6 +23,8 @@ from ikol.body.points import AttachedPoints
 from ikol.camera import Camera
 from ikol.errors import InputError
 from ikol.geometry.rotations import kabsch, rotation_between, rotvec_to_rotmat
+from ikol.solver.directions import solve_directions
+from ikol.solver.directions.config import TOLERANCE
 from ikol.solver.evidence import Twist
 from ikol.solver.limits import JointLimits, clamp_rotations
 from ikol.solver.residuals import MIN_DEPTH
@@ -30,12 +33,14 @@ from ikol.solver.state import SolveState
 
 # joints that hardly move against each other, so that points on them give the root's rotation; at the start they rest
 TORSO = ("Pelvis", "Spine1", "Spine2", "Spine3", "L_Collar", "R_Collar")
+AT_CENTER = 1e-3  # metres
 AT_JOINT = (
     0.1  # of a bone: a point on the next joint but off its centre by this much counts half for the bone's direction
 )
 PULL = 0.01  # to the rest pose, relative to a fully weighted bone; decides what points leave open
 BEND_UNSEEN, BEND_SEEN = math.sin(math.radians(15)), math.sin(math.radians(45))  # a hinge bent less gives no plane
 MAX_HINGE_TURN_COS = math.cos(math.radians(110))  # a bend that would twist the bone above by more is noise
+MOST_SEEN = 0.5  # of the joints: with fewer, the least-squares pose takes turns of the torso for limbs out of sight
 FAR_AWAY = 3.0  # metres: the distance where pixels do not tell it
 """Of a person photographed from head to foot, give or take."""
 
@@ -89,7 +94,7 @@ def start_from_points(
     walk = _Walk(
         skeleton.tree, skeleton.rest_joints(flat_betas), points, points.rest_points(flat_betas), target, weights
     )
-    local_rotmat, root = walk.down(limits, twist)
+    local_rotmat, root = walk.find(limits, twist)
     return SolveState(
         transl=(root - walk.rest_joints[:, 0]).reshape(*batch, 3),
         local_rotmat=local_rotmat.reshape(*batch, skeleton.tree.num_joints, 3, 3),
@@ -108,10 +113,46 @@ class _Walk:
     target: Float[Tensor, "n points 3"]
     weights: Float[Tensor, "n points"]
 
-    def down(
+    def find(
         self, limits: JointLimits | None, twist: Twist | None
     ) -> tuple[Float[Tensor, "n joints 3 3"], Float[Tensor, "n 3"]]:
         """Return the local rotations and the place of the root joint."""
+        is_best = (self.weights > 0).double().mean(-1) * len(self.points) > MOST_SEEN * self.tree.num_joints
+        if limits is not None or not bool(is_best.any()) or not self._is_of_joints():
+            return self.down(limits, twist)
+        best, root = self._least_squares(twist)
+        if bool(is_best.all()):
+            return best, root
+        walked, walked_root = self.down(None, twist)
+        return torch.where(is_best[:, None, None, None], best, walked), torch.where(is_best[:, None], root, walked_root)
+
+    def _is_of_joints(self) -> bool:
+        """Say whether the points are the centres of joints, each once."""
+        index: list[int] = self.points.joint_index.tolist()
+        if len(set(index)) < len(index) or self.tree.num_joints < 2 or self.target.dtype not in TOLERANCE:
+            return False
+        return float((self.rest_points - self.rest_joints[:, index]).norm(dim=-1).amax()) < AT_CENTER
+
+    def _least_squares(self, twist: Twist | None) -> tuple[Float[Tensor, "n joints 3 3"], Float[Tensor, "n 3"]]:
+        """Return the pose whose joints come nearest to the points, with the twists that are known and no others."""
+        tree, index, (count, joints) = self.tree, self.points.joint_index, self.rest_joints.shape[:2]
+        offsets = self.rest_joints - self.rest_joints[:, [0, *tree.parents[1:]]]
+        turning = [joint for joint, children in enumerate(tree.children) if children]
+        angle = self.target.new_zeros(count, joints)
+        if twist is not None:
+            first = [tree.children[joint][0] if tree.children[joint] else 0 for joint in twist.joint_index.tolist()]
+            bones = offsets[:, first] / offsets[:, first].norm(dim=-1, keepdim=True).clamp(min=1e-9)
+            angle = angle.index_copy(1, twist.joint_index.long(), twist.angle * (bones * twist.axis).sum(-1))
+        keypoints = self.target.new_zeros(count, joints, 3).index_copy(1, index, self.target)
+        weights = self.target.new_zeros(count, joints).index_copy(1, index, self.weights)
+        found = solve_directions(tree, keypoints, offsets, angle[:, turning], weights=weights)
+        eye = torch.eye(3, dtype=angle.dtype, device=angle.device).repeat(count, joints, 1, 1)
+        return eye.index_copy(1, torch.tensor(turning, device=angle.device), found.local_rotmat), found.root
+
+    def down(
+        self, limits: JointLimits | None, twist: Twist | None
+    ) -> tuple[Float[Tensor, "n joints 3 3"], Float[Tensor, "n 3"]]:
+        """Return them joint by joint."""
         count, size = len(self.target), self.tree.num_joints
         eye = torch.eye(3, dtype=self.target.dtype, device=self.target.device)
         twisted: list[int] = [] if twist is None else twist.joint_index.tolist()
@@ -152,7 +193,7 @@ class _Walk:
         joints: list[int] = self.points.joint_index.tolist()
         is_torso = torch.tensor(
             [
-                joint in torso or (self.tree.parents[joint] in torso and arm < 1e-3)
+                joint in torso or (self.tree.parents[joint] in torso and arm < AT_CENTER)
                 for joint, arm in zip(joints, arms.tolist(), strict=True)
             ],
             dtype=torch.bool,
@@ -248,7 +289,7 @@ class _Walk:
     def _seen_at(self, joint: int) -> tuple[Float[Tensor, "n 3"], Bool[Tensor, "n"]]:
         """Return the mean target of the points at a joint's centre, and whether there is one."""
         arm = (self.rest_points - self.rest_joints[:, joint, None]).norm(dim=-1).amax(0)
-        at_center = self.weights * ((self.points.joint_index == joint) & (arm < 1e-3))
+        at_center = self.weights * ((self.points.joint_index == joint) & (arm < AT_CENTER))
         total = at_center.sum(-1, keepdim=True)
         mean = (at_center[..., None] * self.target).sum(-2) / total.clamp(min=torch.finfo(total.dtype).tiny)
         return mean, total.squeeze(-1) > 0

@@ -23,7 +23,9 @@ from ikol.body.points import AttachedPoints
 from ikol.camera import camera_from_fov
 from ikol.errors import InputError
 from ikol.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
+from ikol.geometry.swing_twist import twist_angle
 from ikol.solver.anatomy import default_limits
+from ikol.solver.evidence import Twist
 from ikol.solver.skeleton import Skeleton
 from ikol.solver.start import FAR_AWAY, start_from_points, translation_from_projection
 from ikol.solver.state import SolveState
@@ -211,6 +213,62 @@ def test_numbers_that_cannot_be_used_are_refused(bad: str) -> None:
         weights[3] = math.nan if bad == "weights" else -1.0
     with pytest.raises(InputError, match="give missing points the weight 0"):
         start_from_points(RIG, POINTS, target, weights, NO_BETAS)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_joints_of_which_most_are_seen_are_met_whatever_the_pose(dtype: torch.dtype) -> None:
+    skeleton = smpl_skeleton(3, dtype)
+    joints = _joint_points(skeleton)
+    generator = torch.Generator().manual_seed(4)
+    betas = torch.randn(60, 3, generator=generator, dtype=torch.float64).to(dtype)
+    truth = SolveState(torch.ones(60, 3, dtype=dtype), random_rotmats((60, 24), math.pi, seed=5).to(dtype), betas)
+    target = skeleton.posed_points(joints, truth)
+    weights = (torch.rand(60, 24, generator=generator) > 0.15).to(dtype)
+    start = start_from_points(skeleton, joints, torch.where(weights[..., None] > 0, target, math.nan), weights, betas)
+    error = ((skeleton.posed_points(joints, start) - target).norm(dim=-1) * weights).amax(-1)
+    # all of them can be met; rounding of places of a metre, in float32 through a rotation near half a turn
+    assert float((error < (1e-6 if dtype == torch.float64 else 1e-3)).double().mean()) == 1.0, error.max()
+    for joint, children in enumerate(skeleton.tree.children):
+        if not children:
+            assert torch.equal(start.local_rotmat[:, joint], torch.eye(3, dtype=dtype).expand(60, 3, 3))
+
+
+def test_few_joints_leave_the_torso_alone_also_beside_a_frame_that_sees_all() -> None:
+    joints = _joint_points(RIG)
+    truth = pose_of({"L_Shoulder": (0.0, 0.0, -50.0), "Spine2": (0.0, 30.0, 0.0)})
+    target = RIG.posed_points(joints, truth).expand(2, 24, 3)
+    weights = torch.ones(2, 24, dtype=torch.float64)
+    weights[1] = 0.0
+    weights[1, [INDEX("L_Elbow"), INDEX("L_Wrist")]] = 1.0
+    start = start_from_points(RIG, joints, target, weights, NO_BETAS)
+    alone = start_from_points(RIG, joints, target[1], weights[1], NO_BETAS)
+    assert float((RIG.posed_points(joints, start)[0] - target[0]).norm(dim=-1).max()) < 1e-6
+    assert torch.equal(start.local_rotmat[1], alone.local_rotmat)
+    assert torch.equal(start.transl[1], alone.transl)
+    torso = [INDEX(name) for name in ("Pelvis", "Spine1", "Spine2", "Spine3")]
+    assert torch.equal(alone.local_rotmat[torso], EYE.expand(4, 3, 3))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_known_twists_are_in_the_pose_that_meets_the_joints(sign: float) -> None:
+    joint, child = INDEX("R_Elbow"), INDEX("R_Wrist")
+    rest = RIG.rest_joints(NO_BETAS)
+    bone = rest[child] - rest[joint]
+    axis = sign * bone / bone.norm()
+    truth = pose_of({"R_Shoulder": (0.0, 0.0, 40.0), "R_Elbow": (0.0, 70.0, 0.0)})
+    angle, sigma = torch.tensor([0.8], dtype=torch.float64), torch.tensor([0.1], dtype=torch.float64)
+    twist = Twist(torch.tensor([joint]), axis[None], angle, sigma)
+    joints, ones = _joint_points(RIG), torch.ones(24, dtype=torch.float64)
+    start = start_from_points(RIG, joints, RIG.posed_points(joints, truth), ones, NO_BETAS, twist=twist)
+    assert float(twist_angle(start.local_rotmat[[joint]], axis[None])) == pytest.approx(0.8, abs=1e-9)
+    assert float((RIG.posed_points(joints, start) - RIG.posed_points(joints, truth)).norm(dim=-1).max()) < 1e-6
+
+
+def _joint_points(skeleton: Skeleton) -> AttachedPoints:
+    tree = skeleton.tree
+    return AttachedPoints(
+        tree.names, torch.arange(tree.num_joints), skeleton.joints_template, skeleton.joints_shapedirs
+    )
 
 
 # ---- translation -----------------------------------------------------------------------------------------------------
