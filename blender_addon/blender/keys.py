@@ -146,6 +146,8 @@ def _is_in_set(keying_set: "bpy.types.KeyingSet", armature: bpy.types.Object, ch
         return any(curve.data_path == channel.full_path() for curve in fcurves(armature))
     if name.startswith("WholeCharacter"):
         return True
+    if "Delta" in name:  # of whole objects
+        return False
     return ("Rot" in name) if channel.is_rotation else ("Loc" in name)
 
 
