@@ -88,6 +88,50 @@ def test_a_moved_wrist_is_met_and_the_feet_stay(posed, part):
     assert np.linalg.norm(after["L_Wrist"] - before["L_Wrist"]) > 0.1
 
 
+def drag(part, armature, change, joints=()):
+    """Change the evidence as a drag does and take the answer."""
+    found = part("blender.live").LiveDrag(bpy.context, armature, joints)
+    found.update(change(found.record))
+    deadline = time.monotonic() + 20
+    while not found.is_settled and time.monotonic() < deadline:
+        found.pump(bpy.context)
+        time.sleep(0.001)
+    found.finish(bpy.context, "Drag")
+    return found
+
+
+def test_a_locked_foot_stays_while_the_hips_are_pulled(posed, part):
+    keypoints = part("core.keypoints")
+    before = joints(posed)
+
+    def change(record):
+        x, y, z = record.solution.points["Pelvis"]
+        return keypoints.move_positions(keypoints.lock(record, ("L_Ankle",)), {"Pelvis": (x + 0.08, y - 0.05, z)})
+
+    drag(part, posed, change)
+    after = joints(posed)
+    slip = np.linalg.norm(after["L_Ankle"] - before["L_Ankle"])
+    assert slip < 0.001, f"{slip * 1e3:.2f} mm"  # a pin is exact; what is left is float32 in Blender's matrices
+    assert np.linalg.norm(after["Pelvis"] - before["Pelvis"]) > 0.05
+
+
+def test_only_the_arm_moves_when_only_the_arm_may(posed, part):
+    before = joints(posed)
+    arm = part("core.body_parts").PARTS["left_arm"]
+
+    def change(record):
+        x, y, z = record.solution.points["L_Wrist"]
+        return part("core.keypoints").move_positions(record, {"L_Wrist": (x, y + 0.1, z)})
+
+    drag(part, posed, change, arm)
+    after = joints(posed)
+    # the collar's own place does not depend on its rotation
+    still = set(before) - {"L_Shoulder", "L_Elbow", "L_Wrist", "L_Hand"}
+    worst = max(np.linalg.norm(after[name] - before[name]) for name in still)
+    assert worst < 1e-5, f"{worst:.1e} m"  # float32
+    assert np.linalg.norm(after["L_Wrist"] - before["L_Wrist"]) > 0.05
+
+
 FAILURES = {
     "truncated.jpg": lambda path: path.write_bytes(PHOTO.read_bytes()[:20000]),
     "nobody.png": None,
