@@ -195,6 +195,13 @@ LABELS = {
 }
 
 SENTENCES = {
+    "Looking at the evidence": "Sieht die Hinweise an",
+    "Looking for other poses": "Sucht andere Posen",
+    "Looking for persons": "Sucht Personen",
+    "Solving again": "Löst neu",
+    "Solving the keypoints": "Löst aus den Punkten",
+    "Solving the pose": "Löst die Pose",
+    "Waiting for the solver": "Wartet auf den Löser",
     "{median:.0f} ms, 95 % in {most:.0f}": "{median:.0f} ms, 95 % in {most:.0f}",
     "{median:.0f} ms, 99 % in {most:.0f}": "{median:.0f} ms, 99 % in {most:.0f}",
     "Off by {residual}": "Verfehlt um {residual}",
