@@ -11,9 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOLVER_PYTHON = ROOT / ".venv" / "bin" / "python"
 PHOTO = ROOT / "samples" / "front_step.jpg"
 
-STILL = 1e-5  # metres: float32 matrices of bones some metres from the origin; a millimetre is a hundred times that
-    1e-5  # metres: float32 matrices of bones some metres from the origin; "not a millimetre" is a hundred times that
-)
+STILL = 1e-5  # metres: float32 matrices some metres from the origin; a millimetre is a hundred times that
 MET = 0.03  # metres: sigma is 5 mm, and the picture's wrist pulls the other way
 
 
