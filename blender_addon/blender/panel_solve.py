@@ -17,7 +17,6 @@ _STATUS = {
     "converged": "Converged",
     "max_iterations": "Stopped at the limit of steps",
     "stalled": "No better pose found",
-    "cancelled": "Cancelled",
 }
 
 
