@@ -43,6 +43,7 @@ class SequenceEnd:
     gradient_norm: float
     """Of a window it may be NaN."""
     damping: float
+    """Of the last step."""
 
 
 def minimise_sequence(
@@ -90,8 +91,8 @@ def minimise_sequence(
         decrease = here.cost - trial.cost
         is_accepted = (step.decrease > 0) & (decrease > 0)
         is_final = convexity == 1.0
-        before, damping, cost = here.cost, control.damping, here.cost.to(dtype)
-        control = steer(control, is_accepted, decrease, step.decrease, cost, config, is_final=is_final)
+        before, damping = here.cost, control.damping
+        control = steer(control, is_accepted, decrease, step.decrease, before.to(dtype), config, is_final=is_final)
         was_full, curvature = curvature.is_full, curvature.after(float(decrease), float(step.decrease))
         if bool(is_accepted):
             here, local = trial, local / 3.0
@@ -99,10 +100,8 @@ def minimise_sequence(
             equations = None
         on_iteration(iteration, here.cost)
         if not is_window and is_final and bool(control.is_active):
-            is_poor, least = (
-                float(decrease) < POOR_GAIN * float(step.decrease),
-                config.cost_tolerance * float(here.cost),
-            )
+            is_poor = float(decrease) < POOR_GAIN * float(step.decrease)
+            least = config.cost_tolerance * float(here.cost)
             spans = unsettled(step.promised, least, is_poor=is_poor)
             if spans:
                 here, local = _windows(model, here, local, spans, config, partial(on_iteration, iteration, here.cost))

@@ -60,8 +60,9 @@ def unsettled(promised: Float[Tensor, "frames"], least: float, *, is_poor: bool)
 def stretches(is_open: Bool[Tensor, "frames"], margin: int) -> list[slice]:
     """Return the stretches of some frames and their neighbours on both sides, apart from each other."""
     spans: list[slice] = []
+    frames = len(is_open)
     for frame in is_open.nonzero().flatten().tolist():
-        start, stop = max(frame - margin, 0), min(frame + margin + 1, len(is_open))
+        start, stop = max(frame - margin, 0), min(frame + margin + 1, frames)
         if spans and start <= spans[-1].stop + 1:
             spans[-1] = slice(spans[-1].start, stop)
         else:
