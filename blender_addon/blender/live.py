@@ -14,7 +14,7 @@ import msgspec
 from ..core.errors import AddonError, Fix, SceneError
 from ..core.handles import placements
 from ..core.jobs import edit_call
-from ..core.record import Record, Solution
+from ..core.record import Pose, Record, Solution
 from ..core.rig import DRAG_PROPERTY
 from . import runtime
 from .armature import check_writable, read_betas
@@ -38,13 +38,20 @@ class LiveDrag:
     drag at a time, the others wait with their newest wish. It keeps names of Blender's objects, never the objects.
     """
 
-    def __init__(self, context: bpy.types.Context, armature: bpy.types.Object, joints: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        context: bpy.types.Context,
+        armature: bpy.types.Object,
+        joints: tuple[str, ...] = (),
+        initial: Pose | None = None,
+    ) -> None:
         """Remember the body as it is and start the solver when it does not run.
 
         Args:
             context: For the scene.
             armature: The body.
             joints: The only joints that may move; none for all.
+            initial: The pose at the start of a drag that is gone on with; None: that of the bones.
 
         Raises:
             AddonError: There is no solver, the evidence cannot be read, or the body cannot be changed.
@@ -55,8 +62,8 @@ class LiveDrag:
         check_writable(get_body(self.name))
         self.record = read_record(armature)
         self._stored = self.record
-        self._initial = read_pose(armature, read_betas(armature, self.record.solution.pose.betas))
-        self._newest = self._initial
+        self._newest = read_pose(armature, read_betas(armature, self.record.solution.pose.betas))
+        self._initial = initial or self._newest
         self._camera = current_photo_camera(armature, self.record)
         self._joints = free_joints(armature, joints)
         self._bones = remember_bones(armature)
@@ -148,8 +155,8 @@ class LiveDrag:
             living.solver.live.reset()
 
     def mark(self) -> None:
-        """Mark the armature: an undo step that Blender makes now lacks an answer."""
-        get_body(self.name)[DRAG_PROPERTY] = True
+        """Mark the armature: an undo step that Blender makes now lacks an answer. The mark is the pose at the start."""
+        get_body(self.name)[DRAG_PROPERTY] = msgspec.json.encode(self._initial).decode("ascii")
 
     def store_step(self, context: bpy.types.Context) -> None:
         """Write down where the drag is, for an undo step that Blender makes at any moment: record and keys.
@@ -225,6 +232,14 @@ def _owner() -> LiveDrag | None:
     """Return the drag that the solver's `live` works for; one that nobody holds any more is none."""
     owner = runtime.get().live_owner
     return None if owner is None else owner()
+
+
+def marked_initial(armature: bpy.types.Object) -> Pose | None:
+    """Return the pose at the start of the drag in whose middle an undo step was made; None without a mark."""
+    try:
+        return msgspec.json.decode(str(armature.get(DRAG_PROPERTY, "")), type=Pose)
+    except msgspec.MsgspecError:  # there is none, or a file holds something else
+        return None
 
 
 def _unmark(armature: bpy.types.Object) -> None:

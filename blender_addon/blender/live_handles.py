@@ -28,7 +28,7 @@ from .handles import (
     read_handles,
     record_with_handles,
 )
-from .live import LIVE_SECONDS, LiveDrag
+from .live import LIVE_SECONDS, LiveDrag, marked_initial
 from .part_operators import part_joints
 from .selection import select_points
 
@@ -147,13 +147,13 @@ class HandleWatch:
             self._resync(context)
             touched = []
         self._is_stale = False
+        for name in sorted(self._unfinished):
+            self._complete(context, name)
+        self._unfinished.clear()
         for name in touched:
             self._look(context, name, by_tool)
         if not by_tool:
             self._follow(context, posed)
-        for name in sorted(self._unfinished):
-            self._complete(context, name)
-        self._unfinished.clear()
         # the longest waiting first: all share one solver
         for name in sorted(self._drags, key=lambda name: self._drags[name].drag.answers):
             self._advance(context, name, by_tool)
@@ -181,8 +181,8 @@ class HandleWatch:
         known = self._known.setdefault(name, dict(placed))
         changed = {point for point, at in now.items() if _differs(at, known.get(point), placed.get(point))}
         running = self._drags.get(name)
-        held = changed | (running.drag.held if running is not None else set())
-        if by_tool and (held or changed):
+        held = changed if running is None else changed | running.drag.held
+        if by_tool and held:
             held |= handle_points(context.view_layer.objects.selected, armature) & now.keys()
         if changed and running is None:
             drag = LiveDrag(context, armature, part_joints(context, armature))
@@ -199,7 +199,7 @@ class HandleWatch:
         if armature is None:
             return
         handles = find_handles(context.scene, armature)
-        drag = LiveDrag(context, armature, part_joints(context, armature))
+        drag = LiveDrag(context, armature, part_joints(context, armature), marked_initial(armature))
         self._drags[name] = _HandleDrag(drag, placed_handles(handles), is_completion=True)
         drag.update(record_with_handles(context, armature, drag.record))
         self._known[name] = read_handles(armature, handles)

@@ -34,21 +34,23 @@ class Handle:
 
 HANDLES = (
     Handle("Head", "Head", "CIRCLE", 0.15, turns=True),
-    Handle("Spine3", "Chest", "SPHERE", 0.04),
+    Handle("Spine3", "Chest", "SPHERE", 0.03),
     Handle("Pelvis", "Hips", "CIRCLE", 0.2, turns=True),
     *(
         Handle(f"{side[0]}_{joint}", f"{side} {label}", shape, size, turns)
         for side in ("Left", "Right")
         for joint, label, shape, size, turns in (
-            ("Wrist", "Hand", "CUBE", 0.04, True),
+            ("Wrist", "Hand", "CUBE", 0.03, True),
             ("Elbow", "Elbow", "SPHERE", 0.03, False),
             ("Shoulder", "Shoulder", "SPHERE", 0.03, False),
-            ("Ankle", "Foot", "CUBE", 0.045, True),
-            ("Knee", "Knee", "SPHERE", 0.035, False),
+            ("Ankle", "Foot", "CUBE", 0.03, True),
+            ("Knee", "Knee", "SPHERE", 0.03, False),
         )
     ),
 )
-"""Spheres move, cubes and rings also turn. A knuckle or an eye has none: those are moved on the photograph."""
+"""Spheres move, cubes and rings also turn. Small, since a click takes what is drawn within 5 pixels: of a body seen
+whole, a click into a cube of 4 cm took the bone behind. A knuckle or an eye has none: those are
+moved on the photograph."""
 
 HANDLE_OF_POINT: dict[str, Handle] = {handle.point: handle for handle in HANDLES}
 

@@ -47,7 +47,8 @@ POINT_PROPERTY = "ikol_point"
 BODY_PROPERTY = "ikol_body"
 """On a handle: pointer to its armature."""
 DRAG_PROPERTY = "ikol_drag"
-"""On the armature while a handle is dragged: an undo step that has it was pushed in the middle of the drag."""
+"""On the armature while an answer in a drag of handles is waited for, the pose at its start as JSON: an undo step that
+has it was made in the middle of the drag."""
 
 
 def shape_key_name(index: int) -> str:

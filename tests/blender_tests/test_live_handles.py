@@ -4,7 +4,9 @@
 bpy as a module has no event loop: the test looks as often as Blender's timer would.
 """
 
+import threading
 import time
+from itertools import pairwise
 
 import bpy
 import pytest
@@ -155,6 +157,31 @@ def test_one_undo_restores_evidence_handle_and_pose_and_redo_brings_them_back(re
     assert edits["L_Wrist"].position == pytest.approx(after[0]["L_Wrist"].position, abs=1e-5)
     assert place == pytest.approx(after[1], abs=1e-6)
     assert bpy.data.objects[name].get("ikol_drag") is None
+
+
+def test_a_step_made_before_the_last_answer_is_completed_when_redo_comes_back_to_it(ready, watch, part, solver):
+    name = ready.name
+    watch.by_tool = True
+    thing = bpy.data.objects[HAND]
+    thing.location.z += 0.05
+    watch.look(0.2)
+    thing.location.z += 0.05
+    watch.tick()  # asked, not yet answered
+    push("Move")
+    watch.by_tool = False
+    assert watch.until_quiet()
+    final = bpy.data.objects[HAND].location.z
+    undo()
+    redo()
+    assert "ikol_drag" in bpy.data.objects[name]
+    asked = len(solver.requests("Solve"))
+    assert watch.until_quiet()
+    entry = solver.requests("Solve")[-1]
+    assert len(solver.requests("Solve")) == asked + 1
+    assert entry["arrays"]["initial.local_quat"] == solver.requests("Solve")[1]["arrays"]["initial.local_quat"]
+    assert "ikol_drag" not in bpy.data.objects[name]
+    edit = part("blender.bodies").read_record(bpy.data.objects[name]).edits["L_Wrist"]
+    assert edit.position[1] == pytest.approx(final, abs=1e-6)  # SMPL's y is Blender's z
 
 
 def test_undo_takes_the_key_back_too(ready, watch):
@@ -319,6 +346,31 @@ def test_animated_handles_are_solved_on_every_frame(ready, watch, solver):
     assert bpy.context.scene.frame_current == 1
     starts = [entry["arrays"]["initial.local_quat"] for entry in entries]
     assert starts[1] != starts[0]
+
+
+def test_solving_frames_can_be_given_up_and_leaves_nothing(ready, watch, solver, part):
+    thing = bpy.data.objects[HAND]
+    thing.keyframe_insert("location", frame=1)
+    thing.location.z += 0.3
+    thing.keyframe_insert("location", frame=50)
+    bpy.context.scene.frame_set(7)
+    before = keys_of(ready)
+    solver.behave("slow", seconds=0.2)
+    living = part("blender.runtime").get()
+    bpy.ops.ikol.stop_solver()  # the next one is slow
+    threading.Timer(2.0, living.solver.cancel).start()
+    assert bpy.ops.ikol.solve_range(frame_start=1, frame_end=50) == {"CANCELLED"}
+    assert keys_of(ready) == before
+    assert bpy.context.scene.frame_current == 7
+
+
+def test_quaternions_are_continuous_over_the_frames(ready, watch):
+    assert bpy.ops.ikol.solve_range(frame_start=1, frame_end=40) == {"FINISHED"}  # the fake nods 0.2 rad a frame
+    points = keys_of(ready)
+    frames = sorted(points[0])
+    assert len(frames) == 40
+    for one, two in pairwise(frames):
+        assert sum(points[index][one] * points[index][two] for index in range(4)) > 0.9
 
 
 def test_a_copy_has_handles_of_its_own(ready, watch, solver, part):
