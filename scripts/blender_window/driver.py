@@ -33,7 +33,7 @@ SETTLE = 0.7
 # Longest time between two ticks of a timer that still counts as a window that answers: five redraws on two busy cores.
 MAX_PAUSE = 1.5
 HEARTBEAT = 0.05
-FILM_RATE = 10
+FILM_RATE = 12  # pictures a second
 # What Blender copies while the pointer rests on a button: an operator's command or a field's value; a property's full
 # path (which the preferences do not have).
 COPY = "ctrl+c"
@@ -306,17 +306,27 @@ class Driver:
         source = ["-f", "x11grab", "-framerate", str(FILM_RATE), "-video_size", size, "-i", os.environ["DISPLAY"]]
         target = ["-c:v", "libx264rgb", "-preset", "ultrafast", "-qp", "0", str(self.out / f"{name}.mp4")]
         self._camera = subprocess.Popen(["ffmpeg", "-loglevel", "error", "-y", *source, *target], stdin=subprocess.PIPE)
+        self._filmed_at = time.monotonic()
 
-    def cut(self, name: str, box: tuple[int, int, int, int], width: int) -> None:
-        """End the film and make OUT/NAME.gif of a box (left, top, width, height) of it, scaled to a width."""
+    def cut(self, name: str, box: tuple[int, int, int, int], width: int, seconds: float) -> float:
+        """End the film; make OUT/NAME.gif of a box (left, top, width, height) of it, scaled to a width.
+
+        A software renderer draws some frames a second: the film is run faster, to last some seconds.
+
+        Returns:
+            How much faster.
+        """
         self._camera.communicate(b"q", timeout=30)
+        speed = max(1.0, (time.monotonic() - self._filmed_at) / seconds)
         left, top, box_width, box_height = box
         filters = (
-            f"crop={box_width}:{box_height}:{left}:{top},scale={width}:-1:flags=lanczos,split[a][b];"
+            f"setpts=PTS/{speed},fps={FILM_RATE},crop={box_width}:{box_height}:{left}:{top},"
+            f"scale={width}:-1:flags=lanczos,split[a][b];"
             "[a]palettegen=max_colors=160:stats_mode=full[p];[b][p]paletteuse=dither=none:diff_mode=rectangle"
         )
         film, picture = self.out / f"{name}.mp4", self.out / f"{name}.gif"
         subprocess.run(["ffmpeg", "-loglevel", "error", "-y", "-i", film, "-vf", filters, picture], check=True)
+        return speed
 
     def answered(self, name: str) -> None:
         """Check that the window never stood still since the last call, and start anew."""

@@ -2,10 +2,12 @@
 """Cut the pictures of the documentation from what the stories photographed: `make_pictures.py [FOLDER]`.
 
 FOLDER holds the stories' results (default: out/window/trixie, where scripts/blender_window/check leaves them). Writes
-docs/pictures/window_*.png of at most 400 kB each: in all colours where that is enough, else in 256, dithered.
+docs/pictures/window_*.png of at most 400 kB each: in all colours where that is enough, else in 256, dithered. The film
+of the story `tour` becomes docs/pictures/drag.gif as it is.
 """
 
 import argparse
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,9 +49,12 @@ PICTURES = (
     Picture("dragging", ("drop/1_dragging",), (60, 54, 1326, 940), 900),
     Picture("chooser", ("drop/2_chooser",), (60, 240, 760, 580), 700),
     Picture("dropped", ("drop/4_posed",), WINDOW, 1120),
-    Picture(
-        "resolve", ("resolve/1_posed", "resolve/2_keypoint_moved", "resolve/3_resolved"), (560, 160, 910, 560), 350
-    ),
+    Picture("photo_tool", ("photo_drag/1_tool",), WINDOW, 1120),
+    Picture("photo_drag", ("photo_drag/2_hover", "photo_drag/3_dragging"), (480, 150, 880, 650), 400),
+    Picture("handle_drag", ("handle_drag/1_posed", "handle_drag/2_while_dragging"), (480, 150, 880, 650), 400),
+    Picture("keypoints", ("panel/1_locked_out_of_reach",), (956, 486, 1206, 1000), 250),
+    Picture("uncertainty", ("insight/2_uncertainty_from_the_side",), (250, 60, 1030, 900), 560),
+    Picture("alternatives", ("insight/7_alternatives", "insight/8_next_alternative"), (560, 160, 960, 560), 400),
     Picture("nobody", ("trouble/3_wall",), SIDEBAR, 290),
     Picture("killed", ("trouble/5_killed",), SIDEBAR, 290),
 )
@@ -84,6 +89,7 @@ def main() -> int:
     results = parser.parse_args().folder
     TARGET.mkdir(parents=True, exist_ok=True)
     too_large = 0
+    shutil.copyfile(results / "tour" / "drag.gif", TARGET / "drag.gif")
     for picture in PICTURES:
         path = TARGET / f"window_{picture.name}.png"
         size = save(make_picture(picture, results), path)
