@@ -6,9 +6,7 @@ non-convexity: as long as the loss stays the same). Imports: torch, the ordinary
 """
 
 import math
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,7 +14,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ikol.errors import Cancelled
 from ikol.solver.config import SolveConfig
 from ikol.solver.levenberg_marquardt import Control, start_control, steer
 from ikol.solver.result import SolveStatus
@@ -143,33 +140,19 @@ def _windows(
     config: SolveConfig,
     on_iteration: Callable[[], None],
 ) -> tuple[Judged, Tensor]:
-    """Solve some stretches of the sequence, each by itself, on threads; they are too far apart to touch each other."""
-    config, state, frames, stop = replace(config, solve_shape=False), here.state, len(here.each), threading.Event()
+    """Solve some stretches of the sequence, each by itself; on threads they would wait for the interpreter's lock."""
+    config, state, frames, local = replace(config, solve_shape=False), here.state, len(here.each), local.clone()
 
     def report(_iteration: int, _cost: Tensor) -> None:
-        if stop.is_set():
-            raise Cancelled
+        on_iteration()
 
-    @torch.no_grad()
-    def solved(span: slice) -> SequenceEnd:
-        outer = _with_edges(span, frames)
+    for span in spans:
+        outer = slice(max(span.start - EDGE, 0), min(span.stop + EDGE, frames))
         part = model.part(outer, slice(span.start - outer.start, span.stop - outer.start))
-        return minimise_sequence(part, some_states(here.state, outer), config, report, is_window=True)
-
-    local = local.clone()
-    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(spans)))) as executor:
-        try:
-            for span, found in zip(spans, executor.map(solved, spans), strict=True):
-                state = with_states(state, found.state, _with_edges(span, frames))
-                local[span] = found.damping
-                on_iteration()
-        finally:
-            stop.set()
+        found = minimise_sequence(part, some_states(state, outer), config, report, is_window=True)
+        state = with_states(state, found.state, outer)
+        local[span] = found.damping
     return model.at(state, 1.0), local
-
-
-def _with_edges(span: slice, frames: int) -> slice:
-    return slice(max(span.start - EDGE, 0), min(span.stop + EDGE, frames))
 
 
 def _refreshed(control: Control, config: SolveConfig) -> Control:

@@ -92,7 +92,7 @@ class SequenceModel:
         part.unknowns = part.each = self.each
         part._config = replace(self._config, solve_shape=False, gnc_start=1.0)
         part._outer, part.inner = outer, inner
-        part._kernel, part._panels, part.memory = self._kernel, None, Memory()
+        part._kernel, part._panels, part.memory = self._kernel, None, self.memory
         return part
 
     @property
