@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the Blender extension: `build_addon.py [--output DIR] [--update-lock]`; prints the path of the zip.
 
-Into the zip go the add-on's folder, the default body, and the wheels of pyzmq and msgspec for every Python and platform
-that Blender ships with. The wheels are unmodified files of the package index: fetched once with pip in the versions of
-constraints.txt, kept in .cache/wheels, and compared with the hashes in blender_addon/wheels.lock each time.
+Into the zip go the add-on's folder, the default body, the wheels of pyzmq and msgspec for every Python and platform
+that Blender ships with, and below solver/ what it installs the solver with: the project's own wheel, pip's, and the
+list of all others (scripts/lock_solver.py). The bundled wheels of others are unmodified files of the package index:
+fetched once with pip in the versions of constraints.txt, kept in .cache/wheels, and compared with the hashes in
+blender_addon/wheels.lock each time.
 
 The same sources give the same bytes. The zip is written here and not by Blender's own tool, which stores times of
 files; that tool, which comes with the `bpy` wheel, judges the result where there is one below .venv/blender.
@@ -11,9 +13,13 @@ files; that tool, which comes with the `bpy` wheel, judges the result where ther
 
 import argparse
 import hashlib
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "blender_addon"
 LOCK = SOURCE / "wheels.lock"
+SOLVER_LOCK = SOURCE / "solver_lock.json"
 WHEEL_CACHE = ROOT / ".cache" / "wheels"
 BODY_DATA = ROOT / "ikol" / "body" / "data"
 
@@ -46,6 +53,8 @@ KNOWN_TAGS = {
 MAX_PERMISSION_LENGTH = 64
 
 ZIP_TIME = (2026, 1, 1, 0, 0, 0)  # any fixed time: the files' own differ from checkout to checkout
+KEPT_BUILDS = 3  # wheels of the project: enough for a branch and what it is compared with
+SOURCE_DATE = 1767225600  # the same, in seconds since 1970
 WHEELS_LINE = re.compile(r"^wheels = \[\].*$", re.MULTILINE)
 
 
@@ -163,7 +172,69 @@ def collect_files(wheels: list[Path]) -> dict[str, bytes]:
     files["data/default_body.npz"] = (BODY_DATA / "default_body.npz").read_bytes()
     files["data/LICENSE"] = (BODY_DATA / "LICENSE").read_bytes()
     files.update({f"wheels/{wheel.name}": wheel.read_bytes() for wheel in wheels})
+    files.update({f"solver/{path.name}": path.read_bytes() for path in solver_files()})
     return files
+
+
+def solver_files() -> list[Path]:
+    """Give what the add-on installs the solver with: the project's wheel, pip's wheel, the lock of all others."""
+    return [build_project(), fetch_pip(), SOLVER_LOCK]
+
+
+def build_project() -> Path:
+    """Build the project's wheel from a clean copy of its sources, unless the same was built before."""
+    paths = [path for name in ("ikol", "solver_server") for path in sorted((ROOT / name).rglob("*")) if is_source(path)]
+    paths += [ROOT / name for name in ("pyproject.toml", "README.md", "LICENSE")]
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.relative_to(ROOT).as_posix()} {path.stat().st_size}\n".encode() + path.read_bytes())
+    folder = ROOT / ".cache" / "project_wheel" / digest.hexdigest()[:16]
+    if not list(folder.glob("*.whl")):
+        builds = sorted(folder.parent.glob("*"), key=lambda path: path.stat().st_mtime)
+        for old in builds[:-KEPT_BUILDS]:
+            shutil.rmtree(old, ignore_errors=True)
+        with tempfile.TemporaryDirectory() as copy:
+            for path in paths:
+                target = Path(copy) / path.relative_to(ROOT)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(path.read_bytes())
+                target.chmod(0o644)
+            # a finished wheel is moved into place: another build may look for it
+            options = ("--no-deps", "--no-build-isolation", "--wheel-dir", f"{copy}/out")
+            run_pip("the project's wheel could not be built", "wheel", *options, copy)
+            folder.mkdir(parents=True, exist_ok=True)
+            for wheel in (Path(copy) / "out").glob("*.whl"):
+                shutil.copyfile(wheel, folder / "unfinished")
+                (folder / "unfinished").replace(folder / wheel.name)
+    return next(folder.glob("*.whl"))
+
+
+def is_source(path: Path) -> bool:
+    """Tell whether a file belongs to the project."""
+    return path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+
+
+def fetch_pip() -> Path:
+    """Give the wheel of pip that the solver's lock names."""
+    lock = json.loads(SOLVER_LOCK.read_text(encoding="utf-8"))
+    name, version = lock["pip"].split("-")[:2]
+    path = WHEEL_CACHE.parent / "pip_wheel" / lock["pip"]
+    if not path.exists():
+        options = ("--no-deps", "--only-binary=:all:", "--dest", str(path.parent))
+        run_pip("wheels could not be fetched", "download", *options, f"{name}=={version}")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != lock["wheels"][lock["pip"]][0]:
+        sys.exit(f"{path} is not the file of solver_lock.json (SHA-256 {digest}); delete it and build again")
+    return path
+
+
+def run_pip(failure: str, command: str, *arguments: str) -> None:
+    """Run pip; files that it packs get a fixed time. `failure` says what it means that it does not work."""
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(SOURCE_DATE)}
+    line = [sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *arguments]
+    result = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
+    if result.returncode != 0:
+        sys.exit(f"{failure}:\n{result.stderr.strip()}")
 
 
 def write_zip(path: Path, files: dict[str, bytes]) -> None:

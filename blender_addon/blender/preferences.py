@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Preferences of the add-on: which Python has the solver, on which device it computes, which network looks, keys."""
+"""Preferences of the add-on: installing the solver or naming a Python that has it, device, network, keys."""
 
 import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from ..core.solver_state import Phase
-from . import keymaps, runtime
+from . import install_operators, keymaps, runtime
 from .identity import BASE_PACKAGE
 from .text import draw_sentence
 
@@ -25,9 +25,24 @@ class IKOL_Preferences(bpy.types.AddonPreferences):
 
     bl_idname = BASE_PACKAGE
 
+    variant: EnumProperty(
+        name="Install for",
+        description="For what PyTorch is installed",
+        items=[
+            ("auto", "Automatic", "CUDA where an NVIDIA graphics card is found, else the processor"),
+            ("cpu", "Processor", "Small; runs everywhere"),
+            ("cuda", "CUDA", "Large; for an NVIDIA graphics card"),
+        ],
+        default="auto",
+    )
+    package_index: StringProperty(
+        name="Package Index",
+        description="Address of one more package index for pip, beside its usual one; under Linux one with PyTorch for "
+        "the processor alone, if you want that",
+    )
     solver_python: StringProperty(
         name="Solver's Python",
-        description="The Python interpreter of the environment in which ikol is installed",
+        description="The Python interpreter of an environment that has ikol; empty for the installed solver",
         subtype="FILE_PATH",
         update=_on_solver_changed,
     )
@@ -54,6 +69,7 @@ class IKOL_Preferences(bpy.types.AddonPreferences):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the page in Blender's preferences."""
+        install_operators.draw(self.layout, self)
         column = self.layout.column()
         column.use_property_split = True
         column.prop(self, "solver_python")  # a line of its own: paths are long

@@ -10,7 +10,7 @@ import bpy
 from ..core.errors import AddonError
 from ..core.report import build_report, read_log_end
 from ..core.solver_state import Phase, status_line
-from . import runtime
+from . import installation, runtime
 from .identity import BASE_PACKAGE
 from .text import capitalised, iface
 
@@ -122,7 +122,9 @@ class IKOL_OT_copy_report(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Fill the clipboard."""
-        context.window_manager.clipboard = build_report(_facts(), read_log_end(runtime.log_path()), Path.home())
+        is_install = runtime.get().installation.error is not None
+        log = read_log_end(installation.log_path() if is_install else runtime.log_path())
+        context.window_manager.clipboard = build_report(_facts(), log, Path.home())
         self.report({"INFO"}, iface("The report is on the clipboard"))
         return {"FINISHED"}
 
@@ -140,6 +142,7 @@ def _facts() -> dict[str, str]:
         "Solver's message": living.solver.state.message,
         "Last message": "" if living.notice is None else str(living.notice),
         "Check": living.check_result,
+        "Installation": str(living.installation.error or living.installation.text or living.installation.result),
         "Versions": "" if statistics is None else ", ".join(f"{k} {v}" for k, v in statistics.versions.items()),
     }
 

@@ -20,6 +20,15 @@ from . import (
 )
 from .alternatives import IKOL_OT_alternatives, IKOL_OT_choose_alternative
 from .insight import IKOL_OT_explain, IKOL_OT_next_keypoint
+from .install_operators import (
+    IKOL_OT_allow_online,
+    IKOL_OT_cancel_install,
+    IKOL_OT_install_from_disk,
+    IKOL_OT_install_solver,
+    IKOL_OT_open_install_log,
+    IKOL_OT_uninstall_solver,
+    IKOL_OT_verify_solver,
+)
 from .key_operators import IKOL_OT_key_pose, IKOL_OT_show_handles, IKOL_OT_solve_range
 from .keypoint_operators import (
     IKOL_OT_apply_preset,
@@ -83,6 +92,13 @@ CLASSES = (
     IKOL_OT_open_log,
     IKOL_OT_open_preferences,
     IKOL_OT_check_python,
+    IKOL_OT_install_solver,
+    IKOL_OT_install_from_disk,
+    IKOL_OT_verify_solver,
+    IKOL_OT_uninstall_solver,
+    IKOL_OT_cancel_install,
+    IKOL_OT_open_install_log,
+    IKOL_OT_allow_online,
     IKOL_OT_pose_from_image,
     IKOL_OT_resolve,
     IKOL_OT_solve_keypoints,

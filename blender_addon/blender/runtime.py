@@ -20,6 +20,7 @@ from ..client.solver import Solver
 from ..core.errors import AddonError
 from ..core.jobs import JobResult
 from ..core.solver_state import Phase
+from . import installation
 from .identity import BASE_PACKAGE
 from .text import capitalised
 
@@ -50,6 +51,7 @@ class Runtime:
         """What the last command that worked got from the solver."""
         self.check: PythonCheck | None = None
         self.check_result = ""
+        self.installation = installation.Installation()
         self.live_owner: Callable[[], object] | None = None
         """A weak reference to the drag that the solver's `live` works for; None when it is free."""
         self.late_drag: object | None = None
@@ -83,11 +85,14 @@ class Runtime:
         """Do what is due and redraw what shows it."""
         self.solver.pump()
         self._pump_check()
+        if self.installation.pump():
+            self.configure()
         job = self.solver.job
         statistics = self.solver.statistics
         shown = (
             self.solver.state,
             self.check_result,
+            self.installation.text,
             job and (round(job.fraction, 2), job.text),
             statistics and statistics.id,
         )
@@ -137,6 +142,7 @@ class Runtime:
     def close(self) -> None:
         """End the solver process and what else runs."""
         self.end_check()
+        self.installation.cancel()
         self.solver.close()
 
 
@@ -165,9 +171,9 @@ def version() -> str:
 
 
 def solver_python() -> str:
-    """Return the path of the solver's Python as the preferences name it, empty for none."""
+    """Return the path of the solver's Python: what the preferences name, else the installed one; empty for none."""
     path = get_preferences().solver_python.strip().strip('"')
-    return bpy.path.abspath(path) if path else ""
+    return bpy.path.abspath(path) if path else installation.installed_python()
 
 
 def log_path() -> Path:
@@ -194,7 +200,8 @@ def tick() -> float:
     runtime = get()
     runtime.pump()
     is_busy = runtime.solver.is_awaited or runtime.solver.state.phase is Phase.STARTING
-    return BUSY_SECONDS if is_busy or runtime.check is not None else IDLE_SECONDS
+    is_watched = runtime.check is not None or runtime.installation.is_running
+    return BUSY_SECONDS if is_busy or is_watched else IDLE_SECONDS
 
 
 @persistent

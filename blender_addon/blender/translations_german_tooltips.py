@@ -222,9 +222,6 @@ TOOLTIPS = {
     "The IKOL armature that is active: a key on the current frame, its shape stays": (
         "Das aktive IKOL-Skelett: ein Schlüsselbild auf dem aktuellen Einzelbild, seine Gestalt bleibt"
     ),
-    "The Python interpreter of the environment in which ikol is installed": (
-        "Der Python-Interpreter der Umgebung, in der ikol installiert ist"
-    ),
     "The graphics card when there is one that fits, else the processor": (
         "Die Grafikkarte, wenn es eine passende gibt, sonst der Prozessor"
     ),

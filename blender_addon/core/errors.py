@@ -17,6 +17,14 @@ class Fix(Enum):
     """The cause is in the solver's log."""
     KEY_POSE = "key_pose"
     """The pose has no key yet."""
+    INSTALL = "install"
+    """Install the solver, or go on where the installation stopped."""
+    INSTALL_FROM_DISK = "install_from_disk"
+    """Install the solver from an offline bundle."""
+    OPEN_INSTALL_LOG = "open_install_log"
+    """The cause is in the log of the installation."""
+    ALLOW_ONLINE = "allow_online"
+    """Blender may not go online."""
 
 
 class AddonError(Exception):
@@ -37,6 +45,10 @@ class EvidenceError(AddonError):
 
 class SceneError(AddonError):
     """Something in the Blender scene is missing or is not as the add-on needs it."""
+
+
+class InstallError(AddonError):
+    """The solver could not be installed, or what was installed does not work."""
 
 
 class SolverError(AddonError):

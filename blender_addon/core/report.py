@@ -20,7 +20,8 @@ def build_report(facts: Mapping[str, str], log: str, home: Path) -> str:
         home: The user's home folder: its path tells a name.
     """
     lines = ["IKOL report", *(f"{name}: {value}" for name, value in facts.items() if value)]
-    tail = log.splitlines()[-LOG_LINES:]
+    said = [line for line in log.splitlines() if not line.startswith("Progress ")]  # pip's, four a second
+    tail = said[-LOG_LINES:]
     if tail:
         lines += ["", f"Last {len(tail)} lines of the solver's log:", *tail]
     text = "\n".join(lines) + "\n"

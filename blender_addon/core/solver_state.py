@@ -69,6 +69,10 @@ _FIX_BUTTONS = {
     Fix.OPEN_PREFERENCES: Button("Open Preferences", "ikol.open_preferences", "PREFERENCES"),
     Fix.OPEN_LOG: Button("Open Log", "ikol.open_log", "TEXT"),
     Fix.KEY_POSE: Button("Key Pose", "ikol.key_pose", "KEY_HLT"),
+    Fix.INSTALL: Button("Install Solver", "ikol.install_solver", "IMPORT"),
+    Fix.INSTALL_FROM_DISK: Button("Install from Disk", "ikol.install_from_disk", "FILE_FOLDER"),
+    Fix.OPEN_INSTALL_LOG: Button("Open Installation Log", "ikol.open_install_log", "TEXT"),
+    Fix.ALLOW_ONLINE: Button("Allow Online Access", "ikol.allow_online", "INTERNET"),
 }
 
 

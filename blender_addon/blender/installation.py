@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The installation of the solver as this Blender sees it: where, from what, for which machine, and the one that runs.
+
+Everything lies in the user's folder of this extension; what is needed for it came in the extension's zip.
+"""
+
+import functools
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+import bpy
+
+from ..client import installer
+from ..client.installer import Outcome, Payload, StepRunner
+from ..core.errors import Fix, InstallError
+from ..core.install_plan import (
+    Folders,
+    Installed,
+    Lock,
+    Order,
+    decode_lock,
+    download_bytes,
+    find_variants,
+    needed_bytes,
+    other_environment,
+    platform_name,
+    set_name,
+)
+from .identity import BASE_PACKAGE
+
+PAYLOAD = Payload(Path(__file__).parents[1] / "solver")
+INDEX_SCHEMES = ("https://", "file://")
+
+
+class Installation:
+    """The installation that runs in this Blender, if one does, and what came of the last one."""
+
+    def __init__(self) -> None:
+        self._runner: StepRunner | None = None
+        self.error: InstallError | None = None
+        """What the last one failed with."""
+        self.result = ""
+        """What the last one did."""
+        self._success = ""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether one runs."""
+        return self._runner is not None
+
+    @property
+    def text(self) -> str:
+        """Where it is, empty when none runs."""
+        return "" if self._runner is None else self._runner.text
+
+    @property
+    def fraction(self) -> float:
+        """How far it is, from 0 to 1."""
+        return 0.0 if self._runner is None else self._runner.progress.fraction
+
+    def begin(self, runner: StepRunner, success: str) -> None:
+        """Look after a runner from now on; `success` is shown when it has done its work."""
+        self._runner, self._success = runner, success
+        self.error, self.result = None, ""
+
+    def pump(self) -> bool:
+        """Do what is due; return whether it has just ended."""
+        runner = self._runner
+        if runner is None or runner.poll() is Outcome.RUNNING:
+            return False
+        self._runner = None
+        self.error = runner.error
+        self.result = self._success if runner.outcome is Outcome.DONE else ""
+        return True
+
+    def cancel(self) -> None:
+        """Give up the one that runs."""
+        if self._runner is not None:
+            self._runner.cancel()
+            self._runner = None
+            self.result = "Cancelled; what was fetched is kept for the next time"
+
+
+def folders() -> Folders:
+    """Return where the solver is installed."""
+    return Folders(Path(bpy.utils.extension_path_user(BASE_PACKAGE, path="solver", create=True)))
+
+
+def log_path() -> Path:
+    """Return where the log of the last installation is."""
+    return Path(bpy.utils.extension_path_user(BASE_PACKAGE, path="log", create=True)) / "install.log"
+
+
+def find_installed() -> Installed | None:
+    """Return which solver is installed here."""
+    return installer.read_installed(folders())
+
+
+def installed_python() -> str:
+    """Return the path of the installed solver's Python, empty when there is none."""
+    installed = find_installed()
+    if installed is None:
+        return ""
+    return str(folders().python(installed.environment, sys.platform == "win32"))
+
+
+def is_outdated(installed: Installed) -> bool:
+    """Return whether the add-on brings another solver than the one that is installed."""
+    wheel = PAYLOAD.wheel
+    return wheel is not None and _hash(wheel) != installed.wheel_sha256
+
+
+@functools.cache
+def has_nvidia() -> bool:
+    """Return whether this machine has the driver of an NVIDIA graphics card; its tool comes with it."""
+    return shutil.which("nvidia-smi") is not None
+
+
+@functools.cache
+def read_lock() -> Lock:
+    """Return which wheels belong to the solver.
+
+    Raises:
+        InstallError: The add-on does not bring them along.
+    """
+    try:
+        return decode_lock(PAYLOAD.lock.read_bytes())
+    except OSError as error:
+        text = "this add-on was not built with the solver; name a Python that has it below"
+        raise InstallError(text, Fix.OPEN_PREFERENCES) from error
+
+
+def choose_set(variant: str) -> str:
+    """Return the set of wheels for this machine; `variant` is cpu, cuda or auto.
+
+    Raises:
+        InstallError: There is none.
+    """
+    python, system = sys.version_info[:2], platform_name(platform.system(), platform.machine())
+    variants = find_variants(read_lock(), python, system)
+    if variant == "auto":
+        variant = "cuda" if has_nvidia() and "cuda" in variants else next(iter(variants), "cpu")
+    if variant not in variants:
+        there = f"only for {' and '.join(variants)}" if variants else "not at all"
+        raise InstallError(
+            f"for Python {python[0]}.{python[1]} on {system} the solver can be installed {there}, not for {variant}; "
+            "choose another one, or name a Python below that has it",
+            Fix.OPEN_PREFERENCES,
+        )
+    return set_name(python, system, variant)
+
+
+def sizes(variant: str) -> tuple[str, int, int]:
+    """Return the variant that is installed, how much is still to be fetched, and how much room it takes, in bytes.
+
+    Raises:
+        InstallError: There is no such installation for this machine.
+    """
+    lock, wheel_set = read_lock(), choose_set(variant)
+    present = installer.present_wheels(PAYLOAD.lock, folders(), wheel_set)
+    wheel = PAYLOAD.wheel
+    needed = needed_bytes(lock, wheel_set, present, 0 if wheel is None else wheel.stat().st_size)
+    return wheel_set.rpartition("-")[2], download_bytes(lock, wheel_set, present), needed
+
+
+def make_order(variant: str, index: str, bundle: Path | None = None) -> Order:
+    """Return what is to be installed.
+
+    Raises:
+        InstallError: Nothing fits this machine, or Blender may not go online.
+    """
+    lock, wheel_set = read_lock(), choose_set(variant)
+    wheel, pip = PAYLOAD.wheel, PAYLOAD.pip
+    if wheel is None or pip is None:
+        raise InstallError("this add-on was not built with the solver; name a Python that has it below")
+    if bundle is None:
+        if not bpy.app.online_access:
+            raise InstallError(
+                "Blender may not go online; allow it in its preferences, or install from disk", Fix.ALLOW_ONLINE
+            )
+        if index and not index.startswith(INDEX_SCHEMES):
+            raise InstallError("the package index has to begin with https://; correct it below", Fix.OPEN_PREFERENCES)
+    elif not bundle.is_file():
+        raise InstallError(f"there is no file {bundle}", Fix.INSTALL_FROM_DISK)
+    return Order(
+        base_python=sys.executable,
+        is_windows=sys.platform == "win32",
+        folders=folders(),
+        environment=other_environment(find_installed()),
+        lock=lock,
+        wheel_set=wheel_set,
+        wheel=wheel,
+        wheel_sha256=_hash(wheel),
+        pip=pip,
+        index=index,
+        bundle=bundle,
+    )
+
+
+@functools.cache
+def _hash(path: Path) -> str:
+    return installer.hash_file(path)
