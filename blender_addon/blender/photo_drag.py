@@ -8,7 +8,8 @@ import bpy
 from bpy.props import FloatVectorProperty, StringProperty
 
 from ..core.errors import AddonError
-from ..core.photo_view import PICK_RADIUS, PointDrag, nearest_point, nudged, place_pixels
+from ..core.keypoints import move_pixels
+from ..core.photo_view import PICK_RADIUS, PointDrag, nearest_point, nudged
 from ..core.record import Vector2
 from ..core.wording import POINT_LABELS, point_residual, residual_text
 from . import live_edit, runtime
@@ -177,7 +178,7 @@ class IKOL_OT_drag_point(PhotoOperator, bpy.types.Operator):
         pixels = self._drag.move(view, at, event.shift)
         if self._live.is_settled:
             self._answered_at = time.monotonic()  # from now on an answer is waited for
-        self._live.update(place_pixels(self._live.record, pixels))
+        self._live.update(move_pixels(self._live.record, pixels))
         if self._is_prompt:
             self._is_prompt = runtime.get().solver.settle(PROMPT_SECONDS)
         STATE.dragged = (self._name, self._live.record)

@@ -5,8 +5,8 @@ import bpy
 from bpy.props import BoolProperty, FloatVectorProperty, StringProperty
 
 from ..core.errors import AddonError, SceneError
-from ..core.keypoints import remove
-from ..core.photo_view import ADD_RADIUS, nearest_point, nudged, place_pixels, point_to_add
+from ..core.keypoints import move_pixels, remove
+from ..core.photo_view import ADD_RADIUS, nearest_point, nudged, point_to_add
 from ..core.wording import POINT_LABELS
 from . import live_edit
 from .bodies import find_body
@@ -83,7 +83,7 @@ class IKOL_OT_add_point(EditOperator, bpy.types.Operator):
         pixels = {self.point: (self.pixel[0], self.pixel[1])}
         live_edit.finish()
         select_points(find_body(context), pixels, self.point)
-        result = self.begin(context, lambda record: place_pixels(record, pixels))
+        result = self.begin(context, lambda record: move_pixels(record, pixels))
         if result == {"FINISHED"}:
             self.report({"INFO"}, iface("Added {point}", point=iface(POINT_LABELS[self.point])))
         return result

@@ -4,9 +4,10 @@
 Every edit is a function from a record to a new one, so that an undo is the old one.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import cast
 
 from msgspec.structs import replace
@@ -29,8 +30,8 @@ from .record import (
 from .rig import POINT_NAMES
 
 PIXEL_SHARE = 0.00075
-"""Standard deviation of a point placed on the picture, in parts of its longer side: 0.75 px of 1000. At twice that a hip
-dragged by 60 px was still met only within 14 px."""
+"""Standard deviation of a point placed on the picture, in parts of its longer side: 0.75 px of 1000. At twice that a
+hip dragged by 60 px was met only within 14 px."""
 
 POSITION_SIGMA = 0.005
 """Metres. A point that the user placed in space counts like a measurement good to 5 mm: at 1 cm neighbouring
@@ -64,6 +65,21 @@ FOLLOWERS = {
 """Points that go along when their leader is moved on the picture: a hand is not left behind by its wrist."""
 
 
+_LEADERS = {name: leader for leader, followers in FOLLOWERS.items() for name in followers}
+
+_SIDES = MappingProxyType({"L": "left", "R": "right"})
+_LIMB_JOINTS = ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
+
+TWINS = MappingProxyType(
+    {f"{letter}_{joint}": f"{side}_{joint.lower()}" for letter, side in _SIDES.items() for joint in _LIMB_JOINTS}
+    | {f"{side}_{joint.lower()}": f"{letter}_{joint}" for letter, side in _SIDES.items() for joint in _LIMB_JOINTS}
+)
+"""Joints and landmarks that are the same place of the body."""
+
+
+_NONE = KeypointEdit()
+
+
 class KeypointState(Enum):
     """How a point is shown."""
 
@@ -86,12 +102,12 @@ STATE_COLORS: dict[KeypointState, tuple[float, float, float, float]] = {
 
 def keypoint_state(record: Record, name: str) -> KeypointState:
     """Return how a point is shown."""
-    edit = record.edits.get(name, KeypointEdit())
+    edit = record.edits.get(name, _NONE)
     if edit.is_muted or (record.solo and name not in record.solo):
         return KeypointState.MUTED
     if edit.is_locked:
         return KeypointState.LOCKED
-    if edit != KeypointEdit():
+    if edit != _NONE:
         return KeypointState.EDITED
     return KeypointState.DOUBTFUL if record.confidence.get(name, 1.0) < DOUBTFUL else KeypointState.DETECTED
 
@@ -100,7 +116,7 @@ def shown_points(record: Record) -> tuple[str, ...]:
     """Return the points that are shown on the photograph: detected or added, and not removed."""
     names = dict.fromkeys(_detected_pixels(record))
     names.update(dict.fromkeys(name for name, edit in record.edits.items() if edit.pixel is not None))
-    return tuple(name for name in names if not record.edits.get(name, KeypointEdit()).is_removed)
+    return tuple(name for name in names if not record.edits.get(name, _NONE).is_removed)
 
 
 def target_pixel(record: Record, name: str) -> Vector2 | None:
@@ -118,7 +134,13 @@ def _target_pixel(record: Record, name: str, detected: Mapping[str, Vector2]) ->
     pixel = detected.get(name)
     for leader, followers in FOLLOWERS.items():
         led = record.edits.get(leader)
-        if pixel is not None and name in followers and led is not None and led.pixel is not None:
+        if (
+            pixel is not None
+            and name in followers
+            and led is not None
+            and led.pixel is not None
+            and _has_say(record, leader)
+        ):
             start = detected.get(leader)
             if start is not None:
                 pixel = (pixel[0] + led.pixel[0] - start[0], pixel[1] + led.pixel[1] - start[1])
@@ -138,18 +160,34 @@ def effective_evidence(record: Record) -> tuple[Evidence, ...]:
 
 
 def move_pixels(record: Record, pixels: Mapping[str, Vector2]) -> Record:
-    """Return the record with points placed on the picture."""
-    return _edited(record, pixels, lambda edit, name: replace(edit, pixel=pixels[name], is_removed=False))
+    """Return the record with points placed on the picture; the newest wish wins over older ones.
+
+    A place in space that was given earlier to the same point, or without a lock to its twin, would hold it back.
+    """
+    freed = _edited(record, _older(record, pixels), lambda edit, _: replace(edit, position=None, locked_at=None))
+
+    def placed(edit: KeypointEdit, name: str) -> KeypointEdit:
+        tolerance = None if edit.pixel is None else edit.tolerance_px  # that of the detected point is not the user's
+        return replace(edit, pixel=pixels[name], tolerance_px=tolerance, is_removed=False)
+
+    return _heard(_edited(freed, pixels, placed), pixels)
 
 
 def move_positions(record: Record, positions: Mapping[str, Vector3]) -> Record:
-    """Return the record with points placed in the SMPL world."""
-    return _edited(record, positions, lambda edit, name: replace(edit, position=positions[name], is_removed=False))
+    """Return the record with points placed in the SMPL world; the newest wish wins over older ones."""
+    freed = _edited(record, _older(record, positions), lambda edit, _: replace(edit, pixel=None, locked_at=None))
+
+    def placed(edit: KeypointEdit, name: str) -> KeypointEdit:
+        tolerance = None if edit.position is None else edit.tolerance_m
+        return replace(edit, position=positions[name], tolerance_m=tolerance, is_removed=False)
+
+    return _heard(_edited(freed, positions, placed), positions)
 
 
 def turn(record: Record, name: str, orientation: Quaternion) -> Record:
     """Return the record with a joint turned (wxyz, in the SMPL world)."""
-    return _edited(record, (name,), lambda edit, _: replace(edit, orientation=orientation))
+    turned = _edited(record, (name,), lambda edit, _: replace(edit, orientation=orientation, is_removed=False))
+    return _heard(turned, (name,))
 
 
 def set_tolerance(
@@ -167,7 +205,7 @@ def set_tolerance(
     return _edited(record, names, changed)
 
 
-def lock(record: Record, names: Iterable[str], *, is_locked: bool = True) -> Record:
+def lock(record: Record, names: Collection[str], *, is_locked: bool = True) -> Record:
     """Return the record with points locked where they are now, or let go.
 
     Raises:
@@ -175,14 +213,15 @@ def lock(record: Record, names: Iterable[str], *, is_locked: bool = True) -> Rec
     """
 
     def changed(edit: KeypointEdit, name: str) -> KeypointEdit:
-        if not is_locked or edit.position is not None or edit.pixel is not None:
-            return replace(edit, is_locked=is_locked)
-        position = record.solution.points.get(name)
-        if position is None:
+        if not is_locked or edit.position is not None:
+            return replace(edit, is_locked=is_locked, locked_at=None)
+        at = record.solution.points.get(name)
+        if at is None:
             raise EvidenceError(f"it is not known where {name} is; solve once, then lock it")
-        return replace(edit, is_locked=True, position=position)
+        return replace(edit, is_locked=True, locked_at=at)
 
-    return _edited(record, names, changed)
+    locked = _edited(record, names, changed)
+    return _heard(locked, names) if is_locked else locked
 
 
 def mute(record: Record, names: Iterable[str], *, is_muted: bool = True) -> Record:
@@ -197,7 +236,7 @@ def solo(record: Record, names: Iterable[str]) -> Record:
 
 def remove(record: Record, names: Iterable[str]) -> Record:
     """Return the record without points: they have no say and are not shown."""
-    return _edited(record, names, lambda edit, _: replace(edit, pixel=None, position=None, is_removed=True))
+    return _edited(record, names, lambda _edit, _name: KeypointEdit(is_removed=True))
 
 
 def restore(record: Record) -> Record:
@@ -212,15 +251,6 @@ def reset(record: Record, names: Iterable[str]) -> Record:
         record,
         edits={name: edit for name, edit in record.edits.items() if name not in dropped},
         solo=tuple(name for name in record.solo if name not in dropped),
-    )
-
-
-def forget_position(record: Record, names: Iterable[str]) -> Record:
-    """Return the record without the places and orientations in space that the user gave to points."""
-    return _edited(
-        record,
-        (name for name in names if name in record.edits),
-        lambda edit, _: replace(edit, position=None, orientation=None, is_locked=edit.is_locked and bool(edit.pixel)),
     )
 
 
@@ -240,18 +270,16 @@ def _lock_feet(record: Record) -> Record:
 def _solo_ends(record: Record) -> Record:
     ends = ("nose", "left_wrist", "right_wrist", "left_ankle", "right_ankle", "left_hip", "right_hip")
     led = tuple(name for leader in ends for name in FOLLOWERS.get(leader, ()))
-    return solo(record, (*ends, *led, *record.edits))
+    twins = tuple(TWINS[name] for name in ends if name in TWINS)
+    return solo(record, (*ends, *led, *twins, "Head", "Pelvis", *record.edits))
 
 
 def _loosen_picture(record: Record) -> Record:
-    untouched = [name for name in _detected_pixels(record) if name not in record.edits]
-    if record.camera is None:
-        return record
-    return set_tolerance(record, untouched, pixels=LOOSE_PIXELS * pixel_sigma(record.camera))
+    return record if record.camera is None else replace(record, detected_px=LOOSE_PIXELS * pixel_sigma(record.camera))
 
 
 def _reset_all(record: Record) -> Record:
-    return replace(record, edits={}, solo=())
+    return replace(record, edits={}, solo=(), detected_px=None)
 
 
 PRESETS: dict[str, Preset] = {
@@ -269,8 +297,19 @@ def _edited(record: Record, names: Iterable[str], change: Callable[[KeypointEdit
     for name in names:
         if name not in POINT_NAMES:
             raise EvidenceError(f"the body has no point {name}")
-        edits[name] = change(edits.get(name, KeypointEdit()), name)
-    return replace(record, edits={name: edit for name, edit in edits.items() if edit != KeypointEdit()})
+        edits[name] = change(edits.get(name, _NONE), name)
+    return replace(record, edits={name: edit for name, edit in edits.items() if edit != _NONE})
+
+
+def _older(record: Record, names: Iterable[str]) -> list[str]:
+    """Return the points whose earlier places contradict new ones: the points themselves, and twins without a lock."""
+    twins = [TWINS[name] for name in names if name in TWINS and not record.edits.get(TWINS[name], _NONE).is_locked]
+    return [name for name in (*names, *twins) if name in record.edits]
+
+
+def _heard(record: Record, names: Iterable[str]) -> Record:
+    """Return the record in which what the user has just said counts, also while others are solo."""
+    return replace(record, solo=tuple(dict.fromkeys((*record.solo, *names)))) if record.solo else record
 
 
 def _detected_pixels(record: Record) -> dict[str, Vector2]:
@@ -283,7 +322,7 @@ def _detected_pixels(record: Record) -> dict[str, Vector2]:
 
 
 def _has_say(record: Record, name: str) -> bool:
-    edit = record.edits.get(name, KeypointEdit())
+    edit = record.edits.get(name, _NONE)
     return not (edit.is_muted or edit.is_removed) and (not record.solo or name in record.solo)
 
 
@@ -297,12 +336,13 @@ def _under_edits(record: Record, block: Evidence, detected: Mapping[str, Vector2
         return block
     rows: list[tuple[str, object, object]] = []
     for name, point, sigma in zip(block.names, block.points, block.sigma, strict=True):
-        edit = record.edits.get(name, KeypointEdit())
+        edit = record.edits.get(name, _NONE)
         if edit.position is not None or not _has_say(record, name):
             continue
         match block:
             case Keypoints2D() if edit.pixel is None:
-                rows.append((name, _target_pixel(record, name, detected), edit.tolerance_px or sigma))
+                tolerance = edit.tolerance_px or max(cast("float", sigma), record.detected_px or 0.0)
+                rows.append((name, _target_pixel(record, name, detected), tolerance))
             case Keypoints3D():
                 rows.append((name, point, edit.tolerance_m or sigma))
             case RelativeKeypoints3D():
@@ -329,12 +369,13 @@ def _placed(record: Record) -> list[Evidence]:
     exact: list[tuple[str, Vector3]] = []
     turned: list[tuple[str, Quaternion, float]] = []
     for name, edit in edits.items():
-        if edit.pixel is not None and record.camera is not None:
+        exact_at = (edit.position or edit.locked_at) if edit.is_locked else None
+        if edit.pixel is not None and record.camera is not None and exact_at is None:
             share = LOCKED_PIXEL_SHARE / PIXEL_SHARE if edit.is_locked else 1.0
             sigma = pixel_sigma(record.camera) * share if edit.is_locked or not edit.tolerance_px else edit.tolerance_px
             pixels.append((name, edit.pixel, sigma))
-        if edit.position is not None and edit.is_locked:
-            exact.append((name, edit.position))
+        if exact_at is not None:
+            exact.append((name, exact_at))
         elif edit.position is not None:
             soft.append((name, edit.position, edit.tolerance_m or POSITION_SIGMA))
         if edit.orientation is not None:

@@ -9,12 +9,9 @@ the zoom.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
-from msgspec.structs import replace
-
-from .keypoints import FOLLOWERS, KeypointState, keypoint_state, move_pixels, shown_points, target_pixel
-from .record import KeypointEdit, PhotoCamera, Record, Vector2
+from .keypoints import FOLLOWERS, TWINS, KeypointState, keypoint_state, move_pixels, shown_points, target_pixel
+from .record import PhotoCamera, Record, Vector2
 from .rig import JOINT_NAMES
 
 PICK_RADIUS = 14.0
@@ -28,15 +25,6 @@ CROWDED = 11.0
 
 PRECISE = 0.1
 """Part of the way that a point goes while Shift is held."""
-
-_SIDES = MappingProxyType({"L": "left", "R": "right"})
-_LIMB_JOINTS = ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
-
-TWINS = MappingProxyType(
-    {f"{letter}_{joint}": f"{side}_{joint.lower()}" for letter, side in _SIDES.items() for joint in _LIMB_JOINTS}
-    | {f"{side}_{joint.lower()}": f"{letter}_{joint}" for letter, side in _SIDES.items() for joint in _LIMB_JOINTS}
-)
-"""Joints and landmarks that are the same place of the body."""
 
 _MINOR = frozenset(name for names in FOLLOWERS.values() for name in names)
 
@@ -189,21 +177,6 @@ def _nearest(places: Mapping[str, Vector2], view: PhotoView, at: Vector2, radius
     return name if name is not None and distances[name] <= radius else None
 
 
-def place_pixels(record: Record, pixels: Mapping[str, Vector2]) -> Record:
-    """Return the record with points put at pixels by the user; the newest wish wins over older ones.
-
-    A place in space that was given earlier to the same point, or without a lock to its twin, would hold it back.
-    """
-    edits = dict(record.edits)
-    for name in pixels:
-        twin = TWINS.get(name)
-        for other in (name, twin):
-            edit = edits.get(other) if other is not None else None
-            if edit is not None and edit.position is not None and (other == name or not edit.is_locked):
-                edits[str(other)] = replace(edit, position=None)
-    return move_pixels(replace(record, edits={n: e for n, e in edits.items() if e != KeypointEdit()}), pixels)
-
-
 def nudged(record: Record, names: Iterable[str], step: Vector2) -> Record:
     """Return the record with points moved by some pixels of the picture (x to the right, y down)."""
     pixels: dict[str, Vector2] = {}
@@ -211,7 +184,7 @@ def nudged(record: Record, names: Iterable[str], step: Vector2) -> Record:
         pixel = target_pixel(record, name)
         if pixel is not None:
             pixels[name] = (pixel[0] + step[0], pixel[1] + step[1])
-    return place_pixels(record, pixels)
+    return move_pixels(record, pixels)
 
 
 class PointDrag:

@@ -163,8 +163,8 @@ class KeypointEdit(Struct, frozen=True):
     """What the user said of one point of the body; what is None was not said.
 
     `pixel` is where it belongs on the picture, `position` where in the SMPL world, `orientation` how its joint is
-    turned there. `tolerance_px` and `tolerance_m` are standard deviations. A locked point is met exactly.
-    A removed one is not shown any more.
+    turned there. `tolerance_px` and `tolerance_m` are standard deviations. A locked point is met exactly, at `position`
+    or at `locked_at`, where it was when it was locked. A removed one is not shown any more.
     """
 
     pixel: Vector2 | None = None
@@ -175,9 +175,10 @@ class KeypointEdit(Struct, frozen=True):
     is_locked: bool = False
     is_muted: bool = False
     is_removed: bool = False
+    locked_at: Vector3 | None = None
 
     def __post_init__(self) -> None:
-        numbers = (self.pixel or ()) + (self.position or ()) + (self.orientation or ())
+        numbers = (self.pixel or ()) + (self.position or ()) + (self.orientation or ()) + (self.locked_at or ())
         if not all(math.isfinite(number) for number in numbers):
             raise ValueError("an edit holds a number that is not finite")
         _check_sigma(tuple(value for value in (self.tolerance_px, self.tolerance_m) if value is not None))
@@ -186,7 +187,8 @@ class KeypointEdit(Struct, frozen=True):
 class Record(Struct, frozen=True):
     """One person of one picture (or of one keypoint file, then without a camera) as stored on an armature.
 
-    `edits` are what the user said, by point. While `solo` names points, only these count.
+    `edits` are what the user said, by point. While `solo` names points, only these count. `detected_px` is a standard
+    deviation in pixels that no detected point falls below.
     """
 
     source: str
@@ -197,12 +199,14 @@ class Record(Struct, frozen=True):
     box: tuple[float, float, float, float] | None = None
     edits: dict[str, KeypointEdit] = {}
     solo: tuple[str, ...] = ()
+    detected_px: float | None = None
     version: int = RECORD_VERSION
 
     def __post_init__(self) -> None:
         unknown = [name for name in (*self.edits, *self.solo) if name not in POINT_NAMES]
         if unknown:
             raise ValueError(f"unknown point {unknown[0]!r}")
+        _check_sigma(() if self.detected_px is None else (self.detected_px,))
 
     @property
     def camera(self) -> PhotoCamera | None:

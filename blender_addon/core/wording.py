@@ -30,6 +30,9 @@ STATE_LABELS: dict[KeypointState, str] = {
     KeypointState.MUTED: "Muted",
 }
 
+REACHED_PIXELS = 5.0
+"""A locked place on the picture counts as reached within this."""
+
 FOCAL_SOURCES = {"exif": "from the photograph", "default": "assumed", "given": "set by hand"}
 
 _SIDES = {"L": "Left", "R": "Right"}
@@ -118,12 +121,20 @@ def residual_text(residual: Residual) -> str:
 
 def out_of_reach(record: Record, translate: Translate) -> tuple[str, ...]:
     """Return a line for each locked point that the body cannot reach, the farthest first."""
-    farthest_first = sorted(record.solution.unreached.items(), key=lambda item: -item[1])
+    short = {
+        name: metres
+        for name, metres in record.solution.unreached.items()
+        if name in record.edits and record.edits[name].is_locked
+    }
+    for name, edit in record.edits.items():
+        if edit.is_locked and edit.pixel is not None and edit.position is None and edit.locked_at is None:
+            missed = point_residual(record, name)
+            if missed.metres is not None and (missed.pixels or 0.0) > REACHED_PIXELS:
+                short[name] = missed.metres
     template = translate("{point}: {distance:.1f} cm short")
     return tuple(
-        template.format(point=translate(POINT_LABELS.get(name, name)), distance=100 * metres)
-        for name, metres in farthest_first
-        if name not in record.edits or record.edits[name].is_locked
+        template.format(point=translate(POINT_LABELS.get(name, name)), distance=100 * short[name])
+        for name in sorted(short, key=lambda name: -short[name])
     )
 
 

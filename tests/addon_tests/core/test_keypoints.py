@@ -74,12 +74,63 @@ def test_a_joint_placed_in_space_competes_with_the_picture(record):
     assert tuple(kept) == record.evidence
 
 
-def test_a_locked_joint_is_met_exactly_where_it_was(record):
+def test_a_locked_joint_is_met_exactly_where_it_was_and_let_go_as_it_was(record):
     locked = keypoints.lock(record, ["L_Wrist"])
     assert block(locked, Pins) == Pins(("L_Wrist",), ((1.0, 1.0, 1.0),))
     assert keypoint_state(locked, "L_Wrist") is KeypointState.LOCKED
-    let_go = keypoints.lock(locked, ["L_Wrist"], is_locked=False)
-    assert block(let_go, Keypoints3D).points == ((1.0, 1.0, 1.0),)
+    assert keypoints.lock(locked, ["L_Wrist"], is_locked=False) == record
+
+
+def test_a_placed_joint_keeps_its_place_when_it_is_let_go(record):
+    placed = keypoints.move_positions(record, {"L_Wrist": (1.0, 2.0, 3.0)})
+    locked = keypoints.lock(placed, ["L_Wrist"])
+    assert block(locked, Pins).points == ((1.0, 2.0, 3.0),)
+    assert keypoints.lock(locked, ["L_Wrist"], is_locked=False) == placed
+
+
+def test_a_point_dragged_on_the_picture_is_locked_in_space(record):
+    placed = keypoints.move_pixels(record, {"left_wrist": (11.0, 22.0)})
+    locked = keypoints.lock(placed, ["left_wrist"])
+    assert block(locked, Pins) == Pins(("left_wrist",), ((1.0, 1.0, 1.1),))
+    assert all(found.is_robust for found in effective_evidence(locked) if isinstance(found, Keypoints2D))
+    assert keypoints.lock(locked, ["left_wrist"], is_locked=False) == placed
+
+
+def test_the_newest_place_wins_over_that_of_a_twin(record):
+    seen = keypoints.move_pixels(record, {"left_wrist": (11.0, 22.0)})
+    pulled = keypoints.move_positions(seen, {"L_Wrist": (1.0, 2.0, 3.0)})
+    assert pulled == keypoints.move_positions(record, {"L_Wrist": (1.0, 2.0, 3.0)})
+    again = keypoints.move_pixels(pulled, {"left_wrist": (11.0, 22.0)})
+    assert again == seen
+    held = keypoints.lock(pulled, ["L_Wrist"])
+    assert keypoints.move_pixels(held, {"left_wrist": (11.0, 22.0)}).edits["L_Wrist"] == held.edits["L_Wrist"]
+
+
+def test_what_the_user_places_counts_beside_solo_points(record):
+    alone = keypoints.solo(record, ["nose"])
+    pulled = keypoints.move_positions(alone, {"L_Wrist": (1.0, 2.0, 3.0)})
+    assert block(pulled, Keypoints3D).names == ("L_Wrist",)
+    assert block(pulled, Keypoints2D).names == ("nose",)
+
+
+def test_a_removed_joint_that_is_turned_comes_back_without_its_lock(record):
+    gone = keypoints.remove(keypoints.lock(record, ["L_Wrist"]), ["L_Wrist"])
+    turned = keypoints.turn(gone, "L_Wrist", IDENTITY)
+    assert block(turned, Orientations).names == ("L_Wrist",)
+    assert keypoint_state(turned, "L_Wrist") is KeypointState.EDITED
+
+
+def test_followers_of_a_muted_leader_are_where_they_were_seen(record):
+    muted = keypoints.mute(keypoints.move_pixels(record, {"left_wrist": (11.0, 22.0)}), ["left_wrist"])
+    assert keypoints.target_pixel(muted, "left_index") == (3.0, 4.0)
+
+
+def test_a_detected_points_tolerance_is_not_that_of_a_placed_one(record):
+    loose = keypoints.set_tolerance(record, ["left_wrist"], pixels=20.0)
+    placed = keypoints.move_pixels(loose, {"left_wrist": (11.0, 22.0)})
+    assert effective_evidence(placed)[-1].sigma == (0.75,)
+    tight = keypoints.set_tolerance(placed, ["left_wrist"], pixels=3.0)
+    assert effective_evidence(keypoints.move_pixels(tight, {"left_wrist": (9.0, 9.0)}))[-1].sigma == (3.0,)
 
 
 def test_a_point_that_is_nowhere_cannot_be_locked(record):
@@ -133,7 +184,6 @@ def test_a_turned_joint_is_sent_as_an_orientation(record):
 def test_reset_forgets_the_edits_of_a_point(record):
     edited = keypoints.turn(keypoints.move_pixels(record, {"nose": (0.0, 0.0)}), "Head", IDENTITY)
     assert keypoints.reset(edited, ["nose"]) == keypoints.turn(record, "Head", IDENTITY)
-    assert keypoints.forget_position(edited, ["Head", "L_Knee"]) == keypoints.move_pixels(record, {"nose": (0.0, 0.0)})
 
 
 def test_every_state_has_a_colour_of_its_own(record):
@@ -148,7 +198,12 @@ def test_presets_leave_something_to_solve(record):
         assert block(preset.apply(record), Keypoints2D).names, preset.label
     assert PRESETS["PICTURE"].apply(PRESETS["FEET"].apply(record)) == record
     assert block(PRESETS["FEET"].apply(record), Pins).names == ("L_Ankle", "L_Foot", "R_Ankle", "R_Foot")
-    assert block(PRESETS["MINE"].apply(record), Keypoints2D).sigma == (12.0,) * 4
+    mine = PRESETS["MINE"].apply(record)
+    assert block(mine, Keypoints2D).sigma == (12.0,) * 4
+    assert keypoint_state(mine, "left_wrist") is KeypointState.DETECTED
+    ends = PRESETS["ENDS"].apply(record)
+    assert keypoint_state(ends, "L_Wrist") is KeypointState.DETECTED
+    assert keypoint_state(ends, "left_elbow") is KeypointState.MUTED
 
 
 def test_an_unknown_point_is_refused(record):

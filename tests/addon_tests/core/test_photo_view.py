@@ -16,7 +16,6 @@ from blender_addon.core.photo_view import (
     nearest_point,
     nudged,
     photo_points,
-    place_pixels,
     point_to_add,
     points_in_box,
     uncrowded,
@@ -143,14 +142,14 @@ def test_a_removed_landmark_that_the_solver_was_not_asked_for_comes_back_where_i
 
 def test_placing_drops_what_would_hold_the_point_back(record):
     held = keypoints.move_positions(record, {"L_Wrist": (1.0, 1.0, 1.0), "left_wrist": (1.0, 1.0, 1.0)})
-    placed = place_pixels(held, {"left_wrist": (1.0, 2.0)})
+    placed = keypoints.move_pixels(held, {"left_wrist": (1.0, 2.0)})
     assert placed.edits["left_wrist"].position is None
     assert "L_Wrist" not in placed.edits
 
 
 def test_placing_keeps_the_lock_of_a_twin_and_turns_a_lock_in_space_into_one_on_the_picture(record):
     held = keypoints.move_positions(record, {"L_Wrist": (1.0, 1.0, 1.0), "left_wrist": (1.0, 1.0, 1.0)})
-    placed = place_pixels(keypoints.lock(held, ["L_Wrist", "left_wrist"]), {"left_wrist": (1.0, 2.0)})
+    placed = keypoints.move_pixels(keypoints.lock(held, ["L_Wrist", "left_wrist"]), {"left_wrist": (1.0, 2.0)})
     assert placed.edits["L_Wrist"].position == (1.0, 1.0, 1.0)
     assert placed.edits["left_wrist"].is_locked
     assert placed.edits["left_wrist"].position is None
