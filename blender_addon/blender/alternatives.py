@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command *Alternatives*: other poses of a limb that fit the picture about as well, as ghosts to choose from."""
 
+import contextlib
 from dataclasses import dataclass
 
 import blf
@@ -14,8 +15,9 @@ from gpu_extras.batch import batch_for_shader
 from ..core import jobs
 from ..core.body_parts import PARTS
 from ..core.errors import AddonError
-from ..core.insight import FloatArray, forget_depth, limb_of_joint, limb_points
+from ..core.insight import FloatArray, limb_of_joint, limb_points
 from ..core.jobs import Alternative, JobResult, Steps
+from ..core.keypoints import forget_depth
 from ..core.pose_conversion import body_to_scene
 from ..core.rig import JOINT_NAMES, JOINT_PARENTS
 from . import runtime
@@ -93,7 +95,7 @@ class IKOL_OT_alternatives(SolveOperator, bpy.types.Operator):
         """Only with a body that was made from a photograph."""
         armature = find_body(context)
         if armature is None:
-            cls.poll_message_set("Select a body that was made by Pose from Image")
+            cls.poll_message_set(iface("Select a body that was made by Pose from Image"))
             return False
         return True
 
@@ -159,18 +161,25 @@ class IKOL_OT_choose_alternative(bpy.types.Operator):
             elif event.type in _TAKE:
                 self._take(context)
             elif event.type in _LEAVE:
-                restore_bones(get_body(_Holder.choice.body), self._bones)
-                self._leave(context)
+                self._restore(context)
                 return {"CANCELLED"}
             else:
                 return {"PASS_THROUGH"}
         except AddonError as error:
-            self._leave(context)
+            self._restore(context)
             return self._fail(error)
         return {"RUNNING_MODAL"}
 
     def cancel(self, context: bpy.types.Context) -> None:
         """Blender itself ends the command."""
+        self._restore(context)
+
+    def _restore(self, context: bpy.types.Context) -> None:
+        """Leave the body as it was before."""
+        with contextlib.suppress(AddonError):  # it is gone
+            if self._drag is not None:
+                self._drag.cancel(context)
+            restore_bones(get_body(_Holder.choice.body), self._bones)
         self._leave(context)
 
     def _show(self, context: bpy.types.Context, number: int) -> None:
@@ -220,12 +229,19 @@ def _limb_ends(choice: _Choice, found: Alternative) -> FloatArray:
     return np.array([[found.joints[JOINT_PARENTS[number]], found.joints[number]] for number in moved])
 
 
+def _place(choice: _Choice) -> FloatArray | None:
+    """Return where the body stands; None when it is gone meanwhile."""
+    try:
+        return body_to_world(get_body(choice.body))
+    except AddonError:
+        return None
+
+
 def _draw_ghosts() -> None:
     choice = _Holder.choice
-    armature = None if choice is None else bpy.data.objects.get(choice.body)
-    if armature is None:
+    place = None if choice is None else _place(choice)
+    if place is None:
         return
-    place = body_to_world(armature)
     shader = gpu.shader.from_builtin("UNIFORM_COLOR")
     gpu.state.blend_set("ALPHA")
     for number, found in enumerate(choice.found):
@@ -242,10 +258,9 @@ def _draw_ghosts() -> None:
 def _draw_labels() -> None:
     """Write the number and the cost of each pose at its farthest joint."""
     context, choice = bpy.context, _Holder.choice
-    armature = None if choice is None else bpy.data.objects.get(choice.body)
-    if armature is None or context.region_data is None:
+    place = None if choice is None else _place(choice)
+    if place is None or context.region_data is None:
         return
-    place = body_to_world(armature)
     scale = ui_scale(context)
     blf.size(FONT, FONT_SIZE * scale)
     for number, found in enumerate(choice.found):

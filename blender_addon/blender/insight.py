@@ -5,6 +5,7 @@ import contextlib
 from dataclasses import dataclass
 
 import bpy
+from bpy.app.handlers import persistent
 
 from ..core import jobs
 from ..core.errors import AddonError, SceneError
@@ -88,7 +89,7 @@ class _InsightOperator(SolveOperator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a body that has evidence."""
         if find_body(context) is None:
-            cls.poll_message_set("Select a body that was made by Pose from Image or Solve Keypoints")
+            cls.poll_message_set(iface("Select a body that was made by Pose from Image or Solve Keypoints"))
             return False
         return True
 
@@ -150,6 +151,9 @@ def draw_insight(layout: bpy.types.UILayout, context: bpy.types.Context, armatur
     record, inspection = known
     box = layout.box()
     box.label(text=iface(POINT_LABELS[joint]), icon="BONE_DATA", translate=False)
+    if record is not read_record(armature):
+        draw_sentence(box, iface("The pose has changed since; press Explain again"), sidebar_width(context))
+        return
     position = record.solution.points.get(joint)
     if position is not None:
         spread = spread_of(inspection.joint_covariance[JOINT_NAMES.index(joint)], position, record.camera)
@@ -202,8 +206,15 @@ def _refresh(context: bpy.types.Context) -> None:
     living.solver.submit(_STATE.job, living.config())
 
 
+@persistent
+def forget(*_: object) -> None:
+    """Forget everything: another file is open, in which a body may have the same name."""
+    _STATE.__init__()
+
+
 def register() -> None:
     """Look after what is shown from now on; in background mode timers never fire."""
+    bpy.app.handlers.load_post.append(forget)
     bpy.app.timers.register(_tick, first_interval=REFRESH_SECONDS, persistent=True)
 
 
@@ -211,4 +222,6 @@ def unregister() -> None:
     """Forget everything."""
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
-    _STATE.__init__()
+    if forget in bpy.app.handlers.load_post:
+        bpy.app.handlers.load_post.remove(forget)
+    forget()

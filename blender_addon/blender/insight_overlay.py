@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the solver knows, drawn into the scene: an ellipsoid for each joint, and the mesh coloured by what it misses."""
 
+import contextlib
 from dataclasses import dataclass
 
 import bpy
@@ -13,7 +14,7 @@ from ..core.insight import FloatArray, ellipsoid_lines, joint_heat, spread_color
 from ..core.pose_conversion import body_to_scene
 from ..core.rig import JOINT_NAMES
 from .armature import find_mesh
-from .bodies import body_to_world, find_body
+from .bodies import body_to_world, find_body, get_body
 from .insight import inspection_of
 from .photo_scene import newest_record
 
@@ -48,10 +49,12 @@ def draw() -> None:
     armature = find_body(context)
     if armature is None or not armature.visible_get(view_layer=context.view_layer):
         return
-    if settings.show_heat:
-        _draw_heat(context, armature)
-    if settings.show_uncertainty:
-        _draw_ellipsoids(armature)
+    with contextlib.suppress(AddonError):  # the panel says why nothing can be drawn
+        get_body(armature.name)
+        if settings.show_heat:
+            _draw_heat(context, armature)
+        if settings.show_uncertainty:
+            _draw_ellipsoids(armature)
 
 
 def _draw_ellipsoids(armature: bpy.types.Object) -> None:
@@ -91,10 +94,7 @@ def _draw_heat(context: bpy.types.Context, armature: bpy.types.Object) -> None:
     thing = find_mesh(armature)
     if thing is None or not thing.visible_get(view_layer=context.view_layer):
         return
-    try:
-        heat = joint_heat(newest_record(armature))
-    except AddonError:  # the panel says why
-        return
+    heat = joint_heat(newest_record(armature))
     skin = _skin_of(thing)
     evaluated = thing.evaluated_get(context.evaluated_depsgraph_get())
     points = _read(evaluated.data.vertices, "co")

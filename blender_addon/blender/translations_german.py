@@ -233,6 +233,9 @@ SENTENCES = {
     "Removed keys come back with Restore in the keymap's own page": (
         "Entfernte Tasten kommen mit Wiederherstellen auf der Seite der Tastenbelegung zurück"
     ),
+    "The pose has changed since; press Explain again": (
+        "Die Pose hat sich seither geändert; drücken Sie Erklären noch einmal"
+    ),
     "Select a body that was made by Pose from Image": "Wählen Sie einen Körper aus, den Pose aus Bild gemacht hat",
     "Select a body that was made by Pose from Image or Solve Keypoints": (
         "Wählen Sie einen Körper aus, den Pose aus Bild oder Aus Punkten lösen gemacht hat"

@@ -9,13 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from .body_parts import PARTS
 from .jobs import EvidenceRow, Inspection
-from .keypoints import FREE_SIGMA
-from .record import PhotoCamera, Record, RelativeKeypoints3D, Vector3
+from .record import PhotoCamera, Record, Vector3
 from .rig import JOINT_NAMES, LANDMARK_NAMES
 from .wording import POINT_LABELS, Translate, listed_points, point_residual
 
@@ -196,26 +194,8 @@ def limb_of_joint(joint: str) -> str:
     return "head" if part in ("Neck", "Head") else "torso"
 
 
-def limb_points(limb: str) -> frozenset[str]:
+def limb_points(limb: str) -> tuple[str, ...]:
     """Return the joints and landmarks that lie elsewhere when a limb is posed another way."""
     turned = PARTS["upper_body" if limb == "torso" else limb]
     joints = {joint for joint in turned if joint.rpartition("_")[2] not in _PIVOTS}
-    return frozenset(joints | {name for name in LANDMARK_NAMES if joint_of_point(name) in joints})
-
-
-def forget_depth(record: Record, names: Iterable[str]) -> Record:
-    """Return the record in which the network's depth of these points has no say: the user has chosen another one."""
-    dropped = set(names)
-    evidence = tuple(
-        replace(
-            block,
-            sigma=tuple(
-                (sigma[0], sigma[1], FREE_SIGMA) if name in dropped else sigma
-                for name, sigma in zip(block.names, block.sigma, strict=True)
-            ),
-        )
-        if isinstance(block, RelativeKeypoints3D)
-        else block
-        for block in record.evidence
-    )
-    return replace(record, evidence=evidence)
+    return tuple(name for name in (*JOINT_NAMES, *LANDMARK_NAMES) if joint_of_point(name) in joints)

@@ -251,7 +251,13 @@ def reset(record: Record, names: Iterable[str]) -> Record:
         record,
         edits={name: edit for name, edit in record.edits.items() if name not in dropped},
         solo=tuple(name for name in record.solo if name not in dropped),
+        without_depth=tuple(name for name in record.without_depth if name not in dropped),
     )
+
+
+def forget_depth(record: Record, names: Iterable[str]) -> Record:
+    """Return the record in which the network's depth of these points has no say."""
+    return replace(record, without_depth=tuple(dict.fromkeys((*record.without_depth, *names))))
 
 
 @dataclass(frozen=True)
@@ -279,7 +285,7 @@ def _loosen_picture(record: Record) -> Record:
 
 
 def _reset_all(record: Record) -> Record:
-    return replace(record, edits={}, solo=(), detected_px=None)
+    return replace(record, edits={}, solo=(), detected_px=None, without_depth=())
 
 
 PRESETS: dict[str, Preset] = {
@@ -347,7 +353,7 @@ def _under_edits(record: Record, block: Evidence, detected: Mapping[str, Vector2
                 rows.append((name, point, edit.tolerance_m or sigma))
             case RelativeKeypoints3D():
                 is_moved = _target_pixel(record, name, detected) != detected.get(name)
-                rows.append((name, point, _depth_only(sigma) if is_moved else sigma))
+                rows.append((name, point, _free(sigma, is_moved, name in record.without_depth)))
             case _:
                 pass
     if not rows:
@@ -356,9 +362,10 @@ def _under_edits(record: Record, block: Evidence, detected: Mapping[str, Vector2
     return replace(block, names=names, points=points, sigma=sigmas)
 
 
-def _depth_only(sigma: object) -> Vector3:
-    _, _, depth = cast("Vector3", sigma)
-    return (FREE_SIGMA, FREE_SIGMA, depth)
+def _free(sigma: object, is_moved: bool, is_without_depth: bool) -> Vector3:
+    """Return the standard deviations along the picture and in depth, where the user has said otherwise."""
+    x, y, depth = cast("Vector3", sigma)
+    return (FREE_SIGMA if is_moved else x, FREE_SIGMA if is_moved else y, FREE_SIGMA if is_without_depth else depth)
 
 
 def _placed(record: Record) -> list[Evidence]:

@@ -188,7 +188,8 @@ class Record(Struct, frozen=True):
     """One person of one picture (or of one keypoint file, then without a camera) as stored on an armature.
 
     `edits` are what the user said, by point. While `solo` names points, only these count. `detected_px` is a standard
-    deviation in pixels that no detected point falls below.
+    deviation in pixels that no detected point falls below. Of the points in `without_depth` the network's depth has no
+    say: the user has taken another pose of that limb.
     """
 
     source: str
@@ -200,10 +201,11 @@ class Record(Struct, frozen=True):
     edits: dict[str, KeypointEdit] = {}
     solo: tuple[str, ...] = ()
     detected_px: float | None = None
+    without_depth: tuple[str, ...] = ()
     version: int = RECORD_VERSION
 
     def __post_init__(self) -> None:
-        unknown = [name for name in (*self.edits, *self.solo) if name not in POINT_NAMES]
+        unknown = [name for name in (*self.edits, *self.solo, *self.without_depth) if name not in POINT_NAMES]
         if unknown:
             raise ValueError(f"unknown point {unknown[0]!r}")
         _check_sigma(() if self.detected_px is None else (self.detected_px,))

@@ -186,6 +186,13 @@ def test_reset_forgets_the_edits_of_a_point(record):
     assert keypoints.reset(edited, ["nose"]) == keypoints.turn(record, "Head", IDENTITY)
 
 
+def test_a_taken_pose_silences_the_depth_of_its_points_until_they_are_reset(record):
+    taken = keypoints.forget_depth(record, ("left_wrist",))
+    assert block(taken, RelativeKeypoints3D).sigma == ((0.1, 0.1, keypoints.FREE_SIGMA), (0.1, 0.1, 0.3))
+    assert block(taken, Keypoints2D) == SEEN
+    assert keypoints.reset(taken, ("left_wrist",)) == PRESETS["PICTURE"].apply(taken) == record
+
+
 def test_every_state_has_a_colour_of_its_own(record):
     assert set(STATE_COLORS) == set(KeypointState)
     assert len(set(STATE_COLORS.values())) == len(KeypointState)
