@@ -33,7 +33,10 @@ class PythonReport(Struct, frozen=True):
 def find_problem(python: str) -> SolverError | None:
     """Return what is wrong with the path of the solver's Python, looking at the path only."""
     if not python:
-        return SolverError("the preferences do not name the Python that has the solver", Fix.OPEN_PREFERENCES)
+        return SolverError(
+            "the solver is not installed; install it in the preferences, or name a Python there that has it",
+            Fix.OPEN_PREFERENCES,
+        )
     path = Path(python)
     if not path.is_file():
         return SolverError(f"there is no Python at {python}; correct the preferences", Fix.OPEN_PREFERENCES)

@@ -42,7 +42,7 @@ def test_a_program_that_is_no_python_is_named():
 
 @pytest.mark.parametrize(
     ("path", "sentence"),
-    [("", "do not name the Python"), ("/nowhere/python", "there is no Python at"), (__file__, "cannot be run")],
+    [("", "the solver is not installed"), ("/nowhere/python", "there is no Python at"), (__file__, "cannot be run")],
 )
 def test_a_path_is_judged_without_starting_anything(path, sentence):
     problem = find_problem(path)
