@@ -15,9 +15,9 @@ from ..core.errors import AddonError, Fix, SceneError
 from ..core.handles import placements
 from ..core.jobs import edit_call
 from ..core.record import Pose, Record, Solution
-from ..core.rig import DRAG_PROPERTY
+from ..core.rig import DRAG_PROPERTY, EVIDENCE_PROPERTY
 from . import runtime
-from .armature import check_writable, read_betas
+from .armature import check_writable
 from .bodies import get_body, read_record, write_record
 from .camera import current_photo_camera
 from .handles import color_handles, find_handles, is_driven, place_handle
@@ -61,8 +61,11 @@ class LiveDrag:
         self.config = living.config()
         check_writable(get_body(self.name))
         self.record = read_record(armature)
+        if initial is not None:
+            self.record = _LATER.get(str(armature[EVIDENCE_PROPERTY]), self.record)
         self._stored = self.record
-        self._newest = read_pose(armature, read_betas(armature, self.record.solution.pose.betas))
+        # the bones stand by the stored shape until Re-solve takes the sliders'
+        self._newest = read_pose(armature, self.record.solution.pose.betas)
         self._initial = initial or self._newest
         self._camera = current_photo_camera(armature, self.record)
         self._joints = free_joints(armature, joints)
@@ -74,9 +77,12 @@ class LiveDrag:
         """Joints whose handles the user holds: these are not placed."""
         self.answers = 0
         """How many answers have been applied."""
-        if living.late_drag is not None or _owner() is None:
-            living.free_live()
+        self._deadline = 0.0
         living.solver.start(self.config)
+        self._overtaken = _stop_following(self.name)
+        if _owner() is None:
+            living.live_owner = None
+            living.solver.live.reset()
 
     def update(self, record: Record) -> None:
         """Take new edits and ask for a solve; the newest wish wins."""
@@ -90,6 +96,10 @@ class LiveDrag:
         Raises:
             SceneError: The body is gone.
         """
+        _pump_late(context)
+        return self._take(context)
+
+    def _take(self, context: bpy.types.Context) -> bool:
         living = runtime.get()
         living.solver.pump()
         solution = None
@@ -117,19 +127,28 @@ class LiveDrag:
         """End the drag: store the record, set keys by the user's settings, make one undo step.
 
         It does not wait: a caller who can pumps until `is_settled`. An answer that comes later is applied by a timer
-        and belongs to this step; if nothing at all has come yet, the step is made then.
+        and belongs to this step, which is completed when undo or redo comes back to it.
 
         Args:
             context: For scene and window.
-            message: The name of the undo step; empty: no step is made, as Blender has made one.
+            message: The name of the undo step; empty: no step is made, as there is one.
         """
         self._store(context)
-        is_late = not self.is_settled
-        if message and (self.answers > 0 or not is_late):
+        if message:
             push_undo(message)
-            message = ""
-        if is_late:
-            _follow(self, message)
+        if not self.is_settled:
+            _follow(self)
+
+    def begin_step(self, context: bpy.types.Context, message: str) -> None:
+        """Make the undo step in the middle of the drag: the user may undo before its end, which Blender does not tell.
+
+        What comes later belongs to this step; `remember_later` keeps the edits among it.
+        """
+        armature = get_body(self.name)
+        write_record(armature, self.record)
+        color_handles(context.scene, armature, self.record)
+        self.mark()
+        push_undo(message)
 
     def cancel(self, context: bpy.types.Context) -> None:
         """Make everything as it was before the drag."""
@@ -144,6 +163,10 @@ class LiveDrag:
         _unmark(armature)
         self.held.clear()
         self._place_handles(armature)
+        if self._overtaken is not None:  # its answer is still due
+            self._overtaken.mark()
+            self._overtaken.update(self._overtaken.record)
+            _follow(self._overtaken)
         runtime.redraw()
 
     def drop(self) -> None:
@@ -155,8 +178,14 @@ class LiveDrag:
             living.solver.live.reset()
 
     def mark(self) -> None:
-        """Mark the armature: an undo step that Blender makes now lacks an answer. The mark is the pose at the start."""
-        get_body(self.name)[DRAG_PROPERTY] = msgspec.json.encode(self._initial).decode("ascii")
+        """Mark the armature: an undo step that is made now lacks an answer. The mark is the pose at the start.
+
+        Undo gives back only what differs between two steps: what the answer will change is marked too.
+        """
+        armature = get_body(self.name)
+        for thing in _changing(armature):
+            thing[DRAG_PROPERTY] = True
+        armature[DRAG_PROPERTY] = msgspec.json.encode(self._initial).decode("ascii")
 
     def store_step(self, context: bpy.types.Context) -> None:
         """Write down where the drag is, for an undo step that Blender makes at any moment: record and keys.
@@ -173,7 +202,10 @@ class LiveDrag:
     def _store(self, context: bpy.types.Context) -> None:
         armature = get_body(self.name)
         write_record(armature, self.record)
-        _unmark(armature)
+        if self.is_settled:
+            _unmark(armature)
+        else:
+            self.mark()
         self.held.clear()
         self._place_handles(armature)
         color_handles(context.scene, armature, self.record)
@@ -242,9 +274,18 @@ def marked_initial(armature: bpy.types.Object) -> Pose | None:
         return None
 
 
+def _changing(armature: bpy.types.Object) -> list[bpy.types.ID]:
+    """Return what else than the armature an answer changes: its keys and its handles."""
+    animation = armature.animation_data
+    action = None if animation is None else animation.action
+    things = [*find_handles(bpy.context.scene, armature).values(), *([] if action is None else [action])]
+    return [thing for thing in things if thing.library is None]
+
+
 def _unmark(armature: bpy.types.Object) -> None:
-    if DRAG_PROPERTY in armature:
-        del armature[DRAG_PROPERTY]
+    for thing in (armature, *_changing(armature)):
+        if DRAG_PROPERTY in thing:
+            del thing[DRAG_PROPERTY]
 
 
 def push_undo(message: str) -> None:
@@ -255,24 +296,59 @@ def push_undo(message: str) -> None:
             bpy.ops.ed.undo_push(message=message)
 
 
-def _follow(drag: LiveDrag, message: str) -> None:
-    """Apply the late answers of a drag that has ended; then make the undo step, unless that is made already."""
-    deadline = time.monotonic() + LATE_SECONDS
-    runtime.get().late_drag = drag
+_LATER: dict[str, Record] = {}
+"""The newest edits of undo steps that were made in the middle of them, by the evidence that the step has."""
 
-    def tick() -> float | None:
-        if runtime.get().late_drag is not drag:  # undo, another file, or another drag came between
-            return None
+MAX_LATER = 64
+"""More than Blender keeps undo steps by default; a record has some 20 kB."""
+
+
+def remember_later(evidence: str, record: Record) -> None:
+    """Keep the edits that came after an undo step was made: redo comes back to the step."""
+    _LATER.pop(evidence, None)
+    _LATER[evidence] = record
+    if len(_LATER) > MAX_LATER:
+        del _LATER[next(iter(_LATER))]
+
+
+def _late() -> dict[str, LiveDrag]:
+    """Return the drags that have ended and still wait for an answer, by their bodies."""
+    late = runtime.get().late_drag
+    return late if isinstance(late, dict) else {}
+
+
+def _follow(drag: LiveDrag) -> None:
+    """Apply the late answers of a drag that has ended."""
+    drag._deadline = time.monotonic() + LATE_SECONDS
+    runtime.get().late_drag = {**_late(), drag.name: drag}
+    if not bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.register(_tick, first_interval=LIVE_SECONDS)
+
+
+def _stop_following(name: str) -> LiveDrag | None:
+    """Let go of the drag of a body that waits for its answer, and return it."""
+    late = dict(_late())
+    drag = late.pop(name, None)
+    if drag is not None:
+        drag.drop()
+        runtime.get().late_drag = late or None
+    return drag
+
+
+def _pump_late(context: bpy.types.Context) -> None:
+    for name, drag in _late().items():
         try:
-            if drag.pump(bpy.context):
-                drag._store(bpy.context)
-        except AddonError:
-            drag.drop()
-        if not drag.is_settled and time.monotonic() < deadline:
-            return LIVE_SECONDS
-        runtime.get().late_drag = None
-        if message:
-            push_undo(message)
-        return None
+            if drag._take(context):
+                drag._store(context)
+            is_over = drag.is_settled or time.monotonic() >= drag._deadline
+            if is_over:
+                _unmark(get_body(name))
+        except AddonError:  # its body is gone
+            is_over = True
+        if is_over:
+            _stop_following(name)
 
-    bpy.app.timers.register(tick, first_interval=LIVE_SECONDS)
+
+def _tick() -> float | None:
+    _pump_late(bpy.context)
+    return LIVE_SECONDS if _late() else None

@@ -12,7 +12,7 @@ from ..core.record import Record
 from ..core.rig import EVIDENCE_PROPERTY
 from . import runtime
 from .bodies import get_body, read_record, write_record
-from .live import LiveDrag
+from .live import LiveDrag, remember_later
 from .part_operators import part_joints
 
 Change = Callable[[Record], Record]
@@ -37,7 +37,7 @@ class _Edit:
         self.message = message
         self.pause = 0.0
         self.changed_at = 0.0
-        self._stored = ""
+        self._stored = self._step = ""
 
     def change(self, change: Change) -> None:
         """Take a change and store it."""
@@ -46,6 +46,18 @@ class _Edit:
         armature = get_body(self.drag.name)
         write_record(armature, self.drag.record)
         self._stored = str(armature[EVIDENCE_PROPERTY])
+        if self._step:
+            remember_later(self._step, self.drag.record)
+
+    def begin_step(self, context: bpy.types.Context) -> None:
+        """Make the undo step of all changes, unless it is made: undo may come before the pause is over."""
+        if not self._step:
+            self.drag.begin_step(context, self.message)
+            self._stored = self._step = str(get_body(self.drag.name)[EVIDENCE_PROPERTY])
+
+    def finish(self, context: bpy.types.Context) -> None:
+        """Store the end of it."""
+        self.drag.finish(context, "" if self._step else self.message)
 
     @property
     def is_overtaken(self) -> bool:
@@ -102,8 +114,14 @@ def newest_record(armature: bpy.types.Object) -> Record:
 def finish() -> None:
     """End what a slider is doing; the last answer may come later."""
     edit, _Holder.edit = _Holder.edit, None
-    if edit is not None and not edit.is_overtaken:
-        edit.drag.finish(bpy.context, edit.message)
+    if edit is None:
+        return
+    try:
+        if not edit.is_overtaken:
+            edit.finish(bpy.context)
+    except AddonError as error:  # its body is gone
+        edit.drag.drop()
+        runtime.get().notice = error
 
 
 @persistent
@@ -131,8 +149,10 @@ def _tick() -> float | None:
     try:
         if edit.is_overtaken or time.monotonic() - edit.changed_at >= edit.pause:
             finish()
-        elif edit.drag.pump(bpy.context):
-            runtime.redraw()
+        else:
+            edit.begin_step(bpy.context)
+            if edit.drag.pump(bpy.context):
+                runtime.redraw()
     except AddonError as error:
         forget()
         runtime.get().notice = error
