@@ -54,7 +54,7 @@ PICTURES = (
     Picture("handle_drag", ("handle_drag/1_posed", "handle_drag/2_while_dragging"), (480, 150, 880, 650), 400),
     Picture("keypoints", ("panel/1_locked_out_of_reach",), (956, 486, 1206, 1000), 250),
     Picture("uncertainty", ("insight/2_uncertainty_from_the_side",), (250, 60, 1030, 900), 560),
-    Picture("alternatives", ("insight/7_alternatives", "insight/8_next_alternative"), (560, 160, 960, 560), 400),
+    Picture("alternatives", ("insight/8_next_alternative",), (250, 60, 1030, 900), 560),
     Picture("nobody", ("trouble/3_wall",), SIDEBAR, 290),
     Picture("killed", ("trouble/5_killed",), SIDEBAR, 290),
 )

@@ -84,6 +84,7 @@ def explain(driver: Driver) -> Wait:
 
 def alternatives(driver: Driver) -> Wait:
     """Ghosts, arrow keys, Esc, Enter, undo."""
+    part("blender.selection").select_points(bodies()[0], ())
     before = rotations()
     yield from call(driver, "alternatives", limb=LIMB)
     choice = part("blender.alternatives")._Holder.choice
@@ -95,6 +96,10 @@ def alternatives(driver: Driver) -> Wait:
     yield from driver.press_key("Right")
     limb = set(part("core.body_parts").PARTS[LIMB])
     driver.check("an arrow key shows the next, of this arm only", turned(before) and turned(before) <= limb)
+    with driver.context():  # on the photograph they look alike, from the side they do not
+        bpy.ops.view3d.view_persportho()
+        bpy.ops.view3d.view_axis(type="LEFT")
+        bpy.ops.view3d.view_selected()
     yield from driver.picture("8_next_alternative")
     yield from driver.press_key("Escape")
     driver.check("Esc leaves all as it was", not turned(before))
