@@ -39,12 +39,20 @@ def find_body(context: bpy.types.Context) -> bpy.types.Object | None:
     one of the scene.
     """
     candidate = context.view_layer.objects.active
-    while candidate is not None:
-        if is_body(candidate):
+    seen: set[bpy.types.Object] = set()  # in a file of somebody else's, handles may name each other
+    while candidate is not None and candidate not in seen:
+        if is_body(candidate) and is_in_scene(candidate):
             return candidate
+        seen.add(candidate)
         candidate = handle_body(candidate) or candidate.parent
     bodies = find_bodies(context.scene)
     return bodies[0] if len(bodies) == 1 else None
+
+
+def is_in_scene(thing: bpy.types.Object) -> bool:
+    """Return whether an object is in any scene: a deleted one stays in the file while a property points to it."""
+    by_name = any(scene.objects.get(thing.name) == thing for scene in bpy.data.scenes)
+    return by_name or bool(thing.users_scene)  # slow, and only asked of deleted and of linked objects
 
 
 def get_body(name: str) -> bpy.types.Object:
@@ -54,12 +62,23 @@ def get_body(name: str) -> bpy.types.Object:
         SceneError: It is gone, or bones of it are.
     """
     armature = bpy.data.objects.get(name)
-    if armature is None or armature.type != "ARMATURE":
+    if armature is None or armature.type != "ARMATURE" or not is_in_scene(armature):
         raise SceneError(f"the armature {name} is gone; nothing was changed")
+    check_bones(armature)
+    return armature
+
+
+def check_bones(armature: bpy.types.Object) -> None:
+    """Check that the body has its bones.
+
+    Raises:
+        SceneError: One was deleted or renamed.
+    """
     missing = [bone for bone in (ROOT_BONE, *JOINT_NAMES) if bone not in armature.pose.bones]
     if missing:
-        raise SceneError(f"the armature {name} lacks the bone {missing[0]}; run Pose from Image for a new body")
-    return armature
+        raise SceneError(
+            f"the armature {armature.name} lacks the bone {missing[0]}; run Pose from Image for a new body"
+        )
 
 
 def read_record(armature: bpy.types.Object) -> Record:
@@ -81,10 +100,17 @@ def write_record(armature: bpy.types.Object, record: Record) -> None:
 def body_camera(armature: bpy.types.Object) -> bpy.types.Object | None:
     """Return the camera that sees the person as the photograph did, if it is still there."""
     camera = armature.get(CAMERA_PROPERTY)
-    return camera if isinstance(camera, bpy.types.Object) and camera.type == "CAMERA" else None
+    if not isinstance(camera, bpy.types.Object) or camera.type != "CAMERA" or not is_in_scene(camera):
+        return None
+    return camera
 
 
 def body_to_world(armature: bpy.types.Object) -> FloatArray:
-    """Return the 4x4 matrix of the body's place in the scene: of the armature, moved on by its root bone."""
+    """Return the 4x4 matrix of the body's place in the scene: of the armature, moved on by its root bone.
+
+    Raises:
+        SceneError: A bone is gone.
+    """
+    check_bones(armature)
     root = armature.pose.bones[ROOT_BONE]
     return np.array(armature.matrix_world @ root.matrix @ root.bone.matrix_local.inverted())

@@ -8,13 +8,14 @@ from bpy.props import BoolProperty, IntProperty
 from msgspec.structs import replace
 
 from ..core.errors import AddonError, Fix, SceneError
+from ..core.handles import without_driven
 from ..core.jobs import Answer, JobResult, Step, Steps, edit_call, usable
 from ..core.record import Record
 from . import runtime
 from .armature import check_writable, key_pose, read_betas
 from .bodies import find_body, get_body, read_record, write_record
 from .camera import current_photo_camera
-from .handles import record_with_handles, show_handles
+from .handles import find_driven, find_handles, record_with_handles, show_handles
 from .keys import plan_all
 from .part_operators import part_joints
 from .posing import free_joints, read_pose
@@ -73,6 +74,7 @@ class IKOL_OT_show_handles(_BodyOperator, bpy.types.Operator):
         """Make handles that are missing, put the others where they belong."""
         try:
             armature = get_body(find_body(context).name)
+            check_writable(armature)
             show_handles(context, armature, read_record(armature))
         except AddonError as error:
             self.report({"ERROR"}, runtime.sentence(error))
@@ -111,6 +113,7 @@ class IKOL_OT_solve_range(_BodyOperator, SolveOperator, bpy.types.Operator):
         self._frames = range(first, last + 1)
         joints = free_joints(armature, part_joints(context, armature))
         record = read_record(armature)
+        self._edits = record.edits
         return self._solve_frames(record if self.use_picture else replace(record, evidence=()), joints)
 
     def _solve_frames(self, record: Record, joints: tuple[str, ...]) -> Generator[Step, Answer, JobResult]:
@@ -126,7 +129,8 @@ class IKOL_OT_solve_range(_BodyOperator, SolveOperator, bpy.types.Operator):
                 call = edit_call(asked, current_photo_camera(armature, record), pose, joints, pose)
                 shares = (index / len(self._frames), (index + 1) / len(self._frames))
                 solution = usable((yield Step(call, f"Solving frame {frame}", *shares)))
-                records.append(replace(asked, solution=solution))
+                driven = find_driven(armature, find_handles(bpy.context.scene, armature))
+                records.append(without_driven(replace(asked, solution=solution), driven))
                 pose = solution.pose
         finally:
             bpy.context.scene.frame_set(self._frame)
@@ -138,7 +142,9 @@ class IKOL_OT_solve_range(_BodyOperator, SolveOperator, bpy.types.Operator):
         for frame, record in zip(self._frames, result.records, strict=True):
             key_pose(armature, record.solution.pose, frame)
         shown = min(max(self._frame, self._frames[0]), self._frames[-1]) - self._frames[0]
-        record = replace(result.records[shown], evidence=read_record(armature).evidence)
+        solved, newest = result.records[shown], read_record(armature)  # the user may have said more meanwhile
+        by_handles = {point: edit for point, edit in solved.edits.items() if edit != self._edits.get(point)}
+        record = replace(newest, solution=solved.solution, edits={**newest.edits, **by_handles})
         write_record(armature, record)
         context.scene.frame_set(self._frame)  # what was keyed is seen
         show_handles(context, armature, record)

@@ -37,11 +37,15 @@ class Channel:
 
 @dataclass(frozen=True)
 class _Keyed:
-    """What the F-curves of a channel have on a frame, if anything, and the values nearest to it."""
+    """What the F-curves of a channel have on a frame, if anything, and the values nearest to it.
+
+    `is_animated`: at least one of its numbers has a curve.
+    """
 
     values: tuple[float, ...] | None
     kind: str
     neighbour: tuple[float, ...] | None
+    is_animated: bool = True
 
 
 class KeyPlan:
@@ -50,20 +54,34 @@ class KeyPlan:
     `is_dropped`: the pose is animated and this one gets no key, so that a change of the frame drops it.
     """
 
-    def __init__(self, armature: bpy.types.Object, frame: int, wanted: Callable[[Channel, bool], bool]) -> None:
-        """Args: `wanted` says of a channel, and of whether it has a key on the frame already, whether it gets one."""
+    def __init__(
+        self,
+        armature: bpy.types.Object,
+        frame: int,
+        wanted: Callable[[Channel, bool], bool],
+        joints: Sequence[str] = (),
+    ) -> None:
+        """Look at the keys that there are.
+
+        Args:
+            armature: The body.
+            frame: Where keys are set.
+            wanted: Says of a channel, and of whether it has a key on the frame already, whether it gets one.
+            joints: The only bones that change; none for all.
+        """
         self.frame = frame
         animation = armature.animation_data
         self._had_animation = animation is not None
         action = animation.action if animation is not None else None
         self._is_linked = action is not None and action.library is not None
         curves = {(curve.data_path, curve.array_index): curve for curve in fcurves(armature)}
+        strips = _strip_paths(armature)
         self._keyed: dict[Channel, _Keyed] = {}
-        for channel in _channels(armature):
+        for channel in _channels(armature, joints):
             keyed = _keyed(curves, channel, frame)
             if wanted(channel, keyed.values is not None):
                 self._keyed[channel] = keyed
-            elif keyed.values is None and keyed.neighbour is not None:
+            elif keyed.values is None and (keyed.is_animated or channel.full_path() in strips):
                 self.is_dropped = True
 
     is_dropped: bool = False
@@ -126,15 +144,13 @@ def plan_by_settings(context: bpy.types.Context, armature: bpy.types.Object, joi
     animated = {curve.data_path for curve in fcurves(armature)}
 
     def wanted(channel: Channel, is_keyed: bool) -> bool:
-        if joints and channel.bone not in joints:
-            return False
         if is_keyed:
             return True
         if not is_auto or replaces_only or (only_available and channel.full_path() not in animated):
             return False
         return keying_set is None or _is_in_set(keying_set, armature, channel)
 
-    return KeyPlan(armature, scene.frame_current, wanted)
+    return KeyPlan(armature, scene.frame_current, wanted, joints)
 
 
 def _is_in_set(keying_set: "bpy.types.KeyingSet", armature: bpy.types.Object, channel: Channel) -> bool:
@@ -151,24 +167,43 @@ def _is_in_set(keying_set: "bpy.types.KeyingSet", armature: bpy.types.Object, ch
     return ("Rot" in name) if channel.is_rotation else ("Loc" in name)
 
 
-def fcurves(armature: bpy.types.Object) -> Iterable["bpy.types.FCurve"]:
-    """Return the F-curves of an armature's action."""
-    animation = armature.animation_data
-    action = animation.action if animation is not None else None
+def fcurves(thing: bpy.types.Object) -> Iterable["bpy.types.FCurve"]:
+    """Return the F-curves of an object's action."""
+    return () if thing.animation_data is None else _curves_of(thing.animation_data)
+
+
+def animated_paths(thing: bpy.types.Object) -> set[str]:
+    """Return the properties of an object that keys, strips of the NLA editor, or drivers set."""
+    drivers = () if thing.animation_data is None else thing.animation_data.drivers
+    return {curve.data_path for curve in (*fcurves(thing), *drivers)} | _strip_paths(thing)
+
+
+def _strip_paths(thing: bpy.types.Object) -> set[str]:
+    """Return the properties of an object that strips of the NLA editor set."""
+    tracks = () if thing.animation_data is None else thing.animation_data.nla_tracks
+    strips = [strip for track in tracks if not track.mute for strip in track.strips if not strip.mute]
+    for strip in strips:
+        strips.extend(strip.strips)  # those of a meta strip
+    return {curve.data_path for strip in strips for curve in _curves_of(strip)}
+
+
+def _curves_of(user: "bpy.types.AnimData | bpy.types.NlaStrip") -> Iterable["bpy.types.FCurve"]:
+    """Return the F-curves of what has an action: since Blender 4.4 those of its slot, and not those of others."""
+    action = user.action
     if action is None:
         return ()
-    if hasattr(action, "fcurves"):  # until Blender 4.5; in 4.4 and 4.5 those of the first slot, which is this one
+    if not hasattr(user, "action_slot"):
         return action.fcurves
-    slot = animation.action_slot
+    slot = user.action_slot
     bags = [strip.channelbag(slot) for layer in action.layers for strip in layer.strips] if slot is not None else []
     return [curve for bag in bags if bag is not None for curve in bag.fcurves]
 
 
-def _channels(armature: bpy.types.Object) -> list[Channel]:
-    """Return the channels of a pose, less those that are locked."""
-    bones = [armature.pose.bones[name] for name in JOINT_NAMES]
+def _channels(armature: bpy.types.Object, joints: Sequence[str]) -> list[Channel]:
+    """Return the channels of a pose, less those that are locked or of other joints; no joints: all."""
+    bones = [armature.pose.bones[name] for name in joints or JOINT_NAMES]
     channels = [Channel(bone.name, rotation_path(bone), True) for bone in bones if not all(bone.lock_rotation)]
-    if not all(armature.pose.bones[ROOT_JOINT].lock_location):
+    if (not joints or ROOT_JOINT in joints) and not all(armature.pose.bones[ROOT_JOINT].lock_location):
         channels.append(Channel(ROOT_JOINT, "location", False))
     return channels
 
@@ -177,7 +212,7 @@ def _keyed(curves: dict[tuple[str, int], "bpy.types.FCurve"], channel: Channel, 
     size = 4 if channel.path in ("rotation_quaternion", "rotation_axis_angle") else 3
     own = [curves.get((channel.full_path(), index)) for index in range(size)]
     if any(curve is None or not curve.keyframe_points for curve in own):
-        return _Keyed(None, KEY_TYPE, None)
+        return _Keyed(None, KEY_TYPE, None, is_animated=any(curve is not None for curve in own))
     places = [(curve.keyframe_points, _first_from(curve.keyframe_points, frame - FRAME_TOLERANCE)) for curve in own]
     on_frame = [
         points[index] if index < len(points) and points[index].co[0] <= frame + FRAME_TOLERANCE else None

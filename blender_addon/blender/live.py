@@ -20,7 +20,7 @@ from . import runtime
 from .armature import check_writable
 from .bodies import get_body, read_record, write_record
 from .camera import current_photo_camera
-from .handles import color_handles, find_handles, is_driven, place_handle
+from .handles import color_handles, find_handles, is_driven, place_handle, with_driven_handles
 from .keys import KeyPlan, plan_by_settings
 from .posing import apply_pose, free_joints, read_pose, remember_bones, restore_bones
 
@@ -240,7 +240,8 @@ class LiveDrag:
             living.solver.live.reset()  # it worked for a drag that was dropped
         living.live_owner = weakref.ref(self)
         self._wanted = False
-        call = edit_call(self.record, self._camera, self._initial, self._joints, self._newest)
+        record = with_driven_handles(self.name, self._handles, self.record)
+        call = edit_call(record, self._camera, self._initial, self._joints, self._newest)
         living.solver.ask(call, self.config)
         living.solver.pump()
 

@@ -10,6 +10,7 @@ comes back to it.
 """
 
 import time
+from collections.abc import Callable
 
 import bpy
 from bpy.app.handlers import persistent
@@ -133,7 +134,7 @@ class HandleWatch:
             if DRAG_PROPERTY in armature:
                 self._unfinished.add(armature.name)
             else:
-                self._known[armature.name] = read_handles(armature, find_handles(context.scene, armature))
+                self._guarded(armature.name, lambda name: self._learn(context, name))
         return bool(self._unfinished)
 
     def step(self, context: bpy.types.Context) -> float | None:
@@ -148,29 +149,47 @@ class HandleWatch:
             touched = []
         self._is_stale = False
         for name in sorted(self._unfinished):
-            self._complete(context, name)
+            self._guarded(name, lambda name: self._complete(context, name))
         self._unfinished.clear()
         for name in touched:
-            self._look(context, name, by_tool)
-        if not by_tool:
-            self._follow(context, posed)
+            self._guarded(name, lambda name: self._look(context, name, by_tool))
+        for name in () if by_tool else posed:
+            self._guarded(name, lambda name: self._follow(context, name))
         # the longest waiting first: all share one solver
         for name in sorted(self._drags, key=lambda name: self._drags[name].drag.answers):
-            self._advance(context, name, by_tool)
+            self._guarded(name, lambda name: self._advance(context, name, by_tool))
         return LIVE_SECONDS if self._drags else None
 
-    def _follow(self, context: bpy.types.Context, names: list[str]) -> None:
-        """Have the handles go along with bones that keys or the user have posed."""
-        for name in names:
+    def _guarded(self, name: str, work: Callable[[str], None]) -> None:
+        """Do something for a body; when that fails, give up its movement and no other's, and tell the user."""
+        try:
+            work(name)
+        except AddonError as error:
+            self._known.pop(name, None)
+            running = self._drags.pop(name, None)
+            if running is not None:
+                running.drag.drop()
             armature = bpy.data.objects.get(name)
-            if is_body(armature) and name not in self._drags:
-                follow_bones(context.scene, armature, read_record(armature))
+            if armature is not None and DRAG_PROPERTY in armature:
+                del armature[DRAG_PROPERTY]
+            runtime.get().notice = error
+            runtime.redraw()
+
+    def _follow(self, context: bpy.types.Context, name: str) -> None:
+        """Have the handles go along with bones that keys or the user have posed."""
+        armature = bpy.data.objects.get(name)
+        if is_body(armature) and name not in self._drags:
+            follow_bones(context.scene, armature, read_record(armature))
 
     def _resync(self, context: bpy.types.Context) -> None:
-        for name in self._known:
-            armature = bpy.data.objects.get(name)
-            if armature is not None:
-                self._known[name] = read_handles(armature, find_handles(context.scene, armature))
+        for name in list(self._known):
+            self._guarded(name, lambda name: self._learn(context, name))
+
+    def _learn(self, context: bpy.types.Context, name: str) -> None:
+        """Take the places of the handles as those from which movements are counted."""
+        armature = bpy.data.objects.get(name)
+        if armature is not None:
+            self._known[name] = read_handles(armature, find_handles(context.scene, armature))
 
     def _look(self, context: bpy.types.Context, name: str, by_tool: bool) -> None:
         armature = bpy.data.objects.get(name)
@@ -264,13 +283,7 @@ def tick() -> float | None:
     context = bpy.context
     if context.window_manager.is_interface_locked:
         return BUSY_SECONDS
-    try:
-        return watch().step(context)
-    except AddonError as error:
-        watch().forget()
-        runtime.get().notice = error
-        runtime.redraw()
-        return None
+    return watch().step(context)
 
 
 def _wake() -> None:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from .keypoints import KeypointState, keypoint_state, move_positions, turn
 from .record import KeypointEdit, Pose, Quaternion, Record, Vector3
 from .rig import JOINT_NAMES, JOINT_PARENTS
@@ -96,16 +98,52 @@ def heard_edit(record: Record, point: str) -> KeypointEdit:
     return record.edits.get(point, KeypointEdit())
 
 
-def with_handles(record: Record, placed: Mapping[str, Placement], now: Mapping[str, Placement]) -> Record:
-    """Return the record with what the user did to handles since they were placed."""
-    moved = {name: at.position for name, at in now.items() if name in placed and at.is_moved_from(placed[name])}
+@dataclass(frozen=True)
+class Driven:
+    """Joints whose handles get place or rotation from keys, constraints or parents, and not from the mouse."""
+
+    moved: frozenset[str] = frozenset()
+    turned: frozenset[str] = frozenset()
+
+
+def with_driven(record: Record, now: Mapping[str, Placement], driven: Driven) -> Record:
+    """Return the record with the driven handles where they are now: also one that stands still has its say.
+
+    The user's other edits of these joints stay, a pixel on the photograph too.
+    """
+    edits = dict(record.edits)
+    for name in driven.moved & now.keys():
+        edits[name] = replace(edits.get(name, KeypointEdit()), position=now[name].position)
+    for name in driven.turned & now.keys():
+        edits[name] = replace(edits.get(name, KeypointEdit()), orientation=now[name].quat)
+    return replace(record, edits=edits)
+
+
+def without_driven(record: Record, driven: Driven) -> Record:
+    """Return the record without the places of driven handles: they are of one frame, and must not outlive it."""
+    edits: dict[str, KeypointEdit] = {}
+    for name, edit in record.edits.items():
+        position = None if name in driven.moved else edit.position
+        orientation = None if name in driven.turned else edit.orientation
+        edits[name] = replace(edit, position=position, orientation=orientation)
+    return replace(record, edits={name: edit for name, edit in edits.items() if edit != KeypointEdit()})
+
+
+def with_handles(
+    record: Record, placed: Mapping[str, Placement], now: Mapping[str, Placement], driven: Driven | None = None
+) -> Record:
+    """Return the record with what the user did to handles since they were placed, and with the driven ones."""
+    driven = driven or Driven()
+    own = {name: at for name, at in now.items() if name in placed}
+    moved = {name: at.position for name, at in own.items() if at.is_moved_from(placed[name])}
+    moved = {name: position for name, position in moved.items() if name not in driven.moved}
     if moved:
         record = move_positions(record, moved)
-    for name, at in now.items():
-        handle = HANDLE_OF_POINT.get(name)
-        if handle is not None and handle.turns and name in placed and at.is_turned_from(placed[name]):
+    for name, at in own.items():
+        turns = name in HANDLE_OF_POINT and HANDLE_OF_POINT[name].turns and name not in driven.turned
+        if turns and at.is_turned_from(placed[name]):
             record = turn(record, name, at.quat)
-    return record
+    return with_driven(record, now, driven)
 
 
 def global_quats(pose: Pose) -> dict[str, Quaternion]:

@@ -139,6 +139,13 @@ class Pose(Struct, frozen=True):
     local_quat: tuple[Quaternion, ...]
     betas: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        if len(self.local_quat) != len(JOINT_NAMES):
+            raise ValueError(f"pose must have {len(JOINT_NAMES)} rotations, got {len(self.local_quat)}")
+        numbers = (*self.transl, *self.betas, *(value for quat in self.local_quat for value in quat))
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError("pose holds a number that is not finite")
+
 
 class Solution(Struct, frozen=True):
     """What the solver answered last: pose, placed camera, and where every point of the evidence ended up.

@@ -63,6 +63,8 @@ def test_a_linked_body_says_what_to_do(library, part):
     bpy.context.view_layer.objects.active = armature
     with pytest.raises(RuntimeError, match="is linked from another file; make a library override"):
         bpy.ops.ikol.key_pose()
+    with pytest.raises(RuntimeError, match="is linked from another file; make a library override"):
+        bpy.ops.ikol.show_handles()
 
 
 def test_an_overridden_body_is_posed_and_keeps_its_evidence(library, part, tmp_path):

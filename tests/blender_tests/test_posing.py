@@ -184,3 +184,46 @@ def test_an_unkeyed_frame_of_an_animated_body_is_known(armature, part):
     armature.pose.bones["L_Elbow"].keyframe_insert("rotation_quaternion", frame=1)
     bpy.context.scene.frame_set(5)
     assert part("blender.keys").plan_by_settings(bpy.context, armature).is_dropped
+
+
+def test_strips_and_half_keyed_channels_are_animation_too(armature, part):
+    plan = part("blender.keys").plan_by_settings
+    armature.pose.bones["L_Elbow"].keyframe_insert("rotation_quaternion", index=0, frame=1)
+    bpy.context.scene.frame_set(5)
+    assert plan(bpy.context, armature).is_dropped
+    animation = armature.animation_data
+    track = animation.nla_tracks.new()
+    track.strips.new("down", 1, animation.action)
+    animation.action = None
+    assert plan(bpy.context, armature).is_dropped
+    assert not plan(bpy.context, armature, ("R_Elbow",)).is_dropped
+    track.mute = True
+    assert not plan(bpy.context, armature).is_dropped
+
+
+def test_with_auto_keying_a_drag_of_one_limb_drops_nothing(armature, part):
+    for name in ("L_Elbow", "R_Elbow"):
+        armature.pose.bones[name].keyframe_insert("rotation_quaternion", frame=1)
+    bpy.context.scene.tool_settings.use_keyframe_insert_auto = True
+    bpy.context.scene.frame_set(5)
+    plan = part("blender.keys").plan_by_settings(bpy.context, armature, ("L_Elbow",))
+    assert not plan.is_dropped
+    plan.insert(armature)
+    assert {curve.data_path for curve in curves_of(armature) if len(curve.keyframe_points) == 2} == {
+        'pose.bones["L_Elbow"].rotation_quaternion'
+    }
+
+
+@pytest.mark.skipif(bpy.app.version < (4, 4), reason="actions have slots since Blender 4.4")
+def test_the_curves_of_a_body_are_those_of_its_own_slot(armature, part):
+    armature.pose.bones["L_Elbow"].keyframe_insert("rotation_quaternion", frame=1)
+    action = armature.animation_data.action
+    other = armature.copy()
+    bpy.context.scene.collection.objects.link(other)
+    other.animation_data.action = action
+    other.animation_data.action_slot = action.slots.new("OBJECT", "Second")
+    assert list(part("blender.keys").fcurves(other)) == []
+    other.pose.bones["L_Elbow"].rotation_quaternion = (0.0, 1.0, 0.0, 0.0)
+    other.pose.bones["L_Elbow"].keyframe_insert("rotation_quaternion", frame=3)
+    points = [curve.keyframe_points for curve in part("blender.keys").fcurves(other)]
+    assert [(len(each), tuple(each[0].co)) for each in points] == [(1, (3.0, value)) for value in (0.0, 1.0, 0.0, 0.0)]

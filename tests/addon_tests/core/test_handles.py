@@ -105,3 +105,27 @@ def test_rotations_change_axes_as_points_do():
 def test_thirteen_joints_have_a_handle_and_all_are_joints_of_the_body():
     assert len(handles.HANDLES) == len(handles.HANDLE_OF_POINT) == 13
     assert set(handles.HANDLE_OF_POINT) <= set(JOINT_NAMES)
+
+
+def test_a_driven_handle_counts_where_it_is_and_the_pixel_stays(record):
+    placed = handles.placements(record)
+    pixel = keypoints.move_pixels(record, {"L_Wrist": (10.0, 20.0)})
+    driven = handles.Driven(moved=frozenset({"L_Wrist", "L_Knee"}), turned=frozenset({"L_Wrist"}))
+    found = handles.with_handles(pixel, placed, placed, driven)
+    assert set(found.edits) == {"L_Wrist", "L_Knee"}
+    wrist, knee = found.edits["L_Wrist"], found.edits["L_Knee"]
+    assert (wrist.pixel, wrist.position, wrist.orientation) == (
+        (10.0, 20.0),
+        placed["L_Wrist"].position,
+        placed["L_Wrist"].quat,
+    )
+    assert (knee.position, knee.orientation) == (placed["L_Knee"].position, None)
+    assert handles.without_driven(found, driven) == pixel
+
+
+def test_a_tolerance_of_a_driven_handle_outlives_its_place(record):
+    driven = handles.Driven(moved=frozenset({"L_Wrist"}))
+    loose = keypoints.set_tolerance(record, ("L_Wrist",), metres=0.1)
+    found = handles.with_driven(loose, handles.placements(record), driven)
+    assert found.edits["L_Wrist"].tolerance_m == 0.1
+    assert handles.without_driven(found, driven) == loose

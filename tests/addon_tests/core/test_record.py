@@ -185,3 +185,9 @@ def test_a_record_of_the_first_version_keeps_the_users_places():
 def test_a_damaged_edit_gives_a_sentence(edit):
     with pytest.raises(EvidenceError, match="cannot be read"):
         decode_record(damaged(lambda content: content.__setitem__("edits", {"nose": edit})))
+
+
+@pytest.mark.parametrize("quats", [(), ((1.0, 0.0, 0.0, 0.0),) * 23, ((float("nan"), 0.0, 0.0, 0.0),) * 24])
+def test_a_pose_of_another_body_is_refused(quats):
+    with pytest.raises(ValueError, match="pose"):
+        Pose((0.0, 0.0, 0.0), quats, (0.0,) * 10)
