@@ -214,10 +214,7 @@ class LiveDrag:
         if self.error is not None:
             runtime.get().notice = self.error
         elif self._plan.is_dropped:
-            runtime.get().notice = SceneError(
-                f"the pose of {self.name} has no key on this frame, and another frame drops it; press Key Pose",
-                Fix.KEY_POSE,
-            )
+            warn_of_drop(armature)
         runtime.redraw()
 
     def _set_keys(self, context: bpy.types.Context, armature: bpy.types.Object) -> None:
@@ -289,6 +286,14 @@ def _unmark(armature: bpy.types.Object) -> None:
             del thing[DRAG_PROPERTY]
 
 
+def warn_of_drop(armature: bpy.types.Object) -> None:
+    """Tell the user that the pose is lost when another frame is shown."""
+    runtime.get().notice = SceneError(
+        f"the pose of {armature.name} has no key on this frame, and another frame drops it; press Key Pose",
+        Fix.KEY_POSE,
+    )
+
+
 def push_undo(message: str) -> None:
     """Make an undo step of what is there now; in a timer Blender has no window in its context."""
     windows = bpy.context.window_manager.windows
@@ -334,6 +339,12 @@ def _stop_following(name: str) -> LiveDrag | None:
         drag.drop()
         runtime.get().late_drag = late or None
     return drag
+
+
+def let_go(armature: bpy.types.Object) -> None:
+    """Want no late answer for a body any more: a command gives it another pose."""
+    _stop_following(armature.name)
+    _unmark(armature)
 
 
 def _pump_late(context: bpy.types.Context) -> None:

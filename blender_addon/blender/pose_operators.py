@@ -6,6 +6,7 @@ from pathlib import Path
 
 import bpy
 from bpy.props import StringProperty
+from msgspec.structs import replace
 
 from ..core import jobs
 from ..core.body import BodyData, load_body
@@ -13,16 +14,18 @@ from ..core.errors import SceneError
 from ..core.jobs import JobResult, Steps
 from ..core.keypoint_files import KEYPOINT_SUFFIXES, read_keypoints
 from ..core.photo import PHOTO_SUFFIXES, read_photo
-from ..core.record import Record
+from ..core.record import KeypointEdit, Record
 from ..core.rig import CAMERA_PROPERTY
-from . import runtime
-from .armature import build_body, key_pose, read_betas, set_shape
+from . import live_edit, runtime
+from .armature import build_body, check_writable, key_pose, read_betas, set_shape
 from .bodies import body_camera, body_to_world, find_body, get_body, read_record, write_record
 from .camera import build_camera, current_photo_camera, look_through
 from .default_scene import hide_default_cube
 from .handles import record_with_handles, show_handles
+from .keys import KeyPlan, plan_by_settings
+from .live import let_go, warn_of_drop
 from .part_operators import part_joints
-from .posing import free_joints, read_pose
+from .posing import apply_pose, free_joints, read_pose
 from .solve_operator import SolveOperator
 from .text import iface
 
@@ -44,17 +47,26 @@ def _target_betas(armature: bpy.types.Object | None) -> tuple[float, ...] | None
 
 
 def _place_body(
-    context: bpy.types.Context, body: BodyData, record: Record, armature: bpy.types.Object | None, frame: int
+    context: bpy.types.Context, body: BodyData, record: Record, armature: bpy.types.Object | None, plan: KeyPlan | int
 ) -> bpy.types.Object:
-    """Pose the armature (a new one for None), key it on the frame, store the record; the shape is the record's."""
+    """Pose the armature (a new one for None), store the record; the shape is the record's.
+
+    `plan`: which keys are set; a frame's number for keys of the whole pose there.
+    """
     betas = record.solution.pose.betas
     if len(betas) != body.num_betas:
         raise SceneError(f"the solver's body has {len(betas)} betas, the add-on's {body.num_betas}; update both")
     if armature is None:
         armature = build_body(context, body, betas)
     else:
+        let_go(armature)
         set_shape(context, armature, body, betas)
-    key_pose(armature, record.solution.pose, frame)
+    if isinstance(plan, int):
+        key_pose(armature, record.solution.pose, plan)
+    else:
+        check_writable(armature)
+        apply_pose(armature, record.solution.pose)
+        plan.insert(armature)
     write_record(armature, record)
     context.view_layer.update()
     return armature
@@ -151,20 +163,39 @@ class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
         """Read what the user changed: keypoints, pose, shape, camera."""
         armature = get_body(find_body(context).name)
         record = read_record(armature)
-        self._armature_name, self._frame = armature.name, context.scene.frame_current
+        self._armature_name = armature.name
         placed = record_with_handles(context, armature, record)
+        self._stored, self._placed = record.edits, placed.edits
         pose = read_pose(armature, read_betas(armature, record.solution.pose.betas))
         joints = free_joints(armature, part_joints(context, armature, self.part))
+        self._plan = plan_by_settings(context, armature, joints)
         return jobs.resolve(placed, current_photo_camera(armature, record), pose, joints)
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
-        """Key the new pose and put the handles where they are now."""
-        (record,) = result.records
+        """Take the new pose, key it by the user's settings, and put the handles where they are now."""
+        live_edit.finish()
         armature = get_body(self._armature_name)
-        _place_body(context, load_body(BODY_PATH), record, armature, self._frame)
+        record = self._with_newest_edits(read_record(armature), result.records[0])
+        _place_body(context, load_body(BODY_PATH), record, armature, self._plan)
         show_handles(context, armature, record)
+        if self._plan.is_dropped:
+            warn_of_drop(armature)
         moved = len(record.edits)
         return f"Solved again with {moved} placed keypoint{'' if moved == 1 else 's'}"
+
+    def _with_newest_edits(self, newest: Record, solved: Record) -> Record:
+        """Return what is stored now with the new solution: what was edited meanwhile stays, the moved handles count."""
+        none, edits = KeypointEdit(), dict(newest.edits)
+        for name in self._stored.keys() | self._placed.keys():
+            stored, moved = self._stored.get(name, none), self._placed.get(name, none)
+            meanwhile = newest.edits.get(name, none)
+            if moved == stored:
+                continue
+            if meanwhile != stored:
+                moved = replace(meanwhile, position=moved.position, orientation=moved.orientation)
+            edits[name] = moved
+        edits = {name: edit for name, edit in edits.items() if edit != none}
+        return replace(newest, edits=edits, solution=solved.solution)
 
 
 class IKOL_OT_solve_keypoints(SolveOperator, bpy.types.Operator):

@@ -70,7 +70,24 @@ def test_unmoved_keypoints_go_to_the_new_solution_and_are_not_taken_for_moved(so
     assert placed["names"] == ["L_Wrist"]
 
 
-def test_the_new_pose_is_keyed_on_the_current_frame(body, wrist):
+@pytest.fixture
+def auto_keying():
+    tool = bpy.context.scene.tool_settings
+    tool.use_keyframe_insert_auto = True
+    yield
+    bpy.context.scene.tool_settings.use_keyframe_insert_auto = False
+
+
+def key_frames(armature, bone):
+    animation = armature.animation_data
+    action = animation.action
+    if not hasattr(action, "fcurves"):  # Blender 5
+        action = action.layers[0].strips[0].channelbag(animation.action_slot)
+    path = f'pose.bones["{bone}"].rotation_quaternion'
+    return {point.co[0] for curve in action.fcurves if curve.data_path == path for point in curve.keyframe_points}
+
+
+def test_the_new_pose_is_keyed_on_the_current_frame(body, wrist, auto_keying):
     bpy.context.scene.frame_set(9)
     before = body.pose.bones["Head"].rotation_quaternion.copy()
     bpy.ops.ikol.resolve()
@@ -80,6 +97,61 @@ def test_the_new_pose_is_keyed_on_the_current_frame(body, wrist):
     bpy.context.view_layer.update()
     assert body.pose.bones["Head"].rotation_quaternion.rotation_difference(before).angle < 1e-4
     bpy.context.scene.frame_set(9)
+
+
+def test_without_auto_keying_a_frame_gets_no_keys_and_the_user_is_told(body, part):
+    bpy.context.scene.frame_set(9)
+    before = body.pose.bones["Head"].rotation_quaternion.copy()
+    assert bpy.ops.ikol.resolve() == {"FINISHED"}
+    assert key_frames(body, "Head") == {1.0}
+    assert "has no key on this frame" in str(part("blender.runtime").get().notice)
+    bpy.context.scene.frame_set(1)
+    bpy.ops.ikol.resolve()  # a key that is there follows the pose
+    bpy.context.scene.frame_set(2)
+    bpy.context.view_layer.update()
+    assert before.rotation_difference(body.pose.bones["Head"].rotation_quaternion).angle > 0.1
+
+
+def test_only_the_part_that_moved_is_keyed(body, auto_keying):
+    bpy.context.scene.frame_set(9)
+    assert bpy.ops.ikol.solve_part(part="LEFT_ARM") == {"FINISHED"}
+    assert key_frames(body, "L_Elbow") == {1.0, 9.0}
+    assert key_frames(body, "Head") == {1.0}
+
+
+def test_what_is_edited_while_it_runs_is_kept(body, wrist, part, monkeypatch):
+    bodies, keypoints = part("blender.bodies"), part("core.keypoints")
+    living = type(part("blender.runtime").get())
+    pump, edited = living.pump, []
+
+    def pump_with_an_edit(self):
+        if not edited:
+            edited.append(True)
+            record = keypoints.mute(bodies.read_record(body), ("nose",))
+            bodies.write_record(body, keypoints.lock(record, ("L_Wrist",)))
+        pump(self)
+
+    monkeypatch.setattr(living, "pump", pump_with_an_edit)
+    before = bodies.read_record(body).solution
+    assert bpy.ops.ikol.resolve() == {"FINISHED"}
+    record = bodies.read_record(body)
+    assert record.edits["nose"].is_muted
+    assert record.edits["L_Wrist"].is_locked
+    x, y, z = wrist.matrix_world.translation
+    assert record.edits["L_Wrist"].position == pytest.approx((x, z, -y), abs=1e-5)
+    assert record.solution != before
+
+
+def test_a_late_answer_does_not_undo_it(body, part):
+    live, bodies = part("blender.live"), part("blender.bodies")
+    drag = live.LiveDrag(bpy.context, body)
+    drag.update(part("core.keypoints").mute(drag.record, ("nose",)))
+    drag.finish(bpy.context, "Late")
+    assert "ikol_drag" in body
+    assert bpy.ops.ikol.resolve() == {"FINISHED"}
+    assert "ikol_drag" not in body
+    assert part("blender.runtime").get().late_drag is None
+    assert bodies.read_record(body).edits["nose"].is_muted
 
 
 def test_it_works_with_a_keypoint_active(solver, wrist):
