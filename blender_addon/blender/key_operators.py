@@ -17,6 +17,7 @@ from .bodies import find_body, get_body, read_record, write_record
 from .camera import current_photo_camera
 from .handles import find_driven, find_handles, record_with_handles, show_handles
 from .keys import plan_all
+from .live import let_go
 from .part_operators import part_joints
 from .posing import free_joints, read_pose
 from .solve_operator import SolveOperator
@@ -139,6 +140,7 @@ class IKOL_OT_solve_range(_BodyOperator, SolveOperator, bpy.types.Operator):
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
         """Key all poses."""
         armature = get_body(self._armature_name)
+        let_go(armature)
         for frame, record in zip(self._frames, result.records, strict=True):
             key_pose(armature, record.solution.pose, frame)
         shown = min(max(self._frame, self._frames[0]), self._frames[-1]) - self._frames[0]

@@ -29,7 +29,7 @@ from .handles import (
     read_handles,
     record_with_handles,
 )
-from .live import LIVE_SECONDS, LiveDrag, marked_initial
+from .live import LIVE_SECONDS, LiveDrag, let_go, marked_initial
 from .part_operators import part_joints
 from .selection import select_points
 
@@ -170,8 +170,8 @@ class HandleWatch:
             if running is not None:
                 running.drag.drop()
             armature = bpy.data.objects.get(name)
-            if armature is not None and DRAG_PROPERTY in armature:
-                del armature[DRAG_PROPERTY]
+            if armature is not None:
+                let_go(armature)
             runtime.get().notice = error
             runtime.redraw()
 
