@@ -14,8 +14,8 @@ from ..core.solver_state import fix_button
 from . import installation, runtime
 from .text import capitalised, draw_sentence, iface
 
-PAGE_WIDTH = 110
-"""Letters in a line of the preferences."""
+PAGE_WIDTH = 78
+"""Letters in a line of the box, in a window of preferences as Blender opens it."""
 
 _DONE = "The solver is installed and works"
 _REMOVED = "The solver is removed"
@@ -211,7 +211,10 @@ def draw(layout: bpy.types.UILayout, preferences: "bpy.types.AddonPreferences") 
     _draw_size(box, preferences.variant)
     if living.error is not None:
         draw_sentence(box, runtime.sentence(living.error), PAGE_WIDTH, icon="ERROR")
-        if living.error.fix not in {Fix.NONE, Fix.INSTALL, Fix.OPEN_PREFERENCES}:  # these are on this page
+        on_page = {Fix.NONE, Fix.OPEN_PREFERENCES, Fix.INSTALL} | (
+            {Fix.INSTALL_FROM_DISK} if installed is None else set()
+        )
+        if living.error.fix not in on_page:
             button = fix_button(living.error.fix)
             box.operator(button.operator, text=iface(button.label), icon=button.icon)
         row = box.row()
@@ -229,7 +232,7 @@ def _draw_state(box: bpy.types.UILayout, installed: Installed | None) -> None:
     elif installation.is_outdated(installed):
         text = iface("The installed solver is of another version than the add-on: update it")
     else:
-        text = iface("The solver is installed, for {variant}", variant=installed.variant)
+        text = iface("The solver is installed, for {variant}", variant=installed.variant.upper())
     box.label(text=text, translate=False)
 
 
@@ -241,7 +244,7 @@ def _draw_size(box: bpy.types.UILayout, variant: str) -> None:
         return
     text = iface(
         "For {variant}: {download} MB to fetch, {needed} GB of free space",
-        variant=chosen,
+        variant=chosen.upper(),
         download=f"{download / 1e6:.0f}",
         needed=f"{needed / 1e9:.1f}",
     )

@@ -131,7 +131,7 @@ def test_one_button_installs_a_solver_that_works(box, part):
     assert living.installation.error is None
     assert living.installation.result == "The solver is installed and works"
     assert living.solver.state.phase.value == "stopped"
-    assert "The solver is installed, for cpu" in box().texts
+    assert "The solver is installed, for CPU" in box().texts
     assert bpy.ops.ikol.start_solver() == {"FINISHED"}
     deadline = time.monotonic() + 60
     while not living.solver.state.is_ready and time.monotonic() < deadline:
