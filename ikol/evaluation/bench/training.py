@@ -146,8 +146,8 @@ def _backward(
 ) -> BenchCase:
     """Time forward and backward together less forward without gradients: what forward prepares counts as backward.
 
-    The note has both as a training loop sees them, one after the other. The difference of two times is noisy: it is never
-    taken as less than what the backward pass alone took.
+    The note has both as a training loop sees them, one after the other. The difference of two times is noisy: it is
+    never taken as less than what the backward pass alone took.
     """
     gradient = torch.randn(rotmat().shape, generator=torch.Generator().manual_seed(0))
     there, back = [math.inf], [math.inf]
