@@ -21,7 +21,6 @@ from ..core.keypoints import forget_depth
 from ..core.pose_conversion import body_to_scene
 from ..core.rig import JOINT_NAMES, JOINT_PARENTS
 from . import runtime
-from .armature import read_betas
 from .bodies import body_to_world, find_body, get_body, read_record
 from .camera import current_photo_camera
 from .insight import meant_joint
@@ -105,7 +104,7 @@ class IKOL_OT_alternatives(SolveOperator, bpy.types.Operator):
         self._armature_name = armature.name
         self._limb = limb_of_joint(meant_joint(context, armature)) if self.limb == "SELECTED" else self.limb
         record = read_record(armature)
-        pose = read_pose(armature, read_betas(armature, record.solution.pose.betas))
+        pose = read_pose(armature, record.solution.pose.betas)
         return jobs.alternatives(record, current_photo_camera(armature, record), pose, self._limb)
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
