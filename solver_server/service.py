@@ -7,11 +7,13 @@ left to the worker, which logs it. Imports: protocol, ikol, torch.
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, Protocol, TypedDict, cast
 
 import torch
 from torch import Tensor
 
+from ikol.body.smpl_file import load_smpl_npz
 from ikol.errors import Cancelled, ImageError, InputError
 from ikol.pipeline import PosePipeline
 from ikol.pipeline import evidence as named
@@ -51,7 +53,7 @@ from solver_server.protocol import (
     SolveStatus,
     Work,
 )
-from solver_server.self_test import check_solver
+from solver_server.self_test import DefaultBodySolver, check_solver, rest_answer
 
 BODY = "default"
 
@@ -269,12 +271,15 @@ class Service:
         return reply, writer.frames
 
 
-def make_service(device: str, threads: int) -> Service:
+def make_service(device: str, threads: int, body: Path | None = None) -> Service:
     """Load networks and body, whose hashes are checked, and solve once what is known.
+
+    On a user's own body the known answers are two: the default body's, and that the own rest pose is found.
 
     Args:
         device: auto (CUDA where torch sees a device, else the CPU), cpu or cuda.
         threads: How many threads torch may use on the CPU; 0 for half of the cores.
+        body: A user's own body in the layout of SMPL's files; None for the default body.
 
     Raises:
         IkolError: The device or a file cannot be used, or the solver gives a wrong answer.
@@ -284,8 +289,13 @@ def make_service(device: str, threads: int) -> Service:
     if device == "cuda" and not has_cuda:
         raise InputError("torch sees no CUDA device; choose the CPU, or install a torch that is built for CUDA")
     is_cuda = has_cuda and device != "cpu"
-    pipeline = PosePipeline("cuda" if is_cuda else "cpu")
-    check_solver(pipeline)
+    own_body = None if body is None else load_smpl_npz(body)
+    pipeline = PosePipeline("cuda" if is_cuda else "cpu", body=own_body)
+    if own_body is None:
+        check_solver(pipeline)
+    else:
+        check_solver(DefaultBodySolver())
+        check_solver(pipeline, rest_answer(own_body), f"{own_body.name} cannot be posed; name another body file")
     name = f"cuda ({torch.cuda.get_device_name()})" if is_cuda else "cpu"
     return Service(pipeline, name, pipeline.body.tree.num_joints, pipeline.body.num_betas)
 

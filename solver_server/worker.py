@@ -17,6 +17,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from ikol.errors import Cancelled, IkolError
@@ -150,6 +152,7 @@ def main(argv: Sequence[str] | None = None, make_handler: HandlerFactory | None 
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--memory", type=int, default=0)
     parser.add_argument("--lift-memory-limit", action="store_true")
+    parser.add_argument("--body", type=Path)
     options = parser.parse_args(argv)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal reaches the whole process group
     faulthandler.enable()
@@ -161,7 +164,7 @@ def main(argv: Sequence[str] | None = None, make_handler: HandlerFactory | None 
     orders.start()
     try:
         try:
-            handler = (make_handler or _make_service)(options.device, options.threads)
+            handler = (make_handler or partial(_make_service, body=options.body))(options.device, options.threads)
         except Exception as error:
             _log.exception("the worker cannot start")
             pipe.write(stdout, pipe.StartFailed(_start_failure(error)))
@@ -178,14 +181,14 @@ def main(argv: Sequence[str] | None = None, make_handler: HandlerFactory | None 
         return 0
 
 
-def _make_service(device: str, threads: int) -> Handler:
+def _make_service(device: str, threads: int, body: Path | None) -> Handler:
     # not at the top: torch takes seconds to import, and a failure has to be reported through the pipe
     from ikol.threads import wait_without_spinning  # noqa: PLC0415
 
     wait_without_spinning()
     from solver_server.service import make_service  # noqa: PLC0415
 
-    return make_service(device, threads)
+    return make_service(device, threads, body)
 
 
 def _start_failure(error: Exception) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The armature with its skinned mesh: built from the default body, shaped by betas, posed and keyed.
+"""The armature with its skinned mesh: built from a body file, shaped by betas, posed and keyed.
 
 Bones stand straight up, so that their local axes equal SMPL's: a local rotation goes into `rotation_quaternion`
 unchanged, and the translation into the pelvis' location.
@@ -14,8 +14,17 @@ from ..core.body import WEIGHT_THRESHOLD, BodyData
 from ..core.errors import SceneError
 from ..core.pose_conversion import to_blender
 from ..core.record import Pose
-from ..core.rig import BONE_LENGTH, JOINT_NAMES, JOINT_PARENTS, ROOT_BONE, SHAPE_KEY_RANGE, shape_key_name
+from ..core.rig import (
+    BODY_FILE_PROPERTY,
+    BONE_LENGTH,
+    JOINT_NAMES,
+    JOINT_PARENTS,
+    ROOT_BONE,
+    SHAPE_KEY_RANGE,
+    shape_key_name,
+)
 from .keys import plan_all
+from .own_body import body_name, check_fits
 from .posing import apply_pose
 
 BETA_TOLERANCE = 1e-4
@@ -26,6 +35,8 @@ def build_body(context: bpy.types.Context, body: BodyData, betas: Sequence[float
     """Make an armature and its mesh in the active collection, in rest pose, and return the armature."""
     armature = bpy.data.objects.new("IKOL Body", bpy.data.armatures.new("IKOL Body"))
     link_visibly(context, armature)
+    if body_name():
+        armature[BODY_FILE_PROPERTY] = body_name()
     armature.data.display_type = "STICK"  # octahedra that all point up hide the body
     armature.show_in_front = True
     _edit_bones(context, armature, body, betas)
@@ -161,8 +172,10 @@ def check_writable(armature: bpy.types.Object) -> None:
     """Check that the body can be posed.
 
     Raises:
-        SceneError: It is linked from another file, without an override.
+        SceneError: It is linked from another file, without an override, or was made with another body.
+        FileError: The own body's file cannot be read.
     """
     if armature.library is not None:
         text = f"{armature.name} is linked from another file; make a library override or a local copy of it first"
         raise SceneError(text)
+    check_fits(armature)

@@ -9,7 +9,7 @@ from bpy.props import StringProperty
 from msgspec.structs import replace
 
 from ..core import jobs
-from ..core.body import BodyData, load_body
+from ..core.body import BodyData
 from ..core.errors import SceneError
 from ..core.jobs import JobResult, Steps
 from ..core.keypoint_files import KEYPOINT_SUFFIXES, read_keypoints
@@ -24,22 +24,24 @@ from .default_scene import hide_default_cube
 from .handles import record_with_handles, show_handles
 from .keys import KeyPlan, plan_by_settings
 from .live import let_go, warn_of_drop
+from .own_body import check_fits, current_body
 from .part_operators import part_joints
 from .posing import apply_pose, free_joints, read_pose
 from .solve_operator import SolveOperator
 from .text import iface
 
-BODY_PATH = Path(__file__).parents[1] / "data" / "default_body.npz"
-
 
 def _target(context: bpy.types.Context) -> bpy.types.Object | None:
-    """Return the armature that gets the pose, None for a new one."""
+    """Return the armature that gets the pose, None for a new one; look before the solve whether its body fits."""
     if context.scene.ikol.target == "NEW":
+        current_body()
         return None
     armature = find_body(context)
     if armature is None:
         raise SceneError("no IKOL body is active; select one, or choose New Body in the panel")
-    return get_body(armature.name)
+    armature = get_body(armature.name)
+    check_fits(armature)
+    return armature
 
 
 def _target_betas(armature: bpy.types.Object | None) -> tuple[float, ...] | None:
@@ -123,7 +125,7 @@ class IKOL_OT_pose_from_image(SolveOperator, bpy.types.Operator):
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
         """Make bodies, camera and handles."""
-        body = load_body(BODY_PATH)
+        body = current_body()
         target = None if self._armature_name is None else get_body(self._armature_name)
         _object_mode(context)
         armatures = [_place_body(context, body, record, target, self._frame) for record in result.records]
@@ -162,6 +164,7 @@ class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
     def prepare(self, context: bpy.types.Context) -> Steps:
         """Read what the user changed: keypoints, pose, shape, camera."""
         armature = get_body(find_body(context).name)
+        check_fits(armature)
         record = read_record(armature)
         self._armature_name = armature.name
         placed = record_with_handles(context, armature, record)
@@ -176,7 +179,7 @@ class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
         live_edit.finish()
         armature = get_body(self._armature_name)
         record = self._with_newest_edits(read_record(armature), result.records[0])
-        _place_body(context, load_body(BODY_PATH), record, armature, self._plan)
+        _place_body(context, current_body(), record, armature, self._plan)
         show_handles(context, armature, record)
         if self._plan.is_dropped:
             warn_of_drop(armature)
@@ -230,7 +233,7 @@ class IKOL_OT_solve_keypoints(SolveOperator, bpy.types.Operator):
         (record,) = result.records
         target = None if self._armature_name is None else get_body(self._armature_name)
         _object_mode(context)
-        armature = _place_body(context, load_body(BODY_PATH), record, target, self._frame)
+        armature = _place_body(context, current_body(), record, target, self._frame)
         if body_camera(armature) is not None:
             del armature[CAMERA_PROPERTY]  # it belongs to the picture that this record replaces
         show_handles(context, armature, record)

@@ -46,6 +46,12 @@ class IKOL_Preferences(bpy.types.AddonPreferences):
         subtype="FILE_PATH",
         update=_on_solver_changed,
     )
+    body_file: StringProperty(
+        name="Body",
+        description="Your own body: an .npz file in the layout of SMPL's model files; empty for the default body",
+        subtype="FILE_PATH",
+        update=_on_solver_changed,
+    )
     device: EnumProperty(
         name="Device",
         description="Where the solver computes",
@@ -76,6 +82,7 @@ class IKOL_Preferences(bpy.types.AddonPreferences):
         row = column.split(factor=0.4)
         row.separator()
         row.operator("ikol.check_python", text="Check", icon="CHECKMARK")
+        column.prop(self, "body_file")
         column.prop(self, "device")
         column.prop(self, "model")
         result = runtime.get().check_result

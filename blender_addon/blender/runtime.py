@@ -70,7 +70,7 @@ class Runtime:
         problem = find_problem(python)
         if problem is not None:
             raise problem
-        return SolverConfig(python, preferences.device, log_path())
+        return SolverConfig(python, preferences.device, log_path(), body_file())
 
     def configure(self) -> None:
         """Look at the preferences again."""
@@ -174,6 +174,12 @@ def solver_python() -> str:
     """Return the path of the solver's Python: what the preferences name, else the installed one; empty for none."""
     path = get_preferences().solver_python.strip().strip('"')
     return bpy.path.abspath(path) if path else installation.installed_python()
+
+
+def body_file() -> str:
+    """Return the path of the user's own body file, empty for the default body."""
+    path = get_preferences().body_file.strip().strip('"')
+    return bpy.path.abspath(path) if path else ""
 
 
 def log_path() -> Path:

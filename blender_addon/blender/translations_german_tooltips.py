@@ -259,5 +259,8 @@ TOOLTIPS = {
     "Which part of the body a solve or a drag may move; nothing else moves": (
         "Welchen Teil des Körpers ein Lösen oder Ziehen bewegen darf; sonst bewegt sich nichts"
     ),
+    "Your own body: an .npz file in the layout of SMPL's model files; empty for the default body": (
+        "Ihr eigener Körper: eine .npz-Datei im Aufbau der Modelldateien von SMPL; leer für den Standardkörper"
+    ),
     "Which part of the body may move": "Welcher Teil des Körpers sich bewegen darf",
 }

@@ -43,6 +43,8 @@ class SolverConfig:
     """auto, cpu or cuda."""
     log_path: Path
     """Where the process writes what it has to say; the previous log is kept beside it."""
+    body: str = ""
+    """Path of the user's own body file; empty for the default body."""
 
 
 class Handshake(Struct, frozen=True):
@@ -220,6 +222,8 @@ def _launch(config: SolverConfig) -> "subprocess.Popen[bytes]":
     # stderr leads to the same file, for what Python says before the solver runs; the solver keeps it from growing
     log_options = ["--log", str(config.log_path)]
     command = [config.python, "-I", "-m", SOLVER_MODULE, "--device", config.device, *log_options]
+    if config.body:
+        command += ["--body", config.body]
     creation_flags = 0
     if sys.platform == "win32":
         creation_flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP

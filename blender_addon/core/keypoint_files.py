@@ -48,7 +48,7 @@ MAX_HEADER_BYTES = 4096
 _MAX_ERROR_TEXT = 200
 """Characters of a library's message that are shown: some quote the file."""
 
-_UNREADABLE = (
+UNREADABLE = (
     zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError, ValueError, TypeError, LookupError,
     ArithmeticError, RuntimeError, MemoryError, EOFError, OSError, AssertionError, SystemError, Warning,
 )  # fmt: skip
@@ -96,7 +96,7 @@ def _read_npz(path: Path, data: bytes) -> tuple[Sequence[str], NDArray[np.float6
         with warnings.catch_warnings(), zipfile.ZipFile(io.BytesIO(data)) as archive:
             warnings.simplefilter("error")  # of a header from Python 2 and of numbers that overflow
             return _arrays(path, *(_read_member(archive, name) for name in ("names", "points", "sigma")))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = str(error).partition("\n")[0][:_MAX_ERROR_TEXT] or type(error).__name__
         raise FileError(f"{path.name} is not a readable .npz file ({reason}); save it with numpy.savez") from error
 

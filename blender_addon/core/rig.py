@@ -40,6 +40,8 @@ HANDLE_COLLECTION = "Handles"
 # Custom properties on Blender objects. They are read back from files, so that renaming one needs a migration.
 EVIDENCE_PROPERTY = "ikol_evidence"
 """On the armature: the stored record as JSON (core/record.py)."""
+BODY_FILE_PROPERTY = "ikol_body_file"
+"""On the armature: the name of the user's own body file that it was made with; absent for the default body."""
 CAMERA_PROPERTY = "ikol_camera"
 """On the armature: pointer to the camera object that looks at the person as the photograph did."""
 POINT_PROPERTY = "ikol_point"

@@ -8,3 +8,4 @@ from ikol.body.kinematics import forward_kinematics as forward_kinematics
 from ikol.body.model import BodyModel as BodyModel
 from ikol.body.points import AttachedPoints as AttachedPoints
 from ikol.body.skinning import linear_blend_skinning as linear_blend_skinning
+from ikol.body.smpl_file import load_smpl_npz as load_smpl_npz

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one click runs: a picture to persons with evidence, and evidence to a pose on the default body.
+"""What one click runs: a picture to persons with evidence, and evidence to a pose of the body.
 
 Functions without memory, but for preparations that repeated solves share: what `detect` returns can be stored, changed
 and given to `solve` at any later time.
@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ikol.body.default_body import load_default_body
+from ikol.body.model import BodyModel
 from ikol.pipeline.alternatives import Alternative, alternative_poses
 from ikol.pipeline.evidence import Detection, Intrinsics, NamedEvidence, Pose, PoseSolution, Progress
 from ikol.pipeline.flips import Limb
@@ -35,11 +36,12 @@ class PosePipeline:
     Args:
         device: where the networks run. The solve of one person stays on the CPU: it is a few hundred small operations.
         model: the landmark network that is loaded at once; another is loaded when it is asked for.
+        body: what is posed, in float64 on the CPU, with the 33 landmarks; None for the default body.
     """
 
-    def __init__(self, device: str = "cpu", model: Model = "heavy") -> None:
+    def __init__(self, device: str = "cpu", model: Model = "heavy", body: BodyModel | None = None) -> None:
         self.device = device
-        self.body = load_default_body(dtype=torch.float64)
+        self.body = load_default_body(dtype=torch.float64) if body is None else body
         self._prepared = PreparedProblems()
         self._regressors: dict[Model, LandmarkRegressor] = {model: LandmarkRegressor(model, device)}
 
@@ -124,7 +126,7 @@ class PosePipeline:
         solve_shape: bool = True,
         progress: Progress | None = None,
     ) -> PoseSolution:
-        """Find the pose of the default body that fits the evidence best; see `posing.solve_pose`."""
+        """Find the pose of the body that fits the evidence best; see `posing.solve_pose`."""
         return solve_pose(
             self.body,
             evidence,

@@ -15,7 +15,7 @@ BETAS = (1.0, -2.0, 0.5, 0.0, 0.0, 1.5, 0.0, 0.0, -1.0, 0.3)
 @pytest.fixture
 def build(scene, part):
     """Builds an armature with given betas."""
-    loaded = part("core.body").load_body(part("blender.pose_operators").BODY_PATH)
+    loaded = part("core.body").load_body(part("blender.own_body").DEFAULT_BODY_PATH)
 
     def make(betas=BETAS):
         armature = part("blender.armature").build_body(bpy.context, loaded, betas)

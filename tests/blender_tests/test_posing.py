@@ -10,7 +10,7 @@ from mathutils import Quaternion
 
 @pytest.fixture
 def armature(scene, part):
-    body = part("core.body").load_body(part("blender.pose_operators").BODY_PATH)
+    body = part("core.body").load_body(part("blender.own_body").DEFAULT_BODY_PATH)
     made = part("blender.armature").build_body(bpy.context, body, (0.0,) * 10)
     bpy.context.view_layer.update()
     edit = bpy.context.preferences.edit

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which body is in use: the default one, or the user's own file that the preferences name.
+
+Here: reading it once, and comparing a body in the scene with it. Not here: the file's layout (core/body.py).
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..core.body import BodyData, load_body
+from ..core.pose_conversion import to_smpl
+from ..core.rig import BODY_FILE_PROPERTY, JOINT_NAMES
+from . import runtime
+
+DEFAULT_BODY_PATH = Path(__file__).parents[1] / "data" / "default_body.npz"
+
+
+def current_body() -> BodyData:
+    """Return the body that the preferences name.
+
+    Raises:
+        FileError: The file is missing or is not a body.
+    """
+    name = runtime.body_file()
+    path = Path(name) if name else DEFAULT_BODY_PATH
+    changed = path.stat().st_mtime_ns if path.is_file() else 0
+    return _load(path, changed, "name another file in the preferences" if name else "install the add-on again")
+
+
+@lru_cache(maxsize=1)  # a drag's start looks at it: reading takes a tenth of a second
+def _load(path: Path, _changed: int, remedy: str) -> BodyData:
+    return load_body(path, remedy)
+
+
+def body_name() -> str:
+    """Return the name of the user's own body file, empty for the default body."""
+    return Path(runtime.body_file()).name
+
+
+def check_fits(armature: bpy.types.Object) -> None:
+    """Check that a body in the scene is the one that the solver poses. Without own bodies there is nothing to check.
+
+    Raises:
+        FileError: The own body's file is missing or is not a body.
+        SceneError: The armature was made with another body.
+    """
+    if not runtime.body_file() and not armature.get(BODY_FILE_PROPERTY):
+        return
+    bones = armature.data.bones
+    if any(name not in bones for name in JOINT_NAMES):
+        return  # renamed or deleted bones: whoever poses them says so
+    joints = to_smpl(np.array([bones[name].head_local for name in JOINT_NAMES], dtype=np.float64))
+    made_with = armature.get(BODY_FILE_PROPERTY) or "the default body"
+    current_body().check_joints(joints, f"{armature.name} ({made_with})", body_name() or "the default body")
