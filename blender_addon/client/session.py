@@ -111,7 +111,8 @@ class Session:
             SolverLost: It worked and has ended.
             SolverError: It could not start.
         """
-        self.process.drain()
+        if self.transport is not None:  # before that its first line may have come since `open` looked for it
+            self.process.drain()
         code = self.process.exit_code
         if code is not None:
             error = self.process.exit_error()

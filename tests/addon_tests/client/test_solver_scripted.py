@@ -41,6 +41,18 @@ def crash(scripted):
     scripted.client.pump()
 
 
+def test_what_a_starting_process_prints_is_not_thrown_away_before_it_was_read(scripted):
+    scripted.client.start(scripted.config)
+    process, line = scripted.process, scripted.process.handshake
+    process.handshake = None
+    process.drain = lambda: setattr(process, "handshake", None)
+    process.poll_handshake = lambda: process.__dict__.update(handshake=line) if not process.handshake else line
+    scripted.look(0.1)  # the line comes right after this look
+    scripted.look(0.1)
+    assert scripted.client.pid == process.pid
+    assert scripted.transport is not None
+
+
 def test_a_process_that_never_speaks_is_given_up(scripted):
     scripted.client.start(scripted.config)
     scripted.process.handshake = None
