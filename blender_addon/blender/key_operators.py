@@ -21,6 +21,7 @@ from .live import let_go
 from .part_operators import part_joints
 from .posing import free_joints, read_pose
 from .solve_operator import SolveOperator
+from .text import iface
 
 MAX_FRAMES = 10_000
 """Frames of one command; at 30 a second that is six minutes of waiting."""
@@ -33,7 +34,7 @@ class _BodyOperator:
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a body that has evidence."""
         if find_body(context) is None:
-            cls.poll_message_set("Select a body that was made by Pose from Image or Solve Keypoints")
+            cls.poll_message_set(iface("Select a body that was made by Pose from Image or Solve Keypoints"))
             return False
         return True
 
@@ -150,4 +151,4 @@ class IKOL_OT_solve_range(_BodyOperator, SolveOperator, bpy.types.Operator):
         write_record(armature, record)
         context.scene.frame_set(self._frame)  # what was keyed is seen
         show_handles(context, armature, record)
-        return f"Solved {len(self._frames)} frames"
+        return iface("Solved {number} frames", number=len(self._frames))

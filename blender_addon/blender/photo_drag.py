@@ -89,7 +89,7 @@ class IKOL_OT_drag_point(PhotoOperator, bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a body; a script needs no view."""
         if find_body(context) is None:
-            cls.poll_message_set("Select a body that was made by Pose from Image")
+            cls.poll_message_set(iface("Select a body that was made by Pose from Image"))
             return False
         return True
 

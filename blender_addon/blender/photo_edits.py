@@ -31,7 +31,7 @@ class EditOperator(PhotoOperator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a body; where the view matters, `invoke` looks."""
         if find_body(context) is None:
-            cls.poll_message_set("Select a body that was made by Pose from Image")
+            cls.poll_message_set(iface("Select a body that was made by Pose from Image"))
             return False
         return True
 

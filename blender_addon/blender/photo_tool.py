@@ -7,6 +7,7 @@ from . import photo_hover, photo_overlay
 from .bodies import body_camera, find_body
 from .camera import look_through
 from .photo_scene import STATE, TOOL, redraw
+from .text import iface
 
 _ARROWS = (("LEFT_ARROW", (-1, 0)), ("RIGHT_ARROW", (1, 0)), ("UP_ARROW", (0, -1)), ("DOWN_ARROW", (0, 1)))
 
@@ -103,10 +104,10 @@ class IKOL_OT_edit_photo(bpy.types.Operator):
         """Only with a body whose camera is there."""
         armature = find_body(context)
         if armature is None:
-            cls.poll_message_set("Select a body that was made by Pose from Image")
+            cls.poll_message_set(iface("Select a body that was made by Pose from Image"))
             return False
         if body_camera(armature) is None:
-            cls.poll_message_set("This body was not made from a photograph, or its camera was deleted")
+            cls.poll_message_set(iface("This body was not made from a photograph, or its camera was deleted"))
             return False
         return True
 

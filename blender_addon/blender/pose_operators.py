@@ -16,6 +16,7 @@ from ..core.keypoint_files import KEYPOINT_SUFFIXES, read_keypoints
 from ..core.photo import PHOTO_SUFFIXES, read_photo
 from ..core.record import KeypointEdit, Record
 from ..core.rig import CAMERA_PROPERTY
+from ..core.wording import count_text
 from . import live_edit, runtime
 from .armature import build_body, check_writable, key_pose, read_betas, set_shape
 from .bodies import body_camera, body_to_world, find_body, get_body, read_record, write_record
@@ -137,8 +138,9 @@ class IKOL_OT_pose_from_image(SolveOperator, bpy.types.Operator):
         _select_only(context, armatures[0])
         hide_default_cube(context)
         look_through(context)
-        persons = "1 person" if len(armatures) == 1 else f"{len(armatures)} persons"
-        return f"Posed {persons}, keypoints met within {first.solution.reprojection_px:.1f} px"
+        persons = count_text(len(armatures), "{number} person", "{number} persons", iface)
+        missed = first.solution.reprojection_px
+        return iface("Posed {persons}, keypoints met within {pixels:.1f} px", persons=persons, pixels=missed)
 
 
 class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
@@ -183,8 +185,8 @@ class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
         show_handles(context, armature, record)
         if self._plan.is_dropped:
             warn_of_drop(armature)
-        moved = len(record.edits)
-        return f"Solved again with {moved} placed keypoint{'' if moved == 1 else 's'}"
+        edits = count_text(len(record.edits), "{number} edit", "{number} edits", iface)
+        return iface("Solved again with {edits}", edits=edits)
 
     def _with_newest_edits(self, newest: Record, solved: Record) -> Record:
         """Return what is stored now with the new solution: what was edited meanwhile stays, the moved handles count."""
@@ -239,7 +241,7 @@ class IKOL_OT_solve_keypoints(SolveOperator, bpy.types.Operator):
         show_handles(context, armature, record)
         _select_only(context, armature)
         hide_default_cube(context)
-        return f"Solved {len(record.evidence[0].names)} keypoints"
+        return iface("Solved {number} keypoints", number=len(record.evidence[0].names))
 
 
 class _FilePicker:

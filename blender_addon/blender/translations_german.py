@@ -226,6 +226,12 @@ SENTENCES = {
     "No keypoint has been removed": "Es wurde kein Punkt entfernt",
     "Nothing pulls at it": "Nichts zieht daran",
     "Pose {number} of {count}": "Pose {number} von {count}",
+    "Posed {persons}, keypoints met within {pixels:.1f} px": (
+        "{persons} in Pose gebracht, Punkte auf {pixels:.1f} px getroffen"
+    ),
+    "Solved again with {edits}": "Mit {edits} neu gelöst",
+    "Solved {number} frames": "{number} Bilder gelöst",
+    "Solved {number} keypoints": "{number} Punkte gelöst",
     "Re-solve moves the bones to a changed shape": "Neu lösen bringt die Knochen zur geänderten Gestalt",
     "Release to select; Shift: in addition, Ctrl: take out, Esc: cancel": (
         "Loslassen wählt aus; Umschalt: dazu, Strg: heraus, Esc: abbrechen"
@@ -286,8 +292,12 @@ SENTENCES = {
     "{limb}: no other pose fits the picture about as well": "{limb}: keine andere Pose passt etwa so gut zum Bild",
     "{limb}: {number} poses fit the picture about as well": "{limb}: {number} Posen passen etwa gleich gut zum Bild",
     "{number} bones selected": "{number} Knochen ausgewählt",
+    "{number} edit": "{number} Änderung",
+    "{number} edits": "{number} Änderungen",
     "{number} keypoint": "{number} Punkt",
     "{number} keypoints": "{number} Punkte",
+    "{number} person": "{number} Person",
+    "{number} persons": "{number} Personen",
     "{point}: placing it exactly takes {gain:.1f} cm out of the pose's uncertainty": (
         "{point}: genau gesetzt nimmt er {gain:.1f} cm aus der Unsicherheit der Pose"
     ),
