@@ -55,7 +55,7 @@ class Runtime:
         self.live_owner: Callable[[], object] | None = None
         """A weak reference to the drag that the solver's `live` works for; None when it is free."""
         self.late_drag: object | None = None
-        """The drag that has ended and still waits for its last answer."""
+        """The drags that have ended and still wait for their last answers, by body; None when there is none."""
         self._shown: object = None
         self._statistics_due = 0.0
 
