@@ -282,12 +282,3 @@ def _read_first_version(text: str) -> Record:
     edits = msgspec.json.decode(text, type=_RecordV1).edits
     placed = {name: KeypointEdit(position=position) for name, position in edits.items()}
     return msgspec.convert({**fields, "edits": placed, "version": RECORD_VERSION}, type=Record)
-
-
-def keypoint_names(evidence: tuple[Evidence, ...]) -> tuple[str, ...]:
-    """Return the points of the body that the evidence speaks of, each once, in order of appearance."""
-    names: dict[str, None] = {}
-    for block in evidence:
-        if isinstance(block, Keypoints2D | Keypoints3D | RelativeKeypoints3D | Pins):
-            names.update(dict.fromkeys(block.names))
-    return tuple(names)

@@ -47,11 +47,6 @@ class SolverState:
     is_busy: bool = False
     """A command of this Blender waits or runs, in whatever phase."""
 
-    @property
-    def can_stop(self) -> bool:
-        """Whether there is a process to stop."""
-        return self.phase in (Phase.STARTING, *_CONNECTED)
-
 
 @dataclass(frozen=True)
 class Button:

@@ -22,7 +22,6 @@ from blender_addon.core.record import (
     Twist,
     decode_record,
     encode_record,
-    keypoint_names,
 )
 from blender_addon.core.rig import JOINT_NAMES, LANDMARK_NAMES
 
@@ -165,10 +164,6 @@ def test_a_record_of_a_newer_add_on_is_named_as_such():
 
 def test_unknown_fields_of_a_record_are_ignored():
     assert decode_record(damaged(lambda content: content.__setitem__("mood", "good"))) == a_record()
-
-
-def test_every_point_is_named_once_in_order():
-    assert keypoint_names(a_record().evidence) == ("left_wrist", "right_wrist", "nose")
 
 
 def test_a_record_of_the_first_version_keeps_the_users_places():

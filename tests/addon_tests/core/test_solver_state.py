@@ -67,12 +67,6 @@ def test_every_error_has_a_button_that_helps(fix):
     assert button.operator.startswith("ikol.")
 
 
-@pytest.mark.parametrize("name", STATES)
-def test_a_process_can_be_stopped_exactly_when_there_is_one(name):
-    has_process = name in ("starting", "restarting", "loading", "ready", "busy", "unresponsive")
-    assert STATES[name].can_stop == has_process
-
-
 def test_preferences_matter_only_while_nothing_runs():
     problem = SolverError("there is no Python at /x", Fix.OPEN_PREFERENCES)
     assert solver_state.configured(STATES["ready"], problem) == STATES["ready"]
