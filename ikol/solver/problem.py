@@ -297,13 +297,13 @@ class _Builder:
         count, width = shape
         is_per_row = sigma.ndim < target.ndim and sigma.shape[-1:] == (count,)
         if is_per_row and count == width > 1 and sigma.shape[-2:] == shape:
-            if broadcasts(sigma.shape[:-1], self._batch):
+            is_per_row = broadcasts(sigma.shape[:-1], self._batch)
+            if is_per_row and broadcasts(sigma.shape[:-2], self._batch):
                 raise InputError(
                     f"{name}: a sigma of shape {tuple(sigma.shape)} may be one for each of {count} rows in a batch, or "
                     f"one for each of {width} axes of each row; give it as many dimensions as the target has, "
                     f"(*batch, {count}, {width})"
                 )
-            is_per_row = False
         per_axis = sigma[..., None].expand(*sigma.shape, width) if is_per_row else sigma
         deviation = self._flat(name, "sigma", per_axis, shape)
         if bool((torch.isnan(deviation) | (deviation <= 0)).any()):

@@ -31,6 +31,11 @@ def test_sigmas_of_three_points_serve_a_batch_by_item() -> None:
     assert torch.equal(weight_of(by_item, (2,)), by_item.pow(-2)[..., None].expand(2, 3, 3))
 
 
+def test_sigmas_whose_batch_fits_only_one_reading_are_read_so() -> None:
+    by_item = BY_AXIS.expand(2, 3, 3)  # by axis its batch would be (2,), which is none of (2, 3)
+    assert torch.equal(weight_of(by_item, (2, 3)), by_item.reshape(6, 3).pow(-2)[..., None].expand(6, 3, 3))
+
+
 @pytest.mark.parametrize("batch", [(3,), (2, 3)])
 def test_sigmas_of_three_points_in_a_batch_of_three_are_refused(batch: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"points_3d: a sigma of shape \(3, 3\) may be one for each of 3 rows"):
