@@ -7,7 +7,7 @@ from . import photo_hover, photo_overlay
 from .bodies import body_camera, find_body
 from .camera import look_through
 from .photo_scene import STATE, TOOL, redraw
-from .text import iface
+from .view_operators import PhotoCameraOperator
 
 _ARROWS = (("LEFT_ARROW", (-1, 0)), ("RIGHT_ARROW", (1, 0)), ("UP_ARROW", (0, -1)), ("DOWN_ARROW", (0, 1)))
 
@@ -92,24 +92,12 @@ class PosePhotoTool(_PhotoTool, bpy.types.WorkSpaceTool):
 TOOLS = (ObjectPhotoTool, PosePhotoTool)
 
 
-class IKOL_OT_edit_photo(bpy.types.Operator):
+class IKOL_OT_edit_photo(PhotoCameraOperator, bpy.types.Operator):
     """The command *Edit on Photograph*."""
 
     bl_idname = "ikol.edit_photo"
     bl_label = "Edit on Photograph"
     bl_description = "Look through the camera of the photograph and take the tool that drags keypoints over it"
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Only with a body whose camera is there."""
-        armature = find_body(context)
-        if armature is None:
-            cls.poll_message_set(iface("Select a body that was made by Pose from Image"))
-            return False
-        if body_camera(armature) is None:
-            cls.poll_message_set(iface("This body was not made from a photograph, or its camera was deleted"))
-            return False
-        return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Look through the camera and take the tool."""

@@ -8,12 +8,8 @@ from .camera import look_through
 from .text import iface
 
 
-class IKOL_OT_look_through(bpy.types.Operator):
-    """The command *Look Through Photo Camera*."""
-
-    bl_idname = "ikol.look_through"
-    bl_label = "Look Through Photo Camera"
-    bl_description = "Show the body in the 3D view as its photograph does, with the photograph behind it"
+class PhotoCameraOperator:
+    """Mixin: a command that needs a body with the camera of its photograph."""
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -26,6 +22,14 @@ class IKOL_OT_look_through(bpy.types.Operator):
             cls.poll_message_set(iface("This body was not made from a photograph, or its camera was deleted"))
             return False
         return True
+
+
+class IKOL_OT_look_through(PhotoCameraOperator, bpy.types.Operator):
+    """The command *Look Through Photo Camera*."""
+
+    bl_idname = "ikol.look_through"
+    bl_label = "Look Through Photo Camera"
+    bl_description = "Show the body in the 3D view as its photograph does, with the photograph behind it"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Make the body's camera the scene's and look through it."""
