@@ -57,7 +57,16 @@ def fetch_motion_archive(folder: Path, requirement: str, *, seconds: float = 300
 
 
 def read_motion_clips(archive: Path) -> Float[Tensor, "frames 24 3 3"]:
-    """Return the local rotations of all clips, one after the other, in SMPL's joints and axes, float64.
+    """Return the local rotations of all clips, one after the other; see `read_clips`.
+
+    Raises:
+        FileFormatError: the archive does not hold the clips.
+    """
+    return torch.cat(list(read_clips(archive).values()))
+
+
+def read_clips(archive: Path) -> dict[str, Float[Tensor, "frames 24 3 3"]]:
+    """Return the local rotations of each clip, in SMPL's joints and axes, float64.
 
     DeepMimic's axes are x forward, y up, z right and its arms hang at rest. The chest's rotation is shared among the
     three joints of the spine, the neck's between neck and head; what DeepMimic has not (collars, wrists, hands, feet)
@@ -68,14 +77,16 @@ def read_motion_clips(archive: Path) -> Float[Tensor, "frames 24 3 3"]:
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            texts = [opened.read(f"pybullet_data/data/motions/humanoid3d_{clip}.txt") for clip in CLIPS]
-        rows = [row for text in texts for row in json.loads(text)["Frames"]]
-        frames = torch.tensor(rows, dtype=torch.float64)
+            texts = {clip: opened.read(f"pybullet_data/data/motions/humanoid3d_{clip}.txt") for clip in CLIPS}
+        clips = {clip: torch.tensor(json.loads(text)["Frames"], dtype=torch.float64) for clip, text in texts.items()}
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise FileFormatError(f"{archive} does not hold DeepMimic's clips: {error}") from error
-    if frames.ndim != 2 or frames.shape[1] != _NUM_VALUES:
-        raise FileFormatError(f"frames of {_NUM_VALUES} numbers were expected in {archive}, got {tuple(frames.shape)}")
-    return _to_smpl(frames)
+    for frames in clips.values():
+        if frames.ndim != 2 or frames.shape[1] != _NUM_VALUES:
+            raise FileFormatError(
+                f"frames of {_NUM_VALUES} numbers were expected in {archive}, got {tuple(frames.shape)}"
+            )
+    return {clip: _to_smpl(frames) for clip, frames in clips.items()}
 
 
 def _to_smpl(frames: Float[Tensor, "frames values"]) -> Float[Tensor, "frames 24 3 3"]:
