@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ikol.camera import Camera
+from ikol.distortion import Coefficients, check_distortion
 from ikol.errors import InputError
 from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat
 from ikol.pipeline import evidence as named
@@ -152,12 +153,14 @@ def intrinsics(camera: CameraSpec) -> named.Intrinsics:
     _check_focal("focal_y of the camera", camera.focal_y)
     _check_size("center_x of the camera", camera.center_x)
     _check_size("center_y of the camera", camera.center_y)
+    check_distortion(camera.distortion)
     return named.Intrinsics(
         width=camera.width,
         height=camera.height,
         focal=(camera.focal_x, camera.focal_y),
         center=(camera.center_x, camera.center_y),
         focal_source=camera.focal_source,
+        distortion=camera.distortion,
     )
 
 
@@ -234,10 +237,11 @@ def camera_of_lens(lens: named.Intrinsics) -> CameraSpec:
         center_x=lens.center[0],
         center_y=lens.center[1],
         focal_source=_focal_source(lens.focal_source),
+        distortion=lens.distortion,
     )
 
 
-def placed_camera(camera: Camera, focal_source: str) -> CameraSpec:
+def placed_camera(camera: Camera, focal_source: str, distortion: Coefficients) -> CameraSpec:
     """Write a camera with its place."""
     focal, center = _numbers(camera.focal), _numbers(camera.center)
     rotation, translation = _numbers(camera.R_camera_world), _numbers(camera.t_camera_world)
@@ -251,6 +255,7 @@ def placed_camera(camera: Camera, focal_source: str) -> CameraSpec:
         rotation=cast("tuple[float, float, float, float, float, float, float, float, float]", rotation),
         translation=cast("tuple[float, float, float]", translation),
         focal_source=_focal_source(focal_source),
+        distortion=distortion,
     )
 
 

@@ -196,6 +196,7 @@ class Service:
                 box=person.box,
                 evidence=tuple(writer.evidence(block) for block in person.evidence),
                 confidence=person.confidence,
+                doubts=person.doubts,
             )
             for person in detection.persons
         )
@@ -221,11 +222,13 @@ class Service:
     def _solve(self, request: Solve, question: Question, start: float) -> tuple[SolveReply, FrameWriter]:
         solution = self._pipeline.solve(**question)
         writer = Writer()
-        focal_source = request.camera.focal_source if request.camera is not None else "given"
+        lens = question["intrinsics"]
         reply = SolveReply(
             id=request.id,
             pose=writer.pose(solution.pose),
-            camera=placed_camera(solution.camera, focal_source) if solution.camera is not None else None,
+            camera=None
+            if solution.camera is None or lens is None
+            else placed_camera(solution.camera, lens.focal_source, lens.distortion),
             joints=writer.array(solution.joints),
             point_names=solution.point_names,
             point_positions=writer.array(solution.point_positions),

@@ -148,6 +148,7 @@ def read_detection(message: wire.DetectReply, frames: wire.Frames) -> Detection:
                     confidence=dict(person.confidence),
                     score=person.score,
                     box=person.box,
+                    doubts=tuple(person.doubts),
                 )
                 for person in message.persons
             ),

@@ -26,7 +26,7 @@ MIN_SECOND_SCORE = 0.5
 FloatArray = NDArray[np.float64]
 
 Model = Literal["heavy", "full"]
-Limb = Literal["left_arm", "right_arm", "left_leg", "right_leg", "head", "torso"]
+Limb = Literal["left_arm", "right_arm", "left_leg", "right_leg", "head", "torso", "arms", "legs", "sides"]
 Betas = tuple[float, ...]
 
 
@@ -81,6 +81,8 @@ class DetectedPerson:
     confidence: dict[str, float]
     score: float
     box: tuple[float, float, float, float]
+    doubts: tuple[str, ...] = ()
+    """Why the pose may be wrong as a whole."""
 
 
 @dataclass(frozen=True)

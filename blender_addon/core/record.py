@@ -36,10 +36,12 @@ class PhotoCamera(Struct, frozen=True):
     rotation: Rotation | None = None
     translation: Vector3 | None = None
     focal_source: Literal["exif", "default", "given"] = "given"
+    distortion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    """k1, k2, p1, p2 of the lens, as OpenCV has them; what is said of pixels is where the picture shows it."""
 
     def __post_init__(self) -> None:
         numbers = (self.focal_x, self.focal_y, self.center_x, self.center_y)
-        numbers += (self.rotation or ()) + (self.translation or ())
+        numbers += (self.rotation or ()) + (self.translation or ()) + self.distortion
         if not all(math.isfinite(number) for number in numbers):
             raise ValueError("camera holds a number that is not finite")
         if min(self.width, self.height) < 1 or min(self.focal_x, self.focal_y) <= 0:
@@ -196,7 +198,7 @@ class Record(Struct, frozen=True):
 
     `edits` are what the user said, by point. While `solo` names points, only these count. `detected_px` is a standard
     deviation in pixels that no detected point falls below. Of the points in `without_depth` the network's depth has no
-    say: the user has taken another pose of that limb.
+    say: the user has taken another pose of that limb. `doubts` are why the pose may be wrong as a whole.
     """
 
     source: str
@@ -209,6 +211,7 @@ class Record(Struct, frozen=True):
     solo: tuple[str, ...] = ()
     detected_px: float | None = None
     without_depth: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     version: int = RECORD_VERSION
 
     def __post_init__(self) -> None:

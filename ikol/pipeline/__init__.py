@@ -21,3 +21,4 @@ from ikol.pipeline.inspection import InspectedRow as InspectedRow
 from ikol.pipeline.inspection import Inspection as Inspection
 from ikol.pipeline.pose_pipeline import Model as Model
 from ikol.pipeline.pose_pipeline import PosePipeline as PosePipeline
+from ikol.pipeline.swaps import Swap as Swap

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other poses of one limb that fit the picture about as well: what one picture leaves open is mostly depth."""
+"""Other poses that fit the picture about as well: what one picture leaves open is mostly depth, and which side is left."""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,6 +18,7 @@ from ikol.pipeline.posing import reprojection_px
 from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.problem import Problem
 from ikol.pipeline.start import begin_state
+from ikol.pipeline.swaps import SWAPS, Swap, swap_landmarks, swapped_evidence
 from ikol.solver import PreparedSolve, SolveState
 from ikol.solver.limits import limit_excess
 
@@ -50,28 +51,34 @@ class _Candidate:
     """How far the limb's joints are beyond their limits, radians."""
 
 
-def alternative_poses(problem: Problem, limb: Limb, count: int, prepared: PreparedProblems) -> tuple[Alternative, ...]:
+def alternative_poses(
+    problem: Problem, limb: Limb | Swap, count: int, prepared: PreparedProblems
+) -> tuple[Alternative, ...]:
     """Solve a problem, and find poses of one limb that fit its picture about as well; the best first.
 
     Each flips some bones of the limb, and is then solved for the limb alone, under all that is known but its depth,
     which may be guessed wrongly. They differ in the direction of a bone, look no worse than the landmarks are sure, and
     bend no joint beyond its limits.
 
+    Of a swap there are two poses, whichever fits better: the solved one, and the one with left and right exchanged.
+
     Args:
         problem: what to solve first.
-        limb: which limb may change.
+        limb: which limb may change, or what may have been taken for the other side's.
         count: how many poses to return at most.
         prepared: keeps what solves of the same structure share.
 
     Raises:
         InputError: there is no picture, or nobody has said where its camera is.
     """
-    if limb not in LIMBS:
-        raise InputError(f"there is no limb {limb!r}; choose one of {', '.join(LIMBS)}")
+    if limb not in LIMBS and limb not in SWAPS:
+        raise InputError(f"there is no limb {limb!r}; choose one of {', '.join((*LIMBS, *SWAPS))}")
     if count < 1:
         raise InputError(f"count must be at least 1, got {count}")
     if problem.camera is None or not problem.is_placed:
         raise InputError("alternatives are poses that look the same; a picture with the camera's extrinsics is needed")
+    if limb in SWAPS:
+        return _swapped(problem, limb, prepared)[:count]
     body = problem.body
     best = prepared.solve(problem, begin_state(problem)).state
     still = replace(problem, initial=None, start=best)
@@ -87,6 +94,20 @@ def alternative_poses(problem: Problem, limb: Limb, count: int, prepared: Prepar
         states.append(prepared.solve(flip, start).state)
     candidates = [_candidate(problem, limb, state, float(judge.solve(state).cost)) for state in states]
     return tuple(_kept(candidates, _pixel_sigma(problem, limb)))[:count]
+
+
+def _swapped(problem: Problem, swap: Swap, prepared: PreparedProblems) -> tuple[Alternative, Alternative]:
+    """Return the pose as it is, and that of the evidence with left and right exchanged; both of one shape."""
+    landmarks = swap_landmarks(swap)
+    solved = prepared.solve(problem, begin_state(problem))
+    other = replace(problem, evidence=swapped_evidence(problem.evidence, swap), initial=None, start=None, joints=())
+    begin = replace(begin_state(other), betas=solved.state.betas)
+    other = replace(other, solve_shape=False)
+    result = prepared.solve(other, begin)
+    return (
+        _alternative(problem, landmarks, solved.state, float(solved.cost)),
+        _alternative(other, landmarks, result.state, float(result.cost)),
+    )
 
 
 def _flip(problem: Problem, limb: Limb, start: SolveState) -> Problem:
@@ -108,20 +129,28 @@ def _flip(problem: Problem, limb: Limb, start: SolveState) -> Problem:
 
 
 def _candidate(problem: Problem, limb: Limb, state: SolveState, cost: float) -> _Candidate:
-    body, camera, parts = problem.body, problem.camera, LIMBS[limb]
-    assert camera is not None
-    pose = Pose(state.transl, state.local_rotmat, state.betas)
+    body, parts = problem.body, LIMBS[limb]
+    alternative = _alternative(problem, parts.landmarks, state, cost)
     names = body.points.names
-    places = point_positions(body, pose, names)
-    index = [names.index(name) for name in parts.landmarks]
-    shown = reprojection_px(problem.evidence, parts.landmarks, camera.project(places[index]))
+    places = point_positions(body, alternative.pose, names)
     near, far = ([names.index(bone[end]) for bone in parts.bones] for end in (0, 1))
     limits = body_limits(body)
     turning = [row for row, joint in enumerate(limits.joint_index.tolist()) if body.tree.names[joint] in parts.joints]
     limits = limits.take(turning)
     excess = float(limit_excess(limits, state.local_rotmat[limits.joint_index]).residual.abs().max())
-    joints = places[[names.index(name) for name in body.tree.names]]
-    return _Candidate(Alternative(pose, cost, shown, joints), places[far] - places[near], excess)
+    return _Candidate(alternative, places[far] - places[near], excess)
+
+
+def _alternative(problem: Problem, landmarks: tuple[str, ...], state: SolveState, cost: float) -> Alternative:
+    """Return a state as it is answered, with how well it meets some landmarks on the picture."""
+    body, camera = problem.body, problem.camera
+    assert camera is not None
+    pose = Pose(state.transl, state.local_rotmat, state.betas)
+    names = body.points.names
+    places = point_positions(body, pose, names)
+    index = [names.index(name) for name in landmarks]
+    shown = reprojection_px(problem.evidence, landmarks, camera.project(places[index]))
+    return Alternative(pose, cost, shown, places[[names.index(name) for name in body.tree.names]])
 
 
 def _kept(candidates: list[_Candidate], sigma_px: float) -> list[Alternative]:

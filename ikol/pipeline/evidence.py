@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ikol.camera import Camera
+from ikol.distortion import UNDISTORTED
 from ikol.regressor.person import PersonLandmarks
 
 Progress = Callable[[float, str], None]
@@ -96,13 +97,17 @@ class Pose:
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """What a picture tells of its lens. `focal_source` says where the focal length comes from."""
+    """What a picture tells of its lens. `focal_source` says where the focal length comes from.
+
+    With a `distortion` (`ikol.distortion`) 2D evidence is where the picture shows it, bent by the lens.
+    """
 
     width: int
     height: int
     focal: tuple[float, float]
     center: tuple[float, float]
     focal_source: str
+    distortion: tuple[float, float, float, float] = UNDISTORTED
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,8 @@ class DetectedPerson:
     evidence: tuple[NamedEvidence, ...]
     confidence: dict[str, float]
     landmarks: PersonLandmarks
+    doubts: tuple[str, ...] = ()
+    """Why the pose may be wrong as a whole, of `ikol.regressor.doubts.DOUBTS`."""
 
     def with_pixels(self, moved: Callable[[Tensor], Tensor]) -> "DetectedPerson":
         """Return the person with the 2D evidence moved by `moved` ((points, 2) -> (points, 2)), as for a lens."""

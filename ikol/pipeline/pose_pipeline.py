@@ -24,6 +24,7 @@ from ikol.pipeline.posing import solve_pose
 from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.problem import Extrinsics, make_problem
 from ikol.pipeline.reading import detected_person, intrinsics_of
+from ikol.pipeline.swaps import Swap
 from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, decode_image
 
 Model = Literal["heavy", "full"]
@@ -175,7 +176,7 @@ class PosePipeline:
         self,
         evidence: Sequence[NamedEvidence],
         *,
-        limb: Limb,
+        limb: Limb | Swap,
         count: int = 4,
         intrinsics: Intrinsics | None = None,
         extrinsics: Extrinsics | None = None,
@@ -189,7 +190,7 @@ class PosePipeline:
 
         Args:
             evidence: as of `posing.solve_pose`, like all arguments but the next two.
-            limb: which limb may change.
+            limb: which limb may change, or which sides may have been taken for each other.
             count: how many poses to return at most.
             intrinsics: needed.
             extrinsics: needed.

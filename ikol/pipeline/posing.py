@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ikol.body.model import BodyModel
 from ikol.camera import Camera
+from ikol.distortion import distort
 from ikol.pipeline.evidence import (
     Anchor,
     Intrinsics,
@@ -97,6 +98,7 @@ def _solution(problem: Problem, pose: Pose, camera: Camera | None, result: Solve
     everything = point_positions(body, pose, body.points.names)
     positions = everything[[body.points.names.index(name) for name in names]]
     pixels = positions[:0, :2] if camera is None else camera.project(positions)
+    shown = pixels if camera is None else distort(pixels, _pair(camera.focal), _pair(camera.center), problem.distortion)
     cost = float(result.cost)
     return PoseSolution(
         pose=pose,
@@ -104,13 +106,17 @@ def _solution(problem: Problem, pose: Pose, camera: Camera | None, result: Solve
         joints=everything[[body.points.names.index(name) for name in body.tree.names]],
         point_names=names,
         point_positions=positions,
-        point_pixels=pixels,
+        point_pixels=shown,
         status=SolveStatus(int(result.status)).name.lower(),
         iterations=int(result.iterations),
         cost=cost if math.isfinite(cost) else -1.0,
         reprojection_px_median=reprojection_px(problem.evidence, names, pixels),
         unreached=_unreached(problem, result),
     )
+
+
+def _pair(values: Float[Tensor, "2"]) -> tuple[float, float]:
+    return float(values[0]), float(values[1])
 
 
 def reprojection_px(

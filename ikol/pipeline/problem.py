@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ikol.body.model import BodyModel
 from ikol.camera import Camera
+from ikol.distortion import UNDISTORTED, Coefficients, undistort
 from ikol.errors import InputError
 from ikol.pipeline.evidence import (
     Anchor,
@@ -47,6 +48,8 @@ class Problem:
     joints: tuple[str, ...]
     """Whose rotations may change; none for all."""
     solve_shape: bool
+    distortion: Coefficients = UNDISTORTED
+    """Of the lens: the evidence is straightened, what is told of the picture has to be bent again."""
 
     @property
     def free_joints(self) -> Bool[Tensor, "joints"] | None:
@@ -95,15 +98,28 @@ def make_problem(
     problem = Problem(
         body=body,
         skeleton=Skeleton.from_body(body),
-        evidence=tuple(evidence),
+        evidence=_straightened(evidence, intrinsics),
         camera=camera_of(intrinsics, extrinsics),
         is_placed=is_placed,
         initial=None if initial is None else _state(initial),
         start=None if start is None else _state(start),
         joints=tuple(joints),
         solve_shape=solve_shape and not joints,
+        distortion=UNDISTORTED if intrinsics is None else intrinsics.distortion,
     )
     return problem if start is None or initial is None else replace(problem, start=_joined(problem))
+
+
+def _straightened(evidence: Sequence[NamedEvidence], lens: Intrinsics | None) -> tuple[NamedEvidence, ...]:
+    """Return the evidence with its points on the picture where a pinhole would show them."""
+    if lens is None or lens.distortion == UNDISTORTED:
+        return tuple(evidence)
+    return tuple(
+        replace(block, points=undistort(block.points, lens.focal, lens.center, lens.distortion))
+        if isinstance(block, Keypoints2D)
+        else block
+        for block in evidence
+    )
 
 
 def _state(pose: Pose) -> SolveState:

@@ -27,7 +27,7 @@ Timeout = Annotated[float, Meta(gt=0, le=3600)]
 Dtype = Literal["<f4", "<f8", "<i4", "<i8", "|u1"]
 FocalSource = Literal["exif", "default", "given"]
 SolveStatus = Literal["converged", "stalled", "max_iterations", "failed"]
-Limb = Literal["left_arm", "right_arm", "left_leg", "right_leg", "head", "torso"]
+Limb = Literal["left_arm", "right_arm", "left_leg", "right_leg", "head", "torso", "arms", "legs", "sides"]
 
 
 class ArrayRef(Struct, frozen=True):
@@ -48,7 +48,8 @@ class CameraSpec(Struct, frozen=True):
     """A pinhole camera. Pixels have their origin at the top left corner of the picture, x right, y down.
 
     A world point X (SMPL world: metres, Y up) is R X + t in camera axes (x right, y down, z forward).
-    `rotation` is R row by row; both extrinsics are None while nobody has placed the camera yet.
+    `rotation` is R row by row; both extrinsics are None while nobody has placed the camera yet. `distortion` is k1, k2,
+    p1, p2 of the lens (Brown and Conrady's model, as OpenCV's): keypoints on the picture are where it shows them.
     """
 
     width: Annotated[int, Meta(ge=1, le=65536)]
@@ -60,6 +61,7 @@ class CameraSpec(Struct, frozen=True):
     rotation: tuple[float, float, float, float, float, float, float, float, float] | None = None
     translation: tuple[float, float, float] | None = None
     focal_source: FocalSource = "given"
+    distortion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
 
 class PoseSpec(Struct, frozen=True):
@@ -135,13 +137,15 @@ Evidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Pi
 class Person(Struct, frozen=True):
     """One detected person: what the picture says of it, ready to be stored and to be sent in `solve`.
 
-    `box` is x0, y0, x1, y1 in pixels. `confidence` holds, by keypoint name, 0 (noise) to 1 (certain).
+    `box` is x0, y0, x1, y1 in pixels. `confidence` holds, by keypoint name, 0 (noise) to 1 (certain). `doubts` say why
+    the pose may be wrong as a whole; none for a person as the networks know them.
     """
 
     score: float
     box: tuple[float, float, float, float]
     evidence: Annotated[tuple[Evidence, ...], Meta(max_length=16)]
     confidence: dict[Name, float]
+    doubts: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()
 
 
 class Latency(Struct, frozen=True):
@@ -173,8 +177,9 @@ class Detect(Struct, frozen=True, tag="detect"):
     """Find persons on an encoded picture (JPEG, PNG or WebP) and return their evidence.
 
     `boxes` (x0, y0, x1, y1 in pixels of the upright picture) replace the detector. `rotation_deg` says by how much the
-    persons are turned clockwise from upright. `focal_px` overrides EXIF and the default. `timeout_seconds` counts
-    from the arrival of the request; None leaves it to the server.
+    persons are turned clockwise from upright. `focal_px` overrides EXIF and the default. `thorough` looks for small and
+    turned persons also in a picture where others are found. `timeout_seconds` counts from the arrival of the request;
+    None leaves it to the server.
     """
 
     id: RequestId
@@ -185,6 +190,7 @@ class Detect(Struct, frozen=True, tag="detect"):
     rotation_deg: Annotated[float, Meta(ge=-360, le=360)] = 0.0
     focal_px: Annotated[float, Meta(gt=0)] | None = None
     timeout_seconds: Timeout | None = None
+    thorough: bool = False
 
 
 class Problem(Struct, frozen=True):
@@ -217,7 +223,10 @@ class Inspect(Problem, frozen=True, tag="inspect"):
 
 
 class Alternatives(Problem, frozen=True, tag="alternatives", kw_only=True):
-    """Find poses of one limb that fit the evidence about as well: elbow or knee towards the camera or away from it."""
+    """Find poses of one limb that fit the evidence about as well: elbow or knee towards the camera or away from it.
+
+    `arms`, `legs` and `sides` are both arms, both legs and the whole body, with left and right taken for each other.
+    """
 
     limb: Limb
 

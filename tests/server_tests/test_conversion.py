@@ -10,6 +10,7 @@ import pytest
 import torch
 from fake_pipeline import NUM_BETAS, NUM_JOINTS, ROTATION, camera, float64
 
+from ikol.distortion import UNDISTORTED
 from ikol.errors import InputError
 from ikol.geometry.rotations import quat_to_rotmat
 from ikol.pipeline import evidence as named
@@ -36,7 +37,7 @@ def test_extrinsics_take_a_world_point_to_where_the_document_says() -> None:
 
 
 def test_placed_camera_gives_back_the_matrix_of_the_pipeline() -> None:
-    spec = placed_camera(camera(), "default")
+    spec = placed_camera(camera(), "default", (-0.25, 0.0, 0.0, 0.0))
     assert spec.rotation == ROTATION
     assert spec.translation == (1.0, 1.5, 2.0)
     assert (spec.focal_x, spec.focal_y, spec.center_x, spec.center_y) == (1500.0, 1500.5, 540.0, 540.5)
@@ -44,7 +45,7 @@ def test_placed_camera_gives_back_the_matrix_of_the_pipeline() -> None:
 
 
 def test_extrinsics_of_a_placed_camera_are_those_of_the_camera() -> None:
-    place = extrinsics(placed_camera(camera(), "given"))
+    place = extrinsics(placed_camera(camera(), "given", UNDISTORTED))
     assert place is not None
     torch.testing.assert_close(place[0], camera().R_camera_world, atol=0, rtol=0)
     torch.testing.assert_close(place[1], camera().t_camera_world, atol=0, rtol=0)

@@ -13,7 +13,9 @@ from server_client import Client, ServerProcess
 from solver_server import protocol
 
 MAJOR, MINOR = protocol.PROTOCOL_VERSION
-SINCE = {(1, 0): {"timeout_seconds", "start", "joints", "is_robust"}, (1, 1): {"start", "joints", "is_robust"}}
+SINCE_1_3 = {"thorough", "distortion"}
+SINCE_1_2 = SINCE_1_3 | {"start", "joints", "is_robust"}
+SINCE = {(1, 0): SINCE_1_2 | {"timeout_seconds"}, (1, 1): SINCE_1_2, (1, 2): SINCE_1_3}
 """What a client of a version does not send."""
 
 
@@ -52,8 +54,10 @@ def test_client_of_a_version(server: ServerProcess, version: tuple[int, int], ki
 
 
 def without(fields: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    """Give the fields of a message, and of its evidence, but for those named and the blocks of 1.2."""
+    """Give the fields of a message, of its camera and its evidence, but for those named and the blocks of 1.2."""
     kept = {name: value for name, value in fields.items() if name not in names}
+    if kept.get("camera"):
+        kept["camera"] = without(kept["camera"], names)
     if "evidence" in kept:
         blocks = [block for block in kept["evidence"] if block["type"] not in ("pins", "orientations")]
         kept["evidence"] = [without(block, names) for block in blocks]
@@ -68,8 +72,12 @@ def test_request_of_an_earlier_version_is_understood(name: str, version: tuple[i
     request, _ = protocol.decode_request([msgpack.packb(fields), *frames])
     assert isinstance(request, (protocol.Detect, protocol.Solve))
     assert (request.timeout_seconds is None) == (version == (1, 0))
-    if isinstance(request, protocol.Solve):
-        assert (request.start, request.joints) == (None, ())
+    if isinstance(request, protocol.Detect):
+        assert not request.thorough
+    else:
+        assert request.camera is not None
+        assert request.camera.distortion == (0.0, 0.0, 0.0, 0.0)
+        assert ((request.start, request.joints) == (None, ())) == (version < (1, 2))
         assert isinstance(request.evidence[0], protocol.Keypoints2D)
         assert request.evidence[0].is_robust
 

@@ -27,6 +27,7 @@ class FakePerson:
     box: tuple[float, float, float, float]
     evidence: tuple[named.NamedEvidence, ...]
     confidence: dict[str, float]
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class FakePipeline:
         self.calls.append({"image": image, **options})
         self._step(progress)
         lens = named.Intrinsics(1080, 1920, (1500.0, 1500.5), (540.0, 960.0), "exif")
-        person = FakePerson(0.75, (1.0, 2.0, 3.0, 4.0), evidence(), {"nose": 0.5})
+        person = FakePerson(0.75, (1.0, 2.0, 3.0, 4.0), evidence(), {"nose": 0.5}, ("small",))
         return FakeDetection(lens, (person,))
 
     def solve(self, *, progress: Progress | None, **options: Any) -> named.PoseSolution:

@@ -44,6 +44,7 @@ def camera(is_placed: bool = True) -> protocol.CameraSpec:
         rotation=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0) if is_placed else None,
         translation=(0.0, 1.0, 3.0) if is_placed else None,
         focal_source="exif",
+        distortion=(-0.25, 0.0625, 0.001953125, -0.0009765625),
     )
 
 
@@ -81,6 +82,7 @@ def _person(frames: FrameWriter) -> protocol.Person:
         box=(10.5, 20.0, 300.0, 900.25),
         evidence=evidence(frames),
         confidence={"nose": 1.0, "L_Hip": 0.25},
+        doubts=("small", "cut_off"),
     )
 
 
@@ -155,6 +157,7 @@ def cases() -> dict[str, Case]:
             rotation_deg=-90.0,
             focal_px=1500.0,
             timeout_seconds=60.0,
+            thorough=True,
         ),
         "solve": lambda frames: protocol.Solve(id=8, **_problem(frames)),
         "solve_minimal": lambda frames: protocol.Solve(id=9, evidence=()),

@@ -2,6 +2,7 @@
 """Poses from evidence made from a known pose of the default body, seen through a known camera."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from photo_evidence import LENS, LEVEL, known_pose, seen_as
 
 from ikol.body.default_body import load_default_body
 from ikol.body.model import BodyModel
+from ikol.distortion import distort
 from ikol.errors import Cancelled, InputError
 from ikol.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from ikol.pipeline import (
@@ -171,3 +173,15 @@ def test_progress_can_cancel(body: BodyModel) -> None:
 
     with pytest.raises(Cancelled):
         solve_pose(body, seen_as(body, known_pose(body)), intrinsics=LENS, progress=stop)
+
+
+def test_a_bent_picture_gives_the_pose_of_the_straight_one_and_is_answered_in_bent_pixels(body: BodyModel) -> None:
+    picture, relative = seen_as(body, known_pose(body))
+    lens = replace(LENS, distortion=(-0.3, 0.08, 0.002, -0.001))
+    bent = distort(picture.points, lens.focal, lens.center, lens.distortion)
+    assert float((bent - picture.points).norm(dim=-1).max()) > 5.0  # pixels: a thousandfold of what is tolerated below
+    straight = solve_pose(body, (picture, relative), intrinsics=LENS)
+    solution = solve_pose(body, (replace(picture, points=bent), relative), intrinsics=lens)
+    torch.testing.assert_close(solution.joints, straight.joints, atol=1e-5, rtol=0)  # metres; Newton's rounding
+    shown = distort(straight.point_pixels, lens.focal, lens.center, lens.distortion)
+    torch.testing.assert_close(solution.point_pixels, shown, atol=0.01, rtol=0)  # pixels
