@@ -34,12 +34,12 @@ def uvd_to_camera(
         crops: the windows that it saw.
         input_size: its pixels along a side.
         depth_extent: metres of a depth of 1.
-        camera: the picture's lens; its place does not matter.
+        camera: the picture's lens, or one lens a crop; its place does not matter.
         root_depth: metres from the camera's plane to the pelvis, see `root_depth`.
     """
     pixels = uvd_to_pixels(uvd, crops, input_size)
     depth = root_depth[:, None] + uvd[..., 2] * depth_extent
-    sideways = (pixels - camera.center) / camera.focal * depth[..., None]
+    sideways = (pixels - camera.center[..., None, :]) / camera.focal[..., None, :] * depth[..., None]
     return torch.cat([sideways, depth[..., None]], -1)
 
 
@@ -51,7 +51,7 @@ def camera_to_uvd(
     The inverse of `uvd_to_camera`, of upright and turned crops, mirrored ones too.
     """
     depth = points_camera[..., 2:]
-    pixels = points_camera[..., :2] / depth * camera.focal + camera.center
+    pixels = points_camera[..., :2] / depth * camera.focal[..., None, :] + camera.center[..., None, :]
     inside = _offset_in_crop(pixels, crops) - 0.5 / input_size
     return torch.cat([inside, (depth - depth[:, :1]) / depth_extent], -1)
 

@@ -24,7 +24,7 @@ _HIDDEN = 1024
 INITIAL_SCALE = 0.9  # of the crop's side a metre takes, times a metre: a person of 1.7 m fills a crop a little larger
 
 
-class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True):
+class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which network; kept beside its weights."""
 
     backbone: str = "resnet34"

@@ -38,6 +38,21 @@ def test_pixels_are_the_camera_s(rotation, mirrored):
     torch.testing.assert_close(pixels, lens().project(points), rtol=0, atol=1e-3)
 
 
+def test_every_crop_may_have_its_own_lens():
+    points = torch.cat([body(), body() + 0.1])
+    window = Crops.upright([(380.0, 290.0), (500.0, 200.0)], [420.0, 600.0])
+    focal, center = torch.tensor([[900.0, 910.0], [1400.0, 1400.0]]), torch.tensor([[400.0, 310.0], [640.0, 360.0]])
+    cameras = Camera(focal, center, torch.eye(3).expand(2, 3, 3), torch.zeros(2, 3), 1280, 720)
+    uvd = camera_to_uvd(points, window, 256, 2.2, cameras)
+    back = uvd_to_camera(uvd, window, 256, 2.2, cameras, points[:, 0, 2])
+    torch.testing.assert_close(back, points, rtol=0, atol=1e-5)
+    for item in range(2):
+        one = Camera(focal[item], center[item], torch.eye(3), torch.zeros(3), 1280, 720)
+        alone = camera_to_uvd(points[[item]], window[[item]], 256, 2.2, one)
+        torch.testing.assert_close(alone[0], uvd[item])
+    assert root_depth(torch.tensor([0.9, 0.8]), window, cameras).shape == (2,)
+
+
 def test_the_middle_of_the_heat_map_s_first_cell_is_the_crop_s_first_pixel():
     window = crops()
     corner = uvd_to_pixels(torch.tensor([[[-0.5, -0.5, 0.0]]]), window, 256)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 
+import msgspec
 import pytest
 import torch
 
@@ -125,6 +126,11 @@ def test_settings_that_cannot_be_are_refused(change, message):
         NetworkConfig(**{**SMALL, **change})
 
 
+def test_a_setting_with_a_typing_error_is_refused():
+    with pytest.raises(msgspec.ValidationError, match="backbne"):
+        msgspec.convert({"backbne": "resnet18"}, NetworkConfig)
+
+
 def test_a_crop_of_another_size_is_refused():
     with pytest.raises(InputError, match="takes crops of 64 x 64 pixels"):
         PoseNetwork(CONFIGS["29 joints"])(pictures(1, 96))
@@ -132,7 +138,10 @@ def test_a_crop_of_another_size_is_refused():
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
 def test_resnet_is_torchvision_s(name):
-    models = pytest.importorskip("torchvision.models")
+    try:
+        from torchvision import models
+    except (ImportError, RuntimeError) as error:  # the second: it was built for another torch
+        pytest.skip(f"torchvision cannot be used: {error}")
     theirs = getattr(models, name)(weights=None).eval()
     ours = ResNet(name).eval()
     state = {key: value for key, value in theirs.state_dict().items() if not key.startswith("fc.")}
