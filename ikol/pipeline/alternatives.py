@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other poses that fit the picture about as well: what one picture leaves open is mostly depth, and which side is left."""
+"""Other poses that fit the picture about as well: one picture leaves open mostly depth, and which side is left."""
 
 import math
 from dataclasses import dataclass, replace
@@ -77,7 +77,7 @@ def alternative_poses(
         raise InputError(f"count must be at least 1, got {count}")
     if problem.camera is None or not problem.is_placed:
         raise InputError("alternatives are poses that look the same; a picture with the camera's extrinsics is needed")
-    if limb in SWAPS:
+    if limb in ("arms", "legs", "sides"):
         return _swapped(problem, limb, prepared)[:count]
     body = problem.body
     best = prepared.solve(problem, begin_state(problem)).state
