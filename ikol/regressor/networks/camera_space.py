@@ -19,6 +19,16 @@ def uvd_to_pixels(uvd: Float[Tensor, "crops joints 3"], crops: Crops, input_size
     return crops.to_picture(crop_coordinates(uvd, input_size))
 
 
+def pixels_to_uv(
+    pixels: Float[Tensor, "crops joints 2"], crops: Crops, input_size: int
+) -> Float[Tensor, "crops joints 2"]:
+    """Return the uv of places on the picture; the inverse of `uvd_to_pixels`."""
+    cosine, sine = crops.rotation.cos()[:, None], crops.rotation.sin()[:, None]
+    x, y = ((pixels - crops.center[:, None]) / crops.side[:, None, None]).unbind(-1)
+    right, down = cosine * x + sine * y, cosine * y - sine * x
+    return torch.stack([torch.where(crops.mirrored[:, None], -right, right), down], -1) - 0.5 / input_size
+
+
 def uvd_to_camera(
     uvd: Float[Tensor, "crops joints 3"],
     crops: Crops,
@@ -52,8 +62,7 @@ def camera_to_uvd(
     """
     depth = points_camera[..., 2:]
     pixels = points_camera[..., :2] / depth * camera.focal[..., None, :] + camera.center[..., None, :]
-    inside = _offset_in_crop(pixels, crops) - 0.5 / input_size
-    return torch.cat([inside, (depth - depth[:, :1]) / depth_extent], -1)
+    return torch.cat([pixels_to_uv(pixels, crops, input_size), (depth - depth[:, :1]) / depth_extent], -1)
 
 
 def root_depth(scale: Float[Tensor, "crops"], crops: Crops, camera: Camera) -> Float[Tensor, "crops"]:
@@ -64,11 +73,3 @@ def root_depth(scale: Float[Tensor, "crops"], crops: Crops, camera: Camera) -> F
     focal = camera.focal.mean(-1)
     # a scale of zero or less is a person at infinity or behind the camera; a tenth is 10 m and more for a full crop
     return focal / (scale.clamp_min(0.02) * crops.side)
-
-
-def _offset_in_crop(pixels: Float[Tensor, "crops joints 2"], crops: Crops) -> Float[Tensor, "crops joints 2"]:
-    """Return how far from the crop's middle pixels of the picture are, in sides of the crop along its own axes."""
-    cosine, sine = crops.rotation.cos()[:, None], crops.rotation.sin()[:, None]
-    x, y = ((pixels - crops.center[:, None]) / crops.side[:, None, None]).unbind(-1)
-    right, down = cosine * x + sine * y, cosine * y - sine * x
-    return torch.stack([torch.where(crops.mirrored[:, None], -right, right), down], -1)
