@@ -3,12 +3,14 @@
 
     scripts/lock_solver.py          after a change of constraints.txt or of the dependencies in pyproject.toml
 
-A set of wheels for every Python that Blender ships with, every system, and the processor or CUDA. Everything comes from
-pip's reports on its configured index (PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS may add the CPU-only torch for Linux);
-nothing is downloaded but sizes. A set that the index cannot provide is left out and named: the add-on then does not
-offer it. Runs on Linux, as pip judges the markers of dependencies by the system that it runs on.
+A set of wheels for every Python that Blender ships with, every system, and the processor or CUDA; for Linux also for
+the Pythons of distributions that build Blender with their own. Everything comes from pip's reports on its configured
+index (PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS may add the CPU-only torch for Linux); what is downloaded are sizes, and
+for Windows the lists of files, as paths are limited there. A set that the index cannot provide is left out and named:
+the add-on then does not offer it. Runs on Linux: pip judges the markers of dependencies by the system that it runs on.
 """
 
+import io
 import json
 import re
 import subprocess
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import tomllib
 import urllib.request
+import zipfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -24,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "blender_addon" / "solver_lock.json"
 
 PYTHONS = ("3.11", "3.13")
+LINUX_PYTHONS = ("3.12", "3.14")
 PLATFORMS = {
     # a wheel of an older manylinux fits too, but pip takes only those that are named
     "linux-x64": [f"manylinux_2_{minor}_x86_64" for minor in range(28, 11, -1)] + ["manylinux2014_x86_64"],
@@ -38,9 +42,10 @@ ONLY_WINDOWS = ("colorama",)
 def main() -> int:
     wheels: dict[str, list[Any]] = {}
     sets: dict[str, list[str]] = {}
+    longest: dict[str, int] = {}
     pip = report(["pip", "--no-deps"], PYTHONS[0], ["any"])
     (pip_name,) = keep(pip, wheels)
-    for python in PYTHONS:
+    for python in (*PYTHONS, *LINUX_PYTHONS):
         linux = PLATFORMS["linux-x64"]
         names = {item["metadata"]["name"].lower(): item["metadata"]["version"] for item in resolve(python, linux)}
         plain = {name: version for name, version in names.items() if not name.startswith(ONLY_CUDA)}
@@ -51,16 +56,21 @@ def main() -> int:
             ("macos-arm64", "cpu"): plain,
         }
         for (platform, variant), versions in variants.items():
+            if python in LINUX_PYTHONS and platform != "linux-x64":
+                continue
             key = f"{python}-{platform}-{variant}"
             pins = [f"{name}==={version}" if version else name for name, version in versions.items()]
             try:
-                sets[key] = keep(report(["--no-deps", *pins], python, PLATFORMS[platform]), wheels)
+                items = report(["--no-deps", *pins], python, PLATFORMS[platform])
+                sets[key] = keep(items, wheels)
+                if platform.startswith("windows"):
+                    longest[key] = max(longest_path(item["download_info"]["url"]) for item in items)
             except RuntimeError as error:
                 print(f"left out {key}: {error}", file=sys.stderr)
                 continue
             print(f"{key}: {len(sets[key])} wheels, {sum(wheels[name][1] for name in sets[key]) / 1e6:.0f} MB")
     used = {pip_name, *(name for files in sets.values() for name in files)}
-    lock = {"pip": pip_name, "sets": sets, "wheels": {name: wheels[name] for name in sorted(used)}}
+    lock = {"pip": pip_name, "sets": sets, "longest": longest, "wheels": {name: wheels[name] for name in sorted(used)}}
     LOCK.write_text(json.dumps(lock, indent=1) + "\n", encoding="utf-8")
     return 0
 
@@ -108,6 +118,49 @@ def size_of(url: str) -> int:
         return Path(unquote(urlparse(url).path)).stat().st_size
     with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=60) as answer:
         return int(answer.headers["Content-Length"])
+
+
+class RemoteFile(io.RawIOBase):
+    """A file on the index of which only those parts are fetched that are read: the list of files at a wheel's end."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._size, self._at = url, size_of(url), 0
+
+    def seekable(self) -> bool:
+        """Say that it can be read from anywhere."""
+        return True
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def tell(self) -> int:
+        """Give where the next read begins."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Set where the next read begins."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """Fetch some bytes."""
+        end = self._size if size < 0 else min(self._at + size, self._size)
+        if end <= self._at:
+            return b""
+        request = urllib.request.Request(self._url, headers={"Range": f"bytes={self._at}-{end - 1}"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            content = answer.read()
+        if answer.status != 206:  # the whole file, as some indexes answer for small ones
+            content = content[self._at : end]
+        self._at = end
+        return content
+
+
+def longest_path(url: str) -> int:
+    """Give the number of letters of the longest path that a wheel puts below site-packages."""
+    with zipfile.ZipFile(RemoteFile(url)) as wheel:  # type: ignore[arg-type] - it has what zipfile uses
+        return max(len(name) for name in wheel.namelist())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from bpy.props import StringProperty
 
 from ..client import installer
 from ..core.errors import AddonError, Fix, InstallError
-from ..core.install_plan import Installed
+from ..core.install_plan import Installed, Order
 from ..core.solver_state import fix_button
 from . import installation, runtime
 from .text import capitalised, draw_sentence, iface
@@ -41,6 +41,7 @@ class _InstallOperator:
             self.begin(living)
         except AddonError as error:
             living.installation.error = error
+            living.configure()
             self.report({"ERROR"}, runtime.sentence(error))
             return {"CANCELLED"}
         finally:
@@ -65,9 +66,27 @@ class IKOL_OT_install_solver(_InstallOperator, bpy.types.Operator):
     def begin(self, living: "runtime.Runtime") -> None:
         """Install beside what there is."""
         preferences = runtime.get_preferences()
-        order = installation.make_order(preferences.variant, preferences.package_index.strip())
-        living.solver.stop()
-        living.installation.begin(installer.begin_install(order, installation.log_path()), _DONE)
+        _begin_install(living, installation.make_order(preferences.variant, installation.package_index()))
+
+
+class IKOL_OT_install_cuda(_InstallOperator, bpy.types.Operator):
+    """The command *Install for CUDA*, where the smaller solver cannot be had."""
+
+    bl_idname = "ikol.install_cuda"
+    bl_label = "Install for CUDA"
+    bl_description = "Install the solver with PyTorch for CUDA: larger, and it runs without a graphics card too"
+
+    def begin(self, living: "runtime.Runtime") -> None:
+        """Choose it from now on, and install it."""
+        runtime.get_preferences().variant = "cuda"
+        _begin_install(living, installation.make_order("cuda", installation.package_index()))
+
+
+def _begin_install(living: "runtime.Runtime", order: Order) -> None:
+    """End the solver, whose files cannot be replaced in Windows while it runs, and begin."""
+    runner = installer.begin_install(order, installation.log_path(), installation.path_limit())
+    living.installation.begin(runner, _DONE, starts_solver=True)
+    living.show_installation()
 
 
 class IKOL_OT_install_from_disk(_InstallOperator, bpy.types.Operator):
@@ -88,8 +107,7 @@ class IKOL_OT_install_from_disk(_InstallOperator, bpy.types.Operator):
     def begin(self, living: "runtime.Runtime") -> None:
         """Install beside what there is."""
         order = installation.make_order(runtime.get_preferences().variant, "", Path(bpy.path.abspath(self.filepath)))
-        living.solver.stop()
-        living.installation.begin(installer.begin_install(order, installation.log_path()), _DONE)
+        _begin_install(living, order)
 
 
 class IKOL_OT_verify_solver(_InstallOperator, bpy.types.Operator):
@@ -105,7 +123,29 @@ class IKOL_OT_verify_solver(_InstallOperator, bpy.types.Operator):
         if installed is None:
             raise InstallError("the solver is not installed", Fix.INSTALL)
         runner = installer.begin_verify(installation.folders(), installed, installation.log_path())
+        living.installation.begin(runner, "The installed solver works", is_exclusive=False)
+
+
+class IKOL_OT_repair_solver(_InstallOperator, bpy.types.Operator):
+    """The command *Repair*."""
+
+    bl_idname = "ikol.repair_solver"
+    bl_label = "Repair"
+    bl_description = (
+        "Compare every file of the installed solver with its hash, and fetch and install the packages again that are "
+        "damaged, and only those"
+    )
+
+    def begin(self, living: "runtime.Runtime") -> None:
+        """Look for what is damaged."""
+        installed = installation.find_installed()
+        if installed is None:
+            raise InstallError("the solver is not installed", Fix.INSTALL)
+        order = installation.make_repair_order(installed)
+        living.solver.stop()
+        runner = installer.begin_repair(order, installed, bpy.app.online_access, installation.log_path())
         living.installation.begin(runner, "The installed solver works")
+        living.show_installation()
 
 
 class IKOL_OT_uninstall_solver(_InstallOperator, bpy.types.Operator):
@@ -123,7 +163,7 @@ class IKOL_OT_uninstall_solver(_InstallOperator, bpy.types.Operator):
         """End the solver, for on Windows the files of a running program cannot be removed, and remove it."""
         living.solver.close()
         runner = installer.begin_uninstall(installation.folders(), sys.executable, installation.log_path())
-        living.installation.begin(runner, _REMOVED)
+        living.installation.begin(runner, _REMOVED, is_exclusive=False)
         living.configure()
 
 
@@ -143,7 +183,7 @@ class IKOL_OT_cancel_install(bpy.types.Operator):
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Stop it."""
         runtime.get().installation.cancel()
-        runtime.get().configure()
+        runtime.get().end_installation()
         runtime.redraw()
         return {"FINISHED"}
 
@@ -163,6 +203,8 @@ class IKOL_OT_allow_online(bpy.types.Operator):
             self.report({"ERROR"}, iface("Blender was started offline; start it without --offline-mode"))
             return {"CANCELLED"}
         runtime.get().installation.error = None
+        runtime.get().configure()
+        runtime.redraw()
         return {"FINISHED"}
 
 
@@ -227,7 +269,7 @@ def draw(layout: bpy.types.UILayout, preferences: "bpy.types.AddonPreferences") 
 
 def _draw_state(box: bpy.types.UILayout, installed: Installed | None) -> None:
     if installed is None:
-        is_incomplete = installation.folders().incomplete.is_file()
+        is_incomplete = installation.is_incomplete()
         text = iface("The installation is incomplete") if is_incomplete else iface("The solver is not installed")
     elif installation.is_outdated(installed):
         text = iface("The installed solver is of another version than the add-on: update it")
@@ -236,30 +278,36 @@ def _draw_state(box: bpy.types.UILayout, installed: Installed | None) -> None:
     box.label(text=text, translate=False)
 
 
+def size_text(variant: str, download: int, needed: int) -> str:
+    """Return how much is fetched and how much room it takes, in bytes, as the user reads it."""
+    return iface(
+        "For {variant}: {download} MB to fetch, {needed} GB of free space",
+        variant=variant.upper(),
+        download=f"{download / 1e6:.0f}",
+        needed=f"{needed / 1e9:.1f}",
+    )
+
+
 def _draw_size(box: bpy.types.UILayout, variant: str) -> None:
     try:
         chosen, download, needed = installation.sizes(variant)
     except AddonError as error:
         draw_sentence(box, runtime.sentence(error), PAGE_WIDTH, icon="ERROR")
         return
-    text = iface(
-        "For {variant}: {download} MB to fetch, {needed} GB of free space",
-        variant=chosen.upper(),
-        download=f"{download / 1e6:.0f}",
-        needed=f"{needed / 1e9:.1f}",
-    )
-    box.label(text=text, icon="DISK_DRIVE", translate=False)
+    box.label(text=size_text(chosen, download, needed), icon="DISK_DRIVE", translate=False)
 
 
 def _draw_buttons(box: bpy.types.UILayout, installed: Installed | None) -> None:
     row = box.row()
     if installed is None:
         row.scale_y = 1.4
-        is_incomplete = installation.folders().incomplete.is_file()
-        row.operator("ikol.install_solver", text="Continue" if is_incomplete else "Install Solver", icon="IMPORT")
+        text = "Continue Installation" if installation.is_incomplete() else "Install Solver"
+        row.operator("ikol.install_solver", text=text, icon="IMPORT")
         row.operator("ikol.install_from_disk", icon="FILE_FOLDER")
         return
-    text = "Update Solver" if installation.is_outdated(installed) else "Repair"
-    row.operator("ikol.install_solver", text=text, icon="FILE_REFRESH")
+    if installation.is_outdated(installed):
+        row.operator("ikol.install_solver", text="Update Solver", icon="FILE_REFRESH")
+    else:
+        row.operator("ikol.repair_solver", icon="FILE_REFRESH")
     row.operator("ikol.verify_solver", icon="CHECKMARK")
     row.operator("ikol.uninstall_solver", icon="TRASH")

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The installation of the solver as this Blender sees it: where, from what, for which machine, and the one that runs.
 
-Everything lies in the user's folder of this extension; what is needed for it came in the extension's zip.
+Everything lies in the user's folder of this extension, in Windows in a shorter one where paths would be too long there;
+what is needed for it came in the extension's zip.
 """
 
 import functools
+import os
 import platform
 import shutil
 import sys
@@ -15,6 +17,7 @@ import bpy
 from ..client import installer
 from ..client.installer import Outcome, Payload, StepRunner
 from ..core.errors import Fix, InstallError
+from ..core.install_paths import WINDOWS_LIMIT, choose_root
 from ..core.install_plan import (
     Folders,
     Installed,
@@ -22,12 +25,11 @@ from ..core.install_plan import (
     Order,
     decode_lock,
     download_bytes,
-    find_variants,
     needed_bytes,
     other_environment,
     platform_name,
-    set_name,
 )
+from ..core.install_sets import choose_set
 from .identity import BASE_PACKAGE
 
 PAYLOAD = Payload(Path(__file__).parents[1] / "solver")
@@ -43,6 +45,10 @@ class Installation:
         """What the last one failed with."""
         self.result = ""
         """What the last one did."""
+        self.starts_solver = False
+        """Whether the user waits for the solver that is installed."""
+        self.is_exclusive = False
+        """Whether the solver is down meanwhile: it is so but for a look at what is installed."""
         self._success = ""
 
     @property
@@ -60,9 +66,10 @@ class Installation:
         """How far it is, from 0 to 1."""
         return 0.0 if self._runner is None else self._runner.progress.fraction
 
-    def begin(self, runner: StepRunner, success: str) -> None:
-        """Look after a runner from now on; `success` is shown when it has done its work."""
+    def begin(self, runner: StepRunner, success: str, is_exclusive: bool = True, starts_solver: bool = False) -> None:
+        """Look after a runner from now on; `success` is shown when it has done its work and says nothing itself."""
         self._runner, self._success = runner, success
+        self.is_exclusive, self.starts_solver = is_exclusive, starts_solver
         self.error, self.result = None, ""
 
     def pump(self) -> bool:
@@ -72,7 +79,8 @@ class Installation:
             return False
         self._runner = None
         self.error = runner.error
-        self.result = self._success if runner.outcome is Outcome.DONE else ""
+        self.result = (runner.result or self._success) if runner.outcome is Outcome.DONE else ""
+        self.starts_solver &= runner.outcome is Outcome.DONE
         return True
 
     def cancel(self) -> None:
@@ -81,11 +89,37 @@ class Installation:
             self._runner.cancel()
             self._runner = None
             self.result = "Cancelled; what was fetched is kept for the next time"
+            self.starts_solver = False
 
 
 def folders() -> Folders:
     """Return where the solver is installed."""
-    return Folders(Path(bpy.utils.extension_path_user(BASE_PACKAGE, path="solver", create=True)))
+    own = Path(bpy.utils.extension_path_user(BASE_PACKAGE, path="solver", create=True))
+    limit = path_limit()
+    if limit is None:
+        return Folders(own)
+    short = Path(os.environ.get("LOCALAPPDATA", own)) / "ikol" / ".".join(map(str, bpy.app.version[:2]))
+    return Folders(choose_root((own, short), max(read_lock().longest.values(), default=0), limit))
+
+
+@functools.cache
+def path_limit() -> int | None:
+    """Return how many letters a path may have; None where that is no question: not Windows, or long paths allowed."""
+    if sys.platform != "win32":
+        return None
+    import winreg
+
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"SYSTEM\CurrentControlSet\Control\FileSystem") as key:
+            is_allowed = winreg.QueryValueEx(key, "LongPathsEnabled")[0] == 1
+    except OSError:
+        is_allowed = False
+    return None if is_allowed else WINDOWS_LIMIT
+
+
+def is_incomplete() -> bool:
+    """Return whether an installation was begun and not ended."""
+    return folders().incomplete.is_file()
 
 
 def log_path() -> Path:
@@ -128,28 +162,18 @@ def read_lock() -> Lock:
     try:
         return decode_lock(PAYLOAD.lock.read_bytes())
     except OSError as error:
-        text = "this add-on was not built with the solver; name a Python that has it below"
+        text = "this add-on was not built with the solver; name a Python that has it in the preferences"
         raise InstallError(text, Fix.OPEN_PREFERENCES) from error
 
 
-def choose_set(variant: str) -> str:
+def set_here(variant: str) -> str:
     """Return the set of wheels for this machine; `variant` is cpu, cuda or auto.
 
     Raises:
         InstallError: There is none.
     """
-    python, system = sys.version_info[:2], platform_name(platform.system(), platform.machine())
-    variants = find_variants(read_lock(), python, system)
-    if variant == "auto":
-        variant = "cuda" if has_nvidia() and "cuda" in variants else next(iter(variants), "cpu")
-    if variant not in variants:
-        there = f"only for {' and '.join(variants)}" if variants else "not at all"
-        raise InstallError(
-            f"for Python {python[0]}.{python[1]} on {system} the solver can be installed {there}, not for {variant}; "
-            "choose another one, or name a Python below that has it",
-            Fix.OPEN_PREFERENCES,
-        )
-    return set_name(python, system, variant)
+    system = platform_name(platform.system(), platform.machine())
+    return choose_set(read_lock(), sys.version_info[:2], system, variant, has_nvidia())
 
 
 def sizes(variant: str) -> tuple[str, int, int]:
@@ -158,7 +182,7 @@ def sizes(variant: str) -> tuple[str, int, int]:
     Raises:
         InstallError: There is no such installation for this machine.
     """
-    lock, wheel_set = read_lock(), choose_set(variant)
+    lock, wheel_set = read_lock(), set_here(variant)
     present = installer.present_wheels(PAYLOAD.lock, folders(), wheel_set)
     wheel = PAYLOAD.wheel
     needed = needed_bytes(lock, wheel_set, present, 0 if wheel is None else wheel.stat().st_size)
@@ -171,17 +195,19 @@ def make_order(variant: str, index: str, bundle: Path | None = None) -> Order:
     Raises:
         InstallError: Nothing fits this machine, or Blender may not go online.
     """
-    lock, wheel_set = read_lock(), choose_set(variant)
+    lock, wheel_set = read_lock(), set_here(variant)
     wheel, pip = PAYLOAD.wheel, PAYLOAD.pip
     if wheel is None or pip is None:
-        raise InstallError("this add-on was not built with the solver; name a Python that has it below")
+        raise InstallError("this add-on was not built with the solver; name a Python that has it in the preferences")
     if bundle is None:
         if not bpy.app.online_access:
             raise InstallError(
                 "Blender may not go online; allow it in its preferences, or install from disk", Fix.ALLOW_ONLINE
             )
         if index and not index.startswith(INDEX_SCHEMES):
-            raise InstallError("the package index has to begin with https://; correct it below", Fix.OPEN_PREFERENCES)
+            raise InstallError(
+                "the package index has to begin with https://; correct it in the preferences", Fix.OPEN_PREFERENCES
+            )
     elif not bundle.is_file():
         raise InstallError(f"there is no file {bundle}", Fix.INSTALL_FROM_DISK)
     return Order(
@@ -197,6 +223,34 @@ def make_order(variant: str, index: str, bundle: Path | None = None) -> Order:
         index=index,
         bundle=bundle,
     )
+
+
+def make_repair_order(installed: Installed) -> Order:
+    """Return what was installed, where it is, to be repaired.
+
+    Raises:
+        InstallError: The add-on has another list of packages by now.
+    """
+    wheel, pip = PAYLOAD.wheel, PAYLOAD.pip
+    if wheel is None or pip is None or is_outdated(installed):
+        raise InstallError("the add-on brings another solver than the one that is installed; update it", Fix.INSTALL)
+    return Order(
+        base_python=sys.executable,
+        is_windows=sys.platform == "win32",
+        folders=folders(),
+        environment=installed.environment,
+        lock=read_lock(),
+        wheel_set=set_here(installed.variant),
+        wheel=wheel,
+        wheel_sha256=_hash(wheel),
+        pip=pip,
+        index=package_index(),
+    )
+
+
+def package_index() -> str:
+    """Return the further package index that the preferences name, empty for none."""
+    return bpy.context.preferences.addons[BASE_PACKAGE].preferences.package_index.strip()
 
 
 @functools.cache

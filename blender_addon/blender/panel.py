@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import bpy
 
-from ..core.errors import Fix
-from ..core.solver_state import SolverState, big_button, fix_button, status_line
-from . import runtime
+from ..core.errors import AddonError, Fix
+from ..core.solver_state import Phase, SolverState, big_button, fix_button, status_line
+from . import installation, runtime
+from .install_operators import size_text
 from .panel_parts import SidebarPanel, draw_button
 from .text import capitalised, draw_sentence, iface, sidebar_width
 
@@ -16,6 +17,7 @@ BIG_BUTTON_SCALE = 1.8
 _ICONS = {
     "stopped": "RADIOBUT_OFF",
     "starting": "SORTTIME",
+    "installing": "IMPORT",
     "running": "RADIOBUT_ON",
     "busy": "RADIOBUT_ON",
 }
@@ -40,7 +42,12 @@ class IKOL_PT_main(SidebarPanel, bpy.types.Panel):
         layout, width = self.layout, sidebar_width(context)
         layout.label(text=state_text(state), icon=_ICONS.get(state.phase.value, "ERROR"), translate=False)
         _draw_problem(layout, width)
+        if state.phase is Phase.INSTALLING:
+            draw_sentence(layout, capitalised(state.work), width)
+            layout.progress(factor=state.fraction, text=f"{state.fraction:.0%}", type="BAR")
         draw_button(layout, big_button(state), BIG_BUTTON_SCALE)
+        if state.phase is Phase.NOT_INSTALLED:
+            _draw_ways(layout, width)
         job = living.solver.job
         if job is not None:
             layout.progress(factor=job.fraction, text=iface(capitalised(job.text)), type="BAR")
@@ -48,11 +55,24 @@ class IKOL_PT_main(SidebarPanel, bpy.types.Panel):
             draw_sentence(layout.box(), capitalised(warning), width, icon="INFO")
 
 
+def _draw_ways(layout: bpy.types.UILayout, width: int) -> None:
+    """Draw how much the installation fetches, and the other ways to a solver."""
+    try:
+        draw_sentence(layout, size_text(*installation.sizes(runtime.get_preferences().variant)), width)
+    except AddonError as error:
+        if runtime.get().installation.error is None:
+            draw_sentence(layout, runtime.sentence(error), width, icon="ERROR")
+    column = layout.column(align=True)
+    column.operator("ikol.install_from_disk", icon="FILE_FOLDER")
+    column.operator("ikol.open_preferences", icon="PREFERENCES")
+
+
 def _draw_problem(layout: bpy.types.UILayout, width: int) -> None:
     """Draw in one box what is wrong with the solver, else what the last command failed with, and what helps."""
     living = runtime.get()
     state, notice = living.solver.state, living.notice or living.solver.live.error
-    if state.message:
+    is_fresh = state.phase is Phase.NOT_INSTALLED and state.fix is Fix.INSTALL and living.installation.error is None
+    if state.message and not is_fresh:
         # the big button is the fix of such a state
         message, fix = capitalised(state.message), Fix.NONE
     elif notice is not None:
@@ -65,5 +85,7 @@ def _draw_problem(layout: bpy.types.UILayout, width: int) -> None:
         draw_button(box, fix_button(fix))
     row = box.row(align=True)
     row.operator("ikol.copy_report", icon="COPYDOWN")
+    if state.phase is Phase.NOT_INSTALLED and living.installation.error is not None:
+        row.operator("ikol.open_install_log", text="Log", icon="TEXT")
     if living.notice is not None:
         row.operator("ikol.dismiss", text="", icon="X")

@@ -23,9 +23,11 @@ from .insight import IKOL_OT_explain, IKOL_OT_next_keypoint
 from .install_operators import (
     IKOL_OT_allow_online,
     IKOL_OT_cancel_install,
+    IKOL_OT_install_cuda,
     IKOL_OT_install_from_disk,
     IKOL_OT_install_solver,
     IKOL_OT_open_install_log,
+    IKOL_OT_repair_solver,
     IKOL_OT_uninstall_solver,
     IKOL_OT_verify_solver,
 )
@@ -93,8 +95,10 @@ CLASSES = (
     IKOL_OT_open_preferences,
     IKOL_OT_check_python,
     IKOL_OT_install_solver,
+    IKOL_OT_install_cuda,
     IKOL_OT_install_from_disk,
     IKOL_OT_verify_solver,
+    IKOL_OT_repair_solver,
     IKOL_OT_uninstall_solver,
     IKOL_OT_cancel_install,
     IKOL_OT_open_install_log,

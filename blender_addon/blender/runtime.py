@@ -74,7 +74,27 @@ class Runtime:
 
     def configure(self) -> None:
         """Look at the preferences again."""
-        self.solver.configure(find_problem(solver_python()))
+        self.solver.configure(self._problem(), installation.is_incomplete())
+
+    def show_installation(self) -> None:
+        """Tell the solver's state of the installation that runs."""
+        if self.installation.is_running and self.installation.is_exclusive:
+            self.solver.show_installation(self.installation.text, self.installation.fraction)
+
+    def end_installation(self) -> None:
+        """Tell the solver's state that an installation has ended, and start what it installed."""
+        if not self.installation.is_exclusive:
+            self.configure()
+            return
+        self.solver.end_installation(self._problem(), installation.is_incomplete())
+        if self.installation.starts_solver and self.solver.state.phase is Phase.STOPPED:
+            self.notice = None
+            self.solver.start(self.config())
+
+    def _problem(self) -> AddonError | None:
+        """Return why no solver can be started: what an installation failed with, else what is wrong with the path."""
+        problem = find_problem(solver_python())
+        return problem if problem is None or self.installation.error is None else self.installation.error
 
     def free_live(self) -> None:
         """Let a new drag have the solver: what others wait for is of no interest any more."""
@@ -86,7 +106,9 @@ class Runtime:
         self.solver.pump()
         self._pump_check()
         if self.installation.pump():
-            self.configure()
+            self.end_installation()
+        else:
+            self.show_installation()
         job = self.solver.job
         statistics = self.solver.statistics
         shown = (

@@ -21,22 +21,23 @@ import msgspec
 
 from ..core.errors import Fix, InstallError
 from ..core.install_failures import explain_failure, is_spoilt
+from ..core.install_paths import check_path
 from ..core.install_plan import (
     Folders,
     Installed,
     Order,
-    Progress,
     Step,
     StepKind,
     check_space,
     decode_lock,
     make_steps,
     needed_bytes,
-    progress_text,
     remove_step,
     verify_step,
     whole_wheels,
 )
+from ..core.install_progress import Progress, progress_text
+from ..core.install_repair import check_step, damaged_wheels, repair_result, repair_steps
 from .process import clean_environment
 
 logger = logging.getLogger(__name__)
@@ -111,6 +112,10 @@ class StepRunner:
         self.error: InstallError | None = None
         self.on_verified: Callable[[], None] = lambda: None
         """Called when the solver has been tried out; an OSError fails the installation."""
+        self.on_checked: Callable[[str], tuple[Step, ...]] = lambda output: ()
+        """Called with what a CHECK step printed; gives the steps that follow from it. An InstallError ends it."""
+        self.result = ""
+        """What came of it, where that is only known at its end."""
         self._is_adopted = False
         self._folders = folders
         self._log = log
@@ -192,13 +197,18 @@ class StepRunner:
         if exit_code != 0 and not self._is_adopted:
             self._fail(explain_failure(step, exit_code, self._output))
             return
-        if step.kind is StepKind.VERIFY:
-            try:
+        try:
+            if step.kind is StepKind.CHECK:
+                self.progress.extend(self.on_checked(self._output))
+            if step.kind is StepKind.VERIFY:
                 self.on_verified()
-            except OSError as error:
-                self._fail(explain_failure(step, 1, str(error)))
-                return
-            self._is_adopted = True  # what is left to do is to clean up; the next installation does it otherwise
+                self._is_adopted = True  # what is left to do is to clean up; the next installation does it otherwise
+        except OSError as error:
+            self._fail(explain_failure(step, 1, str(error)))
+            return
+        except InstallError as error:
+            self._fail(error)
+            return
         self.progress.advance()
         if self.progress.index < len(self.progress.steps):
             self._start()
@@ -222,13 +232,20 @@ class StepRunner:
         process.wait(timeout=5.0)
 
 
-def begin_install(order: Order, log: Path) -> StepRunner:
+def begin_install(order: Order, log: Path, path_limit: int | None = None) -> StepRunner:
     """Start an installation.
 
+    Args:
+        order: What is installed.
+        log: Where the steps write.
+        path_limit: Letters of the longest path that the system takes; None where that is no question.
+
     Raises:
-        InstallError: There is no room, or the user's folder cannot be written.
+        InstallError: There is no room, a path would be too long, or the user's folder cannot be written.
     """
     folders = order.folders
+    if path_limit is not None:
+        check_path(folders.root, order.lock.longest.get(order.wheel_set, 0), path_limit)
     present = whole_wheels(order.lock, order.wheel_set, _sizes(folders.wheels))
     try:
         folders.root.mkdir(parents=True, exist_ok=True)
@@ -250,6 +267,35 @@ def begin_verify(folders: Folders, installed: Installed, log: Path) -> StepRunne
     """
     python = folders.python(installed.environment, sys.platform == "win32")
     return StepRunner((verify_step(str(python), installed.variant),), folders, log)
+
+
+def begin_repair(order: Order, installed: Installed, is_online: bool, log: Path) -> StepRunner:
+    """Compare every installed file with its hash, and fetch and install the packages again that are damaged.
+
+    Args:
+        order: What was installed, with the environment that it is in.
+        installed: What is installed.
+        is_online: Whether anything may be fetched.
+        log: Where the steps write.
+
+    Raises:
+        InstallError: The user's folder cannot be written.
+    """
+
+    def follow(output: str) -> tuple[Step, ...]:
+        damaged = damaged_wheels(order, output)
+        if not is_online and set(damaged) - {order.wheel.name}:
+            names = ", ".join(name.partition("-")[0] for name in damaged)
+            raise InstallError(f"damaged: {names}; Blender may not go online to fetch them again", Fix.ALLOW_ONLINE)
+        runner.result = repair_result(damaged)
+        if damaged:
+            order.folders.incomplete.write_text(order.wheel_set, encoding="utf-8")
+        return repair_steps(order, damaged, whole_wheels(order.lock, order.wheel_set, _sizes(order.folders.wheels)))
+
+    runner = StepRunner((check_step(order, installed.python),), order.folders, log)
+    runner.on_checked = follow
+    runner.on_verified = lambda: order.folders.incomplete.unlink(missing_ok=True)
+    return runner
 
 
 def begin_uninstall(folders: Folders, base_python: str, log: Path) -> StepRunner:

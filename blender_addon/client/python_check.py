@@ -34,8 +34,8 @@ def find_problem(python: str) -> SolverError | None:
     """Return what is wrong with the path of the solver's Python, looking at the path only."""
     if not python:
         return SolverError(
-            "the solver is not installed; install it in the preferences, or name a Python there that has it",
-            Fix.OPEN_PREFERENCES,
+            "the solver is not installed; install it, or name a Python in the preferences that has it",
+            Fix.INSTALL,
         )
     path = Path(python)
     if not path.is_file():

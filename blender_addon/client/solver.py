@@ -100,12 +100,26 @@ class Solver:
         """The id of the solver process while there is one."""
         return None if self._session is None else self._session.process.pid
 
-    def configure(self, problem: AddonError | None) -> None:
+    def configure(self, problem: AddonError | None, is_incomplete: bool = False) -> None:
         """Take note of the preferences: `problem` says why they name no usable Python."""
-        self._state = solver_state.configured(self._state, problem)
+        self._state = solver_state.configured(self._state, problem, is_incomplete)
+
+    def show_installation(self, work: str, fraction: float) -> None:
+        """Take note of an installation that runs; at its begin the process ends, and none is started meanwhile."""
+        if self._state.phase is not Phase.INSTALLING:
+            self.stop()
+        self._state = solver_state.installing(self._state, work, fraction)
+
+    def end_installation(self, problem: AddonError | None, is_incomplete: bool = False) -> None:
+        """Take note that it has ended, however: `problem` says why no solver can be started."""
+        self._state = solver_state.installed(problem, is_incomplete)
 
     def start(self, config: SolverConfig) -> None:
-        """Start the process unless it runs. A failure ends up in `state`."""
+        """Start the process unless it runs. A failure ends up in `state`; during an installation commands fail."""
+        if self._state.phase is Phase.INSTALLING:
+            self._requests.abort(SolverError("the solver is being installed; wait until that is done"))
+            self._note_busy()
+            return
         self._config = config
         if self._session is None:
             self._state = solver_state.started(self._state)
@@ -122,7 +136,7 @@ class Solver:
         self._restart_at = None
         self._part(error, is_killed=self._state.phase is Phase.UNRESPONSIVE)  # it would not hear that it is to leave
         self._requests.abort(error)
-        self._state = solver_state.stopped()
+        self._state = solver_state.stopped(self._state)
 
     def ask_statistics(self) -> None:
         """Ask how the process is; the answer comes with a later `pump`."""
@@ -144,7 +158,7 @@ class Solver:
     def ask(self, call: SolveCall, config: SolverConfig) -> None:
         """Ask `live` for a solve. A solver that is stopped is started; one that has failed is not, and says why."""
         self.live.ask(call)
-        if self._state.phase in (Phase.STOPPED, Phase.NOT_INSTALLED):
+        if self._state.phase in (Phase.STOPPED, Phase.NOT_INSTALLED, Phase.INSTALLING):
             self.start(config)
 
     def pump(self) -> None:

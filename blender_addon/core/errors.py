@@ -19,6 +19,8 @@ class Fix(Enum):
     """The pose has no key yet."""
     INSTALL = "install"
     """Install the solver, or go on where the installation stopped."""
+    INSTALL_CUDA = "install_cuda"
+    """Install the larger solver, for CUDA: the smaller one cannot be had."""
     INSTALL_FROM_DISK = "install_from_disk"
     """Install the solver from an offline bundle."""
     OPEN_INSTALL_LOG = "open_install_log"

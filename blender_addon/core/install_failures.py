@@ -24,7 +24,7 @@ _CAUSES: tuple[tuple[str, str, Fix], ...] = (
     (
         r"WinError 206|File name too long|\[Errno 36\]|[Ll]ong [Pp]aths? support",
         "a path is too long for Windows; allow long paths in Windows, or install the solver into a short folder "
-        "yourself and name its Python below",
+        "yourself and name its Python in the preferences",
         Fix.OPEN_PREFERENCES,
     ),
     (
@@ -45,7 +45,7 @@ _CAUSES: tuple[tuple[str, str, Fix], ...] = (
     (
         r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError|TLSV1_ALERT",
         "the package index could not prove who it is: a proxy or an antivirus program reads along, or the computer's "
-        "clock is wrong; put that right, or install from disk",
+        "clock is wrong; add the proxy's certificate to those that your system trusts, or install from disk",
         Fix.INSTALL_FROM_DISK,
     ),
     (
@@ -65,13 +65,15 @@ _CAUSES: tuple[tuple[str, str, Fix], ...] = (
 
 _BY_KIND = {
     StepKind.ENVIRONMENT: (
-        "Blender's Python cannot make an environment; install the solver yourself and name its Python below",
+        "Blender's Python cannot make an environment; install the solver yourself and name its Python in the "
+        "preferences",
         Fix.OPEN_PREFERENCES,
     ),
     StepKind.DOWNLOAD: ("the packages could not be fetched", Fix.OPEN_INSTALL_LOG),
     StepKind.INSTALL: ("the packages could not be installed", Fix.OPEN_INSTALL_LOG),
     StepKind.VERIFY: ("the solver was installed and does not work on this computer", Fix.OPEN_INSTALL_LOG),
     StepKind.UNPACK: ("the offline bundle could not be read", Fix.INSTALL_FROM_DISK),
+    StepKind.CHECK: ("the installed files could not be compared with their hashes", Fix.OPEN_INSTALL_LOG),
     StepKind.REMOVE: ("old files could not be removed", Fix.INSTALL),
 }
 
@@ -86,9 +88,9 @@ def explain_failure(step: Step, exit_code: int, output: str) -> InstallError:
     match = _NOT_IN_INDEX.search(output)
     if match is not None and match[2].endswith("+cpu"):
         return InstallError(
-            "the package index has no PyTorch for the processor alone; name one that has it below, or choose CUDA, "
-            "which is larger and runs without a graphics card too",
-            Fix.OPEN_PREFERENCES,
+            "the package index has no PyTorch for the processor alone; take the one for CUDA, which is larger and runs "
+            "without a graphics card too, or name an index in the preferences that has the small one",
+            Fix.INSTALL_CUDA,
         )
     if match is not None:
         return InstallError(

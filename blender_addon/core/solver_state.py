@@ -2,6 +2,7 @@
 """The one state machine that the panel shows: in which state the solver process is, and what the big button does.
 
 not_installed <-> stopped -> starting -> running <-> busy
+every state -> installing -> not_installed or stopped
 running, busy <-> unresponsive
 running, busy, unresponsive -> starting      the process was lost and is started again
 starting, running, busy, unresponsive -> error or update_needed -> starting
@@ -18,6 +19,8 @@ class Phase(Enum):
     """States of the solver process as the user knows them."""
 
     NOT_INSTALLED = "not_installed"
+    INSTALLING = "installing"
+    """It is installed, updated or repaired; there is no process meanwhile, and none is started."""
     STOPPED = "stopped"
     STARTING = "starting"
     RUNNING = "running"
@@ -46,6 +49,12 @@ class SolverState:
     """The network's weights are loaded."""
     is_busy: bool = False
     """A command of this Blender waits or runs, in whatever phase."""
+    work: str = ""
+    """Where an installation is."""
+    fraction: float = 0.0
+    """How far it is, from 0 to 1."""
+    is_incomplete: bool = False
+    """An installation was begun and not ended: it goes on where it stopped."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ _FIX_BUTTONS = {
     Fix.OPEN_LOG: Button("Open Log", "ikol.open_log", "TEXT"),
     Fix.KEY_POSE: Button("Key Pose", "ikol.key_pose", "KEY_HLT"),
     Fix.INSTALL: Button("Install Solver", "ikol.install_solver", "IMPORT"),
+    Fix.INSTALL_CUDA: Button("Install for CUDA", "ikol.install_cuda", "IMPORT"),
     Fix.INSTALL_FROM_DISK: Button("Install from Disk", "ikol.install_from_disk", "FILE_FOLDER"),
     Fix.OPEN_INSTALL_LOG: Button("Open Installation Log", "ikol.open_install_log", "TEXT"),
     Fix.ALLOW_ONLINE: Button("Allow Online Access", "ikol.allow_online", "INTERNET"),
@@ -80,7 +90,11 @@ def big_button(state: SolverState) -> Button:
     """Return the one big button of the panel."""
     match state.phase:
         case Phase.NOT_INSTALLED:
-            return Button("Set Up Solver", "ikol.open_preferences", "PREFERENCES")
+            if state.fix is Fix.INSTALL and state.is_incomplete:
+                return replace(fix_button(Fix.INSTALL), label="Continue Installation")
+            return fix_button(state.fix)
+        case Phase.INSTALLING:
+            return Button("Cancel Installation", "ikol.cancel_install", "CANCEL")
         case Phase.STOPPED:
             return Button("Start Solver", "ikol.start_solver", "PLAY")
         case Phase.STARTING:
@@ -101,7 +115,9 @@ def status_line(state: SolverState) -> str:
     """Return the line above the button."""
     match state.phase:
         case Phase.NOT_INSTALLED:
-            return "Solver not set up"
+            return "Installation incomplete" if state.is_incomplete else "Solver not installed"
+        case Phase.INSTALLING:
+            return "Installing solver"
         case Phase.STOPPED:
             return "Solver stopped"
         case Phase.STARTING:
@@ -122,13 +138,26 @@ def _with_device(text: str, state: SolverState) -> str:
     return f"{text} ({state.device})" if state.device else text
 
 
-def configured(state: SolverState, problem: AddonError | None) -> SolverState:
+def configured(state: SolverState, problem: AddonError | None, is_incomplete: bool = False) -> SolverState:
     """Return the state after the preferences were read: `problem` says why no solver can be started."""
     if state.phase not in (Phase.NOT_INSTALLED, Phase.STOPPED):
         return state
     if problem is None:
         return SolverState(Phase.STOPPED)
-    return SolverState(Phase.NOT_INSTALLED, str(problem), problem.fix)
+    fix = Fix.INSTALL if problem.fix is Fix.NONE else problem.fix
+    return SolverState(Phase.NOT_INSTALLED, str(problem), fix, is_incomplete=is_incomplete)
+
+
+def installing(state: SolverState, work: str, fraction: float) -> SolverState:
+    """Return the state while something is installed; the process was ended before."""
+    if state.phase is Phase.INSTALLING:
+        return replace(state, work=work, fraction=max(state.fraction, fraction))
+    return SolverState(Phase.INSTALLING, work=work, fraction=fraction)
+
+
+def installed(problem: AddonError | None, is_incomplete: bool = False) -> SolverState:
+    """Return the state after an installation has ended, however: `problem` says why no solver can be started."""
+    return configured(SolverState(Phase.STOPPED), problem, is_incomplete)
 
 
 def started(state: SolverState) -> SolverState:
@@ -177,9 +206,9 @@ def failed(error: AddonError) -> SolverState:
     return SolverState(Phase.UPDATE_NEEDED if is_outdated else Phase.ERROR, str(error), error.fix)
 
 
-def stopped() -> SolverState:
-    """Return the state after the user stopped the solver."""
-    return SolverState(Phase.STOPPED)
+def stopped(state: SolverState) -> SolverState:
+    """Return the state after the user stopped the solver; an installation goes on."""
+    return state if state.phase is Phase.INSTALLING else SolverState(Phase.STOPPED)
 
 
 def _phase_at_work(state: SolverState) -> Phase:

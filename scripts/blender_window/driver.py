@@ -137,6 +137,8 @@ class Driver:
         self.real = os.environ["IKOL_WINDOW_INPUT"] == "real"
         self.input = RealInput() if self.real else SimulatedInput()
         self.checks: list[Check] = []
+        self.clicks = 0
+        """Made so far; moving the pointer to look for a button is none."""
         self.longest_pause = 0.0
         self.longest_pause_while = 0.0
         self._watched: Callable[[], object] = lambda: False
@@ -183,6 +185,7 @@ class Driver:
         """Move somewhere and click, or click twice."""
         self.input.move(x, y)
         yield 0.25
+        self.clicks += clicks
         for _ in range(clicks):
             self.input.press(button)
             yield 0.08

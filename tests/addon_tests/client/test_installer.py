@@ -4,9 +4,11 @@
 import hashlib
 import json
 import os
+import shutil
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,7 +56,11 @@ if command == "download":
         print(f"Progress {len(content)} of {len(content)}", flush=True)
 else:
     site = next(pathlib.Path(sys.prefix).glob("[lL]ib/python3*/site-packages"))
-    (site / "solver_server").mkdir()
+    (site / "solver_server").mkdir(exist_ok=True)
+    for name in re.findall(r"^(\\w+)===(\\S+)", text, re.M):
+        folder = site / f"{name[0]}-{name[1]}.dist-info"
+        folder.mkdir(exist_ok=True)
+        (folder / "RECORD").write_text("")
     broken = "raise SystemExit('the self-test is off by 50 mm')" if mode == "broken" else ""
     (site / "solver_server" / "service.py").write_text(
         f"class S: device = 'cpu'\\ndef make_service(device, threads):\\n    {broken or 'return S'}\\n")
@@ -96,6 +102,12 @@ def machine(tmp_path, monkeypatch):
 
         def installed(self):
             return installer.read_installed(folders)
+
+        def site(self):
+            return next((self.root / "a").glob("[lL]ib/python3*/site-packages"))
+
+        def forget_calls(self):
+            calls.write_text("")
 
         def calls(self):
             return calls.read_text().splitlines()
@@ -231,6 +243,67 @@ def test_verifying_and_uninstalling(machine):
     assert machine.installed() is None  # from the first moment
     assert wait(runner) is Outcome.DONE
     assert not [path for path in machine.root.iterdir() if path.name != "tmp"]
+
+
+@pytest.fixture
+def repair(machine):
+    """Gives a repair of an installation in which nothing but the project's own wheel has no list of files."""
+    assert wait(machine.begin()) is Outcome.DONE
+    machine.forget_calls()
+
+    def begin(is_online=True):
+        order = replace(machine.order(), environment="a")
+        (machine.site() / "ikol-1.dist-info").mkdir(exist_ok=True)
+        (machine.site() / "ikol-1.dist-info" / "RECORD").touch()
+        return installer.begin_repair(order, machine.installed(), is_online, machine.log)
+
+    return begin
+
+
+def test_a_repair_of_what_is_whole_only_tries_it_out(machine, repair):
+    runner = repair()
+    assert wait(runner) is Outcome.DONE
+    assert runner.result == "Nothing is damaged, and the solver works"
+    assert machine.calls() == []
+
+
+def test_a_repair_fetches_and_installs_what_is_damaged(machine, repair):
+    shutil.rmtree(machine.site() / "big-2.0.dist-info")
+    runner = repair()
+    fractions = []
+    assert wait(runner, lambda runner: fractions.append(runner.progress.fraction)) is Outcome.DONE
+    assert fractions == sorted(fractions)
+    assert runner.result == "Repaired big"
+    assert machine.calls() == ["download big", "install big"]
+    assert machine.installed().environment == "a"
+    assert not (machine.root / "incomplete").exists()
+    assert not (machine.root / "wheels").exists()
+
+
+def test_a_repair_that_cannot_go_online_says_what_is_damaged(machine, repair):
+    shutil.rmtree(machine.site() / "big-2.0.dist-info")
+    runner = repair(is_online=False)
+    assert wait(runner) is Outcome.FAILED
+    assert str(runner.error) == "damaged: big; Blender may not go online to fetch them again"
+    assert runner.error.fix is Fix.ALLOW_ONLINE
+
+
+def test_a_repair_that_was_cut_off_begins_anew(machine, repair):
+    shutil.rmtree(machine.site() / "big-2.0.dist-info")
+    machine.behave("hang")
+    runner = repair()
+    wait(runner, lambda runner: runner.progress.bytes_done > 1_000_000)
+    runner.cancel()
+    assert (machine.root / "incomplete").is_file()
+    machine.behave("")
+    assert wait(repair()) is Outcome.DONE
+    assert not (machine.root / "incomplete").exists()
+
+
+def test_a_path_that_is_too_long_is_found_before_anything_is_fetched(machine):
+    with pytest.raises(InstallError, match="letters and Windows takes 20"):
+        installer.begin_install(machine.order(), machine.log, path_limit=20)
+    assert not machine.root.exists()
 
 
 def test_a_marker_without_its_environment_counts_for_nothing(machine):

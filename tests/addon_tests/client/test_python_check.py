@@ -41,13 +41,17 @@ def test_a_program_that_is_no_python_is_named():
 
 
 @pytest.mark.parametrize(
-    ("path", "sentence"),
-    [("", "the solver is not installed"), ("/nowhere/python", "there is no Python at"), (__file__, "cannot be run")],
+    ("path", "sentence", "fix"),
+    [
+        ("", "the solver is not installed", Fix.INSTALL),
+        ("/nowhere/python", "there is no Python at", Fix.OPEN_PREFERENCES),
+        (__file__, "cannot be run", Fix.OPEN_PREFERENCES),
+    ],
 )
-def test_a_path_is_judged_without_starting_anything(path, sentence):
+def test_a_path_is_judged_without_starting_anything(path, sentence, fix):
     problem = find_problem(path)
     assert sentence in str(problem)
-    assert problem.fix is Fix.OPEN_PREFERENCES
+    assert problem.fix is fix
 
 
 def test_a_check_can_be_given_up():

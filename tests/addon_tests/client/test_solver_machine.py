@@ -12,7 +12,7 @@ from blender_addon.core.jobs import DetectCall, InspectCall, Job, JobResult, Ste
 from blender_addon.core.restarts import MAX_RESTARTS, WINDOW_SECONDS
 from blender_addon.core.solver_state import Phase, big_button, status_line
 
-DOWN = (Phase.NOT_INSTALLED, Phase.STOPPED, Phase.ERROR, Phase.UPDATE_NEEDED)
+DOWN = (Phase.NOT_INSTALLED, Phase.INSTALLING, Phase.STOPPED, Phase.ERROR, Phase.UPDATE_NEEDED)
 CONNECTED = (Phase.RUNNING, Phase.BUSY, Phase.UNRESPONSIVE)
 
 
@@ -172,6 +172,20 @@ class SolverMachine(RuleBasedStateMachine):
         self.client.stop()
         self.was_stopped = True
 
+    @rule(fraction=st.floats(0.0, 1.0))
+    def install(self, fraction):
+        """An installation begins, or tells how far it is."""
+        self.client.show_installation("fetching torch", fraction)
+        self.was_stopped = True
+
+    @precondition(lambda self: self.client.state.phase is Phase.INSTALLING)
+    @rule(end=st.sampled_from(["done", "failed", "cancelled"]))
+    def end_installation(self, end):
+        problem = {"failed": SolverError("no network", Fix.INSTALL), "cancelled": SolverError("not installed")}.get(end)
+        self.client.end_installation(problem, is_incomplete=end != "done")
+        assert self.client.state.phase is (Phase.STOPPED if end == "done" else Phase.NOT_INSTALLED)
+        assert self.client.state.is_incomplete == (end != "done")
+
     @rule(kind=st.sampled_from(["solve", "detect", "inspect"]), is_sent=st.booleans())
     def submit(self, kind, is_sent):
         self.jobs.append(make_job(kind, -1.0 - len(self.jobs)))
@@ -313,6 +327,10 @@ class SolverMachine(RuleBasedStateMachine):
             assert self.process is not None
             assert self.client.pid == self.process.pid
         assert (state.phase is Phase.STARTING and self.process is None) == (self.client._restart_at is not None)
+        if state.phase is Phase.INSTALLING:
+            assert state.work
+            assert not state.message
+            assert self.client.job is None, "a command waits for what cannot come"
         assert (state.phase is Phase.BUSY) <= state.is_busy
         assert state.is_busy == (self.client.job is not None)
         assert (state.phase is Phase.RUNNING) <= (self.client.job is None)
@@ -338,6 +356,8 @@ class SolverMachine(RuleBasedStateMachine):
     def teardown(self):
         """Let everything go well from here: then everything is answered."""
         self.speaks, self.can_launch, self.says_where = (1, 2), True, True
+        if self.client.state.phase is Phase.INSTALLING:
+            self.end_installation("done")
         if not self.was_stopped:
             self.asked += 1.0
             self.by_user(self.client.ask, question(self.asked), self.world.config)

@@ -37,7 +37,7 @@ NO_MATCH = "ERROR: No matching distribution found for torch===2.13.0"
         ),
         (f"NewConnectionError: [Errno 111] Connection refused\n{NO_MATCH}", "cannot be reached", "INSTALL"),
         (f"[Errno -2] Name or service not known\n{NO_MATCH}", "cannot be reached", "INSTALL"),
-        ("ERROR: No matching distribution found for torch===2.13.0+cpu", "for the processor alone", "OPEN_PREFERENCES"),
+        ("ERROR: No matching distribution found for torch===2.13.0+cpu", "for the processor alone", "INSTALL_CUDA"),
         (NO_MATCH, "the package index does not have torch 2.13.0", "INSTALL_FROM_DISK"),
         ("zipfile.BadZipFile: File is not a zip file", "no offline bundle", "INSTALL_FROM_DISK"),
         ("the bundle lacks torch.whl", "no offline bundle", "INSTALL_FROM_DISK"),

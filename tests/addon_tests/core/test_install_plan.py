@@ -12,12 +12,12 @@ from blender_addon.core.install_plan import (
     Installed,
     Lock,
     Order,
-    Progress,
     StepKind,
     check_space,
     decode_lock,
     make_steps,
 )
+from blender_addon.core.install_progress import Progress, progress_text
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMITTED = (ROOT / "blender_addon" / "solver_lock.json").read_bytes()
@@ -103,7 +103,7 @@ def test_progress_counts_files_one_after_the_other_and_never_falls():
     progress.feed("Progress 95000000 of 190000000")
     assert seen == [5, 5, 10, 13, 30]
     assert progress.bytes_done == 95_000_030
-    assert install_plan.progress_text(progress) == "step 4 of 7: fetching torch, 95 of 190 MB"
+    assert progress_text(progress) == "step 4 of 7: fetching torch, 95 of 190 MB"
     before = progress.fraction
     for _ in range(4):
         progress.advance()

@@ -6,7 +6,11 @@ from blender_addon.core.errors import Fix, SolverError
 from blender_addon.core.solver_state import Phase, SolverState, big_button, status_line
 
 STATES = {
-    "not_installed": SolverState(Phase.NOT_INSTALLED, "no Python", Fix.OPEN_PREFERENCES),
+    "not_installed": SolverState(Phase.NOT_INSTALLED, "nothing is there", Fix.INSTALL),
+    "incomplete": SolverState(Phase.NOT_INSTALLED, "no network", Fix.INSTALL, is_incomplete=True),
+    "offline": SolverState(Phase.NOT_INSTALLED, "it may not go online", Fix.ALLOW_ONLINE),
+    "wrong_python": SolverState(Phase.NOT_INSTALLED, "no Python", Fix.OPEN_PREFERENCES),
+    "installing": SolverState(Phase.INSTALLING, work="fetching torch", fraction=0.5),
     "stopped": SolverState(Phase.STOPPED),
     "starting": SolverState(Phase.STARTING),
     "restarting": SolverState(Phase.STARTING, "it ended; it is started again"),
@@ -19,7 +23,11 @@ STATES = {
 }
 
 BUTTONS = {
-    "not_installed": ("Set Up Solver", "ikol.open_preferences", True),
+    "not_installed": ("Install Solver", "ikol.install_solver", True),
+    "incomplete": ("Continue Installation", "ikol.install_solver", True),
+    "offline": ("Allow Online Access", "ikol.allow_online", True),
+    "wrong_python": ("Open Preferences", "ikol.open_preferences", True),
+    "installing": ("Cancel Installation", "ikol.cancel_install", True),
     "stopped": ("Start Solver", "ikol.start_solver", True),
     "starting": ("Starting Solver", "ikol.start_solver", False),
     "restarting": ("Starting Solver", "ikol.start_solver", False),
@@ -32,7 +40,11 @@ BUTTONS = {
 }
 
 LINES = {
-    "not_installed": "Solver not set up",
+    "not_installed": "Solver not installed",
+    "incomplete": "Installation incomplete",
+    "offline": "Solver not installed",
+    "wrong_python": "Solver not installed",
+    "installing": "Installing solver",
     "stopped": "Solver stopped",
     "starting": "Solver is starting",
     "restarting": "Solver is starting again",
@@ -72,6 +84,28 @@ def test_preferences_matter_only_while_nothing_runs():
     assert solver_state.configured(STATES["ready"], problem) == STATES["ready"]
     assert solver_state.configured(STATES["stopped"], problem).phase is Phase.NOT_INSTALLED
     assert solver_state.configured(STATES["not_installed"], None) == SolverState(Phase.STOPPED)
+    assert solver_state.configured(STATES["installing"], None) == STATES["installing"]
+
+
+def test_a_problem_without_a_button_leads_to_the_installation():
+    assert solver_state.configured(STATES["stopped"], SolverError("x")).fix is Fix.INSTALL
+
+
+def test_an_installation_goes_forward_only_and_begins_anew_each_time():
+    state = solver_state.installing(STATES["stopped"], "a", 0.4)
+    assert solver_state.installing(state, "b", 0.2) == SolverState(Phase.INSTALLING, work="b", fraction=0.4)
+    assert solver_state.installing(STATES["error"], "a", 0.1).message == ""
+
+
+def test_the_end_of_an_installation_is_told_by_what_is_there():
+    assert solver_state.installed(None) == SolverState(Phase.STOPPED)
+    ended = solver_state.installed(SolverError("no network", Fix.INSTALL), is_incomplete=True)
+    assert ended == STATES["incomplete"]
+
+
+def test_stopping_the_solver_does_not_end_an_installation():
+    assert solver_state.stopped(STATES["installing"]) == STATES["installing"]
+    assert solver_state.stopped(STATES["busy"]) == SolverState(Phase.STOPPED)
 
 
 def test_the_device_of_a_ping_replaces_the_one_that_was_asked_for():
