@@ -13,7 +13,7 @@ from typing import Literal, Protocol, TypedDict, cast
 import torch
 from torch import Tensor
 
-from ikol.body.smpl_file import load_smpl_npz
+from ikol.body.smpl_file import load_smpl_body
 from ikol.errors import Cancelled, ImageError, InputError
 from ikol.pipeline import PosePipeline
 from ikol.pipeline import evidence as named
@@ -292,7 +292,7 @@ def make_service(device: str, threads: int, body: Path | None = None) -> Service
     if device == "cuda" and not has_cuda:
         raise InputError("torch sees no CUDA device; choose the CPU, or install a torch that is built for CUDA")
     is_cuda = has_cuda and device != "cpu"
-    own_body = None if body is None else load_smpl_npz(body)
+    own_body = None if body is None else load_smpl_body(body)
     pipeline = PosePipeline("cuda" if is_cuda else "cpu", body=own_body)
     if own_body is None:
         check_solver(pipeline)

@@ -8,4 +8,5 @@ from ikol.body.kinematics import forward_kinematics as forward_kinematics
 from ikol.body.model import BodyModel as BodyModel
 from ikol.body.points import AttachedPoints as AttachedPoints
 from ikol.body.skinning import linear_blend_skinning as linear_blend_skinning
-from ikol.body.smpl_file import load_smpl_npz as load_smpl_npz
+from ikol.body.smpl_convert import convert_smpl_file as convert_smpl_file
+from ikol.body.smpl_file import load_smpl_body as load_smpl_body
