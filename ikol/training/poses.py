@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Poses and shapes to learn from: captured motion and everyday poses, widened, within the limits of human joints.
 
-Half of the poses start from DeepMimic's clips (`ikol.evaluation.motion_clips`: fetched, never shipped), half from rules
-(`everyday`). To all of them is added what the clips lack: forearm twist, wrists, hands, collars, the head's turns, and
-some play of every joint. The three splits share no clip, no drawn pose and no shape. Imports: torch, ikol.body,
-ikol.evaluation, ikol.geometry, ikol.solver.
+Two poses of five start from DeepMimic's clips (`ikol.evaluation.motion_clips`: fetched, never shipped), the others from
+rules (`everyday`). To all of them is added what the clips lack: forearm twist, wrists, hands, collars, the head's
+turns, and some play of every joint. The three splits share no clip, no drawn pose and no shape. Imports: torch,
+ikol.body, ikol.evaluation, ikol.geometry, ikol.solver.
 """
 
 import math
@@ -31,7 +31,7 @@ MOTION_REQUIREMENT = "pybullet==3.2.7"
 _CLIPS_OF: dict[str, tuple[str, ...]] = {"val": ("punch", "jump"), "test": ("kick", "dance_b", "getup_faceup")}
 _NUM_SUBJECTS = {"train": 2000, "val": 200, "test": 200}
 _MOST_BETA = 2.5  # standard deviations; further out the body's shape space has not been looked at
-_EVERYDAY_SHARE = 0.5
+_EVERYDAY_SHARE = 0.6
 _SWAP_SHARE = 0.5  # of the captured poses whose arms, neck and head come from another frame
 
 _UPPER = (9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)
