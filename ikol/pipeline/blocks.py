@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ikol.body.bone_axes import bone_axes
 from ikol.body.model import BodyModel
 from ikol.pipeline.evidence import (
     Anchor,
@@ -52,7 +53,6 @@ STAY_SIGMA = 0.05  # metres: what an edit does not concern stays; without it a h
 STAY_LOSS = Huber(k=1.0)  # and what it does concern lets go
 # names of blocks
 STANCE, LIMITS, SHAPE, STAY, PINS = "relaxed stance", "limits", "shape prior", "stay", "pins"
-_MAIN_CHILD = {0: 3, 9: 12}  # of the joints with several children: the one that continues the spine
 
 
 def block_targets(problem: Problem) -> dict[str, Tensor]:
@@ -152,7 +152,7 @@ def _blocks_of(problem: Problem, block: NamedEvidence, name: str, targets: Mappi
             return [AnchorEvidence(targets[name], block.sigma, name=name)]
         case Twist():
             joints = _joint_index(body, block.names)
-            return [TwistEvidence(joints, _bone_axes(body)[joints], targets[name], block.sigma, name=name)]
+            return [TwistEvidence(joints, bone_axes(body)[joints], targets[name], block.sigma, name=name)]
         case Orientations():
             return [Orientation(_joint_index(body, block.names), targets[name], block.sigma, name=name)]
         case Pins():
@@ -183,16 +183,3 @@ def _relative_blocks(
         # in the plane as well as in depth; what an edit has freed there stays free
         blocks.append(rows(f"{name} from {near}", (far,), spread.maximum(spread[:, 2:]), (near,)))
     return blocks
-
-
-def _bone_axes(body: BodyModel) -> Float[Tensor, "joints 3"]:
-    """Return the unit direction from each joint to its main child; a leaf goes on as its parent's bone does."""
-    rest, children = body.joints_template, body.tree.children
-    axes = torch.zeros_like(rest)
-    for joint, parent in enumerate(body.tree.parents):
-        if children[joint]:
-            child = _MAIN_CHILD.get(joint, children[joint][0])
-            axes[joint] = rest[child] - rest[joint]
-        else:
-            axes[joint] = rest[joint] - rest[parent]
-    return axes / axes.norm(dim=-1, keepdim=True)

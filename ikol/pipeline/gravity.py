@@ -87,7 +87,8 @@ def _balance_line(
     moment = _TRUNK_MASS * (hip + 0.5 * trunk) + _HEAD_MASS * (1.5 * at["Head"] - 0.5 * at["Neck"])
     for side in "LR":
         for near, far, along, share in _LIMBS:
-            a, b = at[f"{side}_{near}"], at[f"{side}_{far}"]
+            a = at[f"{side}_{near}"]
+            b = at.get(f"{side}_{far}", a)  # a body with fingers has no joint for the whole hand: all at the wrist
             moment = moment + share * (a + along * (b - a))
     feet = torch.stack([(at[f"{side}_Ankle"] + at[f"{side}_Foot"]) / 2 for side in "LR"], -2)
     load = torch.softmax(feet[..., 1] / SUPPORT_HEIGHT, -1)

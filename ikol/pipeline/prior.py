@@ -31,6 +31,9 @@ _SPREAD_DEG: Mapping[str, float] = {
     "Elbow": 60.0,
     "Wrist": 20.0,
     "Hand": 8.0,
+    **{f"{finger}{part}": 8.0 for finger in ("Index", "Middle", "Pinky", "Ring", "Thumb") for part in (1, 2, 3)},
+    "Jaw": 8.0,
+    "Eye": 8.0,
 }
 
 
