@@ -5,6 +5,9 @@ Reads arguments and files, prints; the work is done elsewhere.
 """
 
 import argparse
+import importlib.util
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +23,7 @@ from ikol.threads import shared_threads, wait_without_spinning
 if TYPE_CHECKING:
     from ikol.pipeline import PosePipeline
 
+SERVER_MODULE = "solver_server"  # named, not imported: the library does not know the server
 MAX_PICTURE_BYTES = 64 * 2**20  # as the add-on: no photograph that fits 50 megapixels is larger
 
 
@@ -60,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_network_options(multiview)
     multiview.set_defaults(run=_evaluate_multiview)
 
+    serve = commands.add_parser(
+        "serve", add_help=False, prefix_chars="\0", help="serve several clients (ikol serve --help tells the options)"
+    )
+    serve.add_argument("arguments", nargs=argparse.REMAINDER)
+    serve.set_defaults(run=_serve)
+
     bench = commands.add_parser("bench", help="measure speed")
     parts = bench.add_subparsers(required=True, metavar="PART")
     solver = parts.add_parser("solver", help="keypoints to rotations, on every backend")
@@ -98,6 +108,16 @@ def _pipeline(options: argparse.Namespace) -> "PosePipeline":
         raise InputError("torch sees no CUDA device; leave out --device, or install a torch that is built for CUDA")
     torch.set_num_threads(options.threads or shared_threads())
     return PosePipeline(options.device, options.model)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    # a process of its own, as the server's control process holds neither torch nor numpy
+    if importlib.util.find_spec(SERVER_MODULE) is None:
+        raise InputError(f"there is no {SERVER_MODULE} beside ikol; install the project's wheel, which has both")
+    command = [sys.executable, "-m", SERVER_MODULE, *options.arguments]
+    if os.name == "posix":
+        os.execv(sys.executable, command)  # signals reach the server itself
+    sys.exit(subprocess.run(command, check=False).returncode)
 
 
 def _pose(options: argparse.Namespace) -> None:

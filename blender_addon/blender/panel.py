@@ -45,6 +45,8 @@ class IKOL_PT_main(SidebarPanel, bpy.types.Panel):
         if state.phase is Phase.INSTALLING:
             draw_sentence(layout, capitalised(state.work), width)
             layout.progress(factor=state.fraction, text=f"{state.fraction:.0%}", type="BAR")
+        elif living.installation.is_running:  # a look at what is installed, or its removal
+            draw_sentence(layout, capitalised(living.installation.text), width)
         draw_button(layout, big_button(state), BIG_BUTTON_SCALE)
         if state.phase is Phase.NOT_INSTALLED:
             _draw_ways(layout, width)

@@ -59,6 +59,8 @@ def _facts() -> list[tuple[str, str]]:
                 rows.append((label, iface("{median:.0f} ms, 99 % in {most:.0f}", median=median, most=most)))
         version = ".".join(str(number) for number in PROTOCOL_VERSION)
         rows.append(("Version", f"{statistics.versions.get('ikol', '?')}, protocol {version}"))
+    if runtime.shared_files()[0]:
+        rows.append(("Solver", iface("shared")))
     if solver.pid is not None:
         rows.append(("Process", str(solver.pid)))
     return rows

@@ -46,6 +46,19 @@ class IKOL_Preferences(bpy.types.AddonPreferences):
         subtype="FILE_PATH",
         update=_on_solver_changed,
     )
+    listen_file: StringProperty(
+        name="Shared Solver",
+        description="The listen file of a solver that serves several Blenders (ikol serve --listen-file); empty for a "
+        "solver of this Blender's own",
+        subtype="FILE_PATH",
+        update=_on_solver_changed,
+    )
+    key_file: StringProperty(
+        name="Key",
+        description="Your key for the shared solver (ikol serve --make-key); only you may be able to read it",
+        subtype="FILE_PATH",
+        update=_on_solver_changed,
+    )
     body_file: StringProperty(
         name="Body",
         description="Your own body: an .npz file in the layout of SMPL's model files; empty for the default body",
@@ -82,6 +95,9 @@ class IKOL_Preferences(bpy.types.AddonPreferences):
         row = column.split(factor=0.4)
         row.separator()
         row.operator("ikol.check_python", text="Check", icon="CHECKMARK")
+        column.prop(self, "listen_file")
+        if self.listen_file:
+            column.prop(self, "key_file")
         column.prop(self, "body_file")
         column.prop(self, "device")
         column.prop(self, "model")

@@ -16,6 +16,7 @@ from bpy.app.handlers import persistent
 
 from ..client.process import SolverConfig, prune_logs
 from ..client.python_check import PythonCheck, find_problem
+from ..client.shared import find_shared_problem
 from ..client.solver import Solver
 from ..core.errors import AddonError
 from ..core.jobs import JobResult
@@ -66,6 +67,12 @@ class Runtime:
             SolverError: The preferences name no Python that can be run.
         """
         preferences = get_preferences()
+        listen_file, key_file = shared_files()
+        if listen_file:
+            problem = find_shared_problem(listen_file, key_file)
+            if problem is not None:
+                raise problem
+            return SolverConfig("", "", log_path(), listen_file=listen_file, key_file=key_file)
         python = solver_python()
         problem = find_problem(python)
         if problem is not None:
@@ -93,6 +100,9 @@ class Runtime:
 
     def _problem(self) -> AddonError | None:
         """Return why no solver can be started: what an installation failed with, else what is wrong with the path."""
+        listen_file, key_file = shared_files()
+        if listen_file:
+            return find_shared_problem(listen_file, key_file)
         problem = find_problem(solver_python())
         return problem if problem is None or self.installation.error is None else self.installation.error
 
@@ -200,7 +210,17 @@ def solver_python() -> str:
 
 def body_file() -> str:
     """Return the path of the user's own body file, empty for the default body."""
-    path = get_preferences().body_file.strip().strip('"')
+    return _path(get_preferences().body_file)
+
+
+def shared_files() -> tuple[str, str]:
+    """Return the paths of a shared solver's listen file, empty for a solver of this Blender's own, and of our key."""
+    preferences = get_preferences()
+    return _path(preferences.listen_file), _path(preferences.key_file)
+
+
+def _path(text: str) -> str:
+    path = text.strip().strip('"')
     return bpy.path.abspath(path) if path else ""
 
 

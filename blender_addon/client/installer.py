@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import msgspec
 
@@ -195,7 +197,7 @@ class StepRunner:
     def _end_step(self, exit_code: int) -> None:
         step = self.progress.step
         if exit_code != 0 and not self._is_adopted:
-            self._fail(explain_failure(step, exit_code, self._output))
+            self._fail(explain_failure(step, exit_code, self._output, _proxies()))
             return
         try:
             if step.kind is StepKind.CHECK:
@@ -324,6 +326,12 @@ def _adopt(order: Order) -> None:
     temporary.replace(folders.installed)
     folders.incomplete.unlink(missing_ok=True)
     folders.requirements.unlink(missing_ok=True)
+
+
+def _proxies() -> set[str]:
+    """Return the hosts of the proxies that the environment or the system's settings name."""
+    hosts = (urlsplit(url if "//" in url else f"//{url}").hostname for url in getproxies().values())
+    return {host for host in hosts if host}
 
 
 def _sizes(folder: Path) -> dict[str, int]:

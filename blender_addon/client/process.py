@@ -45,6 +45,10 @@ class SolverConfig:
     """Where the process writes what it has to say; the previous log is kept beside it."""
     body: str = ""
     """Path of the user's own body file; empty for the default body."""
+    listen_file: str = ""
+    """Path of the file of a shared solver, which is then used instead of an own one; empty for an own one."""
+    key_file: str = ""
+    """Path of this client's key for the shared solver."""
 
 
 class Handshake(Struct, frozen=True):

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from ..core.errors import Fix, SolverError
-from .process import Handshake
+from .process import Handshake, ServerProcess, SolverConfig, SolverProcess
 
 MAX_FILE_BYTES = 65536
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class SharedServer:
             raise SolverError(
                 f"the key {key_file} can be read by others; run: chmod go= {key_file}", Fix.OPEN_PREFERENCES
             )
-        key = _read(key_file, _KeyFile, "a key made with ikol-server --make-key")
+        key = _read(key_file, _KeyFile, "a key made with ikol serve --make-key")
         self.public_key = key.public_key.encode()
         self.secret_key = key.secret_key.encode()
         self._handshake = _read(listen_file, Handshake, "the file of a shared solver")
@@ -69,6 +69,28 @@ class SharedServer:
     def release(self, seconds: float) -> None:
         """Part from it."""
         self.stop()
+
+
+def launch(config: SolverConfig) -> SolverProcess:
+    """Start a solver, or find the shared one if the preferences name it.
+
+    Raises:
+        SolverError: It cannot be started, or not be found.
+    """
+    if config.listen_file:
+        return SharedServer(Path(config.listen_file), Path(config.key_file))
+    return ServerProcess(config)
+
+
+def find_shared_problem(listen_file: str, key_file: str) -> SolverError | None:
+    """Return what is wrong with the files of a shared solver, looking at the paths only."""
+    if not key_file:
+        text = "a shared solver needs a key: make one with ikol serve --make-key and name it in the preferences"
+        return SolverError(text, Fix.OPEN_PREFERENCES)
+    for path in (key_file, listen_file):
+        if not Path(path).is_file():
+            return SolverError(f"there is no file {path}; does the shared solver run?", Fix.OPEN_PREFERENCES)
+    return None
 
 
 def _mode(path: Path) -> int:

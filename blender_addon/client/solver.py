@@ -17,9 +17,10 @@ from ..core.jobs import Job, SolveCall
 from ..core.live import LiveSolve
 from ..core.restarts import MAX_RESTARTS, WINDOW_SECONDS, Restarts
 from ..core.solver_state import Phase, SolverState
-from .process import ServerProcess, SolverConfig, SolverProcess
+from .process import SolverConfig, SolverProcess
 from .requests import Requests
 from .session import SILENT_SECONDS, UNRESPONSIVE_SECONDS, Connect, Session, connect
+from .shared import launch
 
 LEAVE_SECONDS = 3.0
 """A stopped process that is still there after it is killed; it promises to be gone within two seconds."""
@@ -46,7 +47,7 @@ class Solver:
 
     def __init__(
         self,
-        launch: Callable[[SolverConfig], SolverProcess] = ServerProcess,
+        launch: Callable[[SolverConfig], SolverProcess] = launch,
         connect: Connect = connect,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -5,6 +5,7 @@ The order counts: a failed download ends with "no matching distribution", whatev
 """
 
 import re
+from collections.abc import Collection
 
 from .errors import Fix, InstallError
 from .install_plan import Step, StepKind
@@ -43,7 +44,7 @@ _CAUSES: tuple[tuple[str, str, Fix], ...] = (
         Fix.INSTALL_FROM_DISK,
     ),
     (
-        r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError|TLSV1_ALERT",
+        r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerificationError|TLSV1_ALERT|suitable TLS CA certificate bundle",
         "the package index could not prove who it is: a proxy or an antivirus program reads along, or the computer's "
         "clock is wrong; add the proxy's certificate to those that your system trusts, or install from disk",
         Fix.INSTALL_FROM_DISK,
@@ -77,11 +78,28 @@ _BY_KIND = {
     StepKind.REMOVE: ("old files could not be removed", Fix.INSTALL),
 }
 
+_UNREACHED_HOST = re.compile(
+    r"host='([^']+)', port=\d+\): Failed to |(?:ConnectTimeout|ConnectionPool)\(host='([^']+)'"
+)
+
 _NOT_IN_INDEX = re.compile(r"No matching distribution found for (\S+?)={2,3}(\S+)")
 
 
-def explain_failure(step: Step, exit_code: int, output: str) -> InstallError:
-    """Return the error for a step that failed, by what its process printed."""
+def explain_failure(step: Step, exit_code: int, output: str, proxies: Collection[str] = ()) -> InstallError:
+    """Return the error for a step that failed.
+
+    Args:
+        step: That failed.
+        exit_code: Of its process.
+        output: What that printed.
+        proxies: Hosts of the proxies that the system names; pip 26.3 does not say that a host is one.
+    """
+    unreached = {host for match in _UNREACHED_HOST.finditer(output) for host in match.groups() if host in proxies}
+    if unreached:
+        text = (
+            f"the proxy {min(unreached)} cannot be reached; correct it in the system's settings, or install from disk"
+        )
+        return InstallError(text, Fix.INSTALL_FROM_DISK)
     for pattern, text, fix in _CAUSES:
         if re.search(pattern, output):
             return InstallError(text, fix)

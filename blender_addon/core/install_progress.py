@@ -33,7 +33,7 @@ class Progress:
     def bytes_done(self) -> int:
         """How much of it is here."""
         done = sum(step.size for step in self.steps[: self.index])
-        return done + (self._in_step() if self.index < len(self.steps) else 0)
+        return done + (self._in_step() if self.step.size and self.index < len(self.steps) else 0)
 
     @property
     def fraction(self) -> float:
@@ -65,7 +65,7 @@ class Progress:
         self.steps += steps
 
     def _in_step(self) -> int:
-        return min(self._finished + self._current, self.step.size)
+        return min(self._finished + self._current, self.step.size or self.step.weight)
 
 
 def progress_text(progress: Progress) -> str:

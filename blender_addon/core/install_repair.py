@@ -28,14 +28,17 @@ def is_whole(folder):
     return True
 
 site = pathlib.Path(sys.argv[1])
+done, total = 0, sum(map(int, sys.argv[3::2]))
 folders = {plain(folder.name): folder for folder in site.glob("*.dist-info")}
-for name in sys.argv[2:]:
+for name, size in zip(sys.argv[2::2], sys.argv[3::2]):
     try:
         is_damaged = not is_whole(folders[plain(name) + "-dist-info"])
     except (OSError, KeyError, ValueError, csv.Error):
         is_damaged = True
     if is_damaged:
         print("Damaged", name, flush=True)
+    done += int(size)
+    print(f"Progress {done} of {total}", flush=True)
 """
 
 _DAMAGED = re.compile(r"^Damaged (\S+)\s*$", re.MULTILINE)
@@ -44,10 +47,11 @@ _DAMAGED = re.compile(r"^Damaged (\S+)\s*$", re.MULTILINE)
 def check_step(order: Order, python_version: str) -> Step:
     """Return the step that looks for damaged packages in the order's environment."""
     packages = order.folders.packages(order.environment, order.is_windows, python_version)
-    names = [*order.lock.sets[order.wheel_set], order.wheel.name]
-    command = (order.base_python, "-I", "-B", "-c", _CHECK, str(packages), *map(package_of, names))
-    size = sum(order.lock.wheels[name][1] for name in order.lock.sets[order.wheel_set])
-    return Step(StepKind.CHECK, "comparing every file with its hash", command, weight=size // 4)
+    weights = {name: order.lock.wheels[name][1] // 4 for name in order.lock.sets[order.wheel_set]}
+    weights[order.wheel.name] = 0
+    arguments = (text for name, weight in weights.items() for text in (package_of(name), str(weight)))
+    command = (order.base_python, "-I", "-B", "-c", _CHECK, str(packages), *arguments)
+    return Step(StepKind.CHECK, "comparing every file with its hash", command, weight=sum(weights.values()))
 
 
 def package_of(wheel: str) -> str:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ import pytest
 from server_client import ROOT, SUPPORT, ServerProcess
 
 from blender_addon.client.process import SolverConfig
-from blender_addon.client.shared import SharedServer
+from blender_addon.client.shared import SharedServer, find_shared_problem
 from blender_addon.client.solver import Solver
 from blender_addon.core.errors import Fix, SolverError
 from blender_addon.core.jobs import Job, SolveCall, pose_from_image
@@ -261,28 +262,60 @@ def test_two_add_ons_use_one_solver_and_parting_from_it_does_not_end_it(
     shared: tuple[ServerProcess, Path, Path], config: SolverConfig
 ) -> None:
     server, listen_file, folder = shared
-    solvers = [Solver(launch=lambda _, name=name: SharedServer(listen_file, folder / name)) for name in ("ann", "bob")]
-    jobs = [Job(pose_from_image("photo.jpg", b"work 0.2")) for _ in solvers]
-    for solver, job in zip(solvers, jobs, strict=True):
-        solver.submit(job, config)
+    names = ("ann", "bob")
+    configs = [replace(config, listen_file=str(listen_file), key_file=str(folder / name)) for name in names]
+    solvers = [Solver() for _ in names]
+    jobs = [Job(pose_from_image("photo.jpg", b"work 0.2")) for _ in names]
+    for solver, job, ours in zip(solvers, jobs, configs, strict=True):
+        solver.submit(job, ours)
     for solver, job in zip(solvers, jobs, strict=True):
         pump_until(solver, lambda job=job: job.has_ended)
         assert "no person was found" in str(job.error)  # the fake worker finds none, but it did answer
     solvers[0].close()
     assert server.process.poll() is None
     again = Job(pose_from_image("photo.jpg", b"x"))
-    solvers[1].submit(again, config)
+    solvers[1].submit(again, configs[1])
     pump_until(solvers[1], lambda: again.has_ended)
     assert "no person was found" in str(again.error)
     solvers[1].close()
 
 
+def test_shared_server_that_was_started_anew_is_found_by_its_file(
+    shared: tuple[ServerProcess, Path, Path], config: SolverConfig
+) -> None:
+    server, listen_file, folder = shared
+    solver = Solver()
+    ours = replace(config, listen_file=str(listen_file), key_file=str(folder / "ann"))
+    solver.start(ours)
+    pump_until(solver, lambda: solver.state.is_ready)
+    server.process.kill()
+    server.process.wait()
+    pump_until(solver, lambda: solver.state.phase is Phase.UNRESPONSIVE)
+    with ServerProcess(arguments=["--listen-file", str(listen_file), "--clients", str(folder / "keys")]):
+        solver.restart(ours)  # as the big button does
+        job = Job(pose_from_image("photo.jpg", b"x"))
+        solver.submit(job, ours)
+        pump_until(solver, lambda: job.has_ended)
+        assert "no person was found" in str(job.error)
+        solver.close()
+
+
 def test_shared_server_that_is_not_there_is_an_error_with_a_way_out(tmp_path: Path, config: SolverConfig) -> None:
     make_key(tmp_path / "ann")
-    solver = Solver(launch=lambda _: SharedServer(tmp_path / "listen.json", tmp_path / "ann"))
-    solver.start(config)
+    solver = Solver()
+    solver.start(replace(config, listen_file=str(tmp_path / "listen.json"), key_file=str(tmp_path / "ann")))
     assert "listen.json cannot be read (No such file or directory); does the shared solver run?" in solver.state.message
     assert solver.state.fix is Fix.OPEN_PREFERENCES
+
+
+def test_files_of_a_shared_server_are_looked_for_before_it_is_needed(tmp_path: Path) -> None:
+    listen_file, key = tmp_path / "listen.json", tmp_path / "ann"
+    assert "needs a key: make one with" in str(find_shared_problem(str(listen_file), ""))
+    assert f"there is no file {key}" in str(find_shared_problem(str(listen_file), str(key)))
+    make_key(key)
+    assert f"there is no file {listen_file}; does" in str(find_shared_problem(str(listen_file), str(key)))
+    listen_file.touch()
+    assert find_shared_problem(str(listen_file), str(key)) is None
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def story(driver: Driver) -> Wait:
     yield from driver.picture("8_posed")
     yield from damage(driver, user)
     user.begin(bpy.ops.ikol.uninstall_solver)
-    gone = yield from driver.wait_until(lambda: not living().installation.is_running, 60.0)
+    gone = yield from driver.wait_until(lambda: not living().installation.is_running, 300.0)
     left = [path.name for path in folder().iterdir() if path.name not in {"tmp", "requirements.txt"}]
     driver.check("uninstalled, nothing is left", gone and not left and phase() == "not_installed", left)
     yield from driver.picture("10_removed")

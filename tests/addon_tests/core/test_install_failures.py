@@ -51,6 +51,36 @@ def test_every_failure_is_a_sentence_with_a_fix(output, sentence, fix):
     assert error.fix is Fix[fix]
 
 
+REFUSED = (
+    "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'NewConnectionError("
+    "\"HTTPSConnection(host='proxy.example', port=9): Failed to establish a new connection: [Errno 111] Connection "
+    f"refused\")': /simple/torch/\n{NO_MATCH}"
+)
+UNKNOWN = REFUSED.replace("NewConnectionError", "NameResolutionError").replace(
+    "establish a new connection: [Errno 111] Connection refused", "resolve 'proxy.example' ([Errno -2] not known)"
+)
+
+
+@pytest.mark.parametrize("output", [REFUSED, UNKNOWN])
+def test_a_host_that_cannot_be_reached_is_told_from_a_proxy_by_the_systems_settings(output):
+    error = explain_failure(DOWNLOAD, 1, output, {"proxy.example", "other.example"})
+    assert str(error).startswith("the proxy proxy.example cannot be reached; correct it")
+    assert error.fix is Fix.INSTALL_FROM_DISK
+    assert "the package index cannot be reached" in str(explain_failure(DOWNLOAD, 1, output, {"other.example"}))
+
+
+def test_a_proxy_that_wants_a_password_is_told():
+    output = (
+        f"connection broken by 'OSError('Tunnel connection failed: 407 Proxy Authentication Required')'\n{NO_MATCH}"
+    )
+    assert "the proxy does not let the download through" in str(explain_failure(DOWNLOAD, 1, output))
+
+
+def test_a_file_of_certificates_that_is_not_there_is_told():
+    output = "OSError: Could not find a suitable TLS CA certificate bundle, invalid path: /etc/ca.crt"
+    assert "add the proxy's certificate" in str(explain_failure(DOWNLOAD, 2, output))
+
+
 @pytest.mark.parametrize("kind", StepKind)
 def test_a_step_that_says_nothing_has_its_sentence(kind):
     error = explain_failure(Step(kind, "", ()), 1, "")

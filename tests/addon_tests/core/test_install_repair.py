@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from blender_addon.core.install_plan import Folders, Lock, Order, StepKind
+from blender_addon.core.install_progress import Progress
 from blender_addon.core.install_repair import check_step, damaged_wheels, repair_result, repair_steps
 
 SET = "3.11-linux-x64-cpu"
@@ -47,9 +48,13 @@ def order(tmp_path):
     return Order(sys.executable, False, folders, "a", lock, SET, wheel, "ff", tmp_path / "pip.whl")
 
 
-def look(order):
+def output(order):
     command = check_step(order, "3.11").command
-    return damaged_wheels(order, subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def look(order):
+    return damaged_wheels(order, output(order))
 
 
 def site(order) -> Path:
@@ -59,6 +64,19 @@ def site(order) -> Path:
 def test_what_is_whole_is_not_damaged(order):
     (site(order) / "one" / "extra.pyc").write_bytes(b"Python's own")
     assert look(order) == ()
+
+
+def test_the_look_says_how_far_it_is(order):
+    progress = Progress((check_step(order, "3.11"), *repair_steps(order, (), ())))
+    seen = []
+    for line in output(order).splitlines():
+        progress.feed(line)
+        seen.append(progress.fraction)
+    assert len(seen) == 4
+    assert seen == sorted(seen)
+    share = progress.step.weight / sum(step.weight for step in progress.steps)
+    assert seen[-1] == share > seen[0] > 0
+    assert progress.bytes_done == 0  # nothing was fetched
 
 
 @pytest.mark.parametrize(
