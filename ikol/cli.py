@@ -64,6 +64,18 @@ def _parser() -> argparse.ArgumentParser:
     _add_network_options(multiview)
     multiview.set_defaults(run=_evaluate_multiview)
 
+    train = commands.add_parser(
+        "train",
+        help="train a picture network through the layer",
+        description="Goes on where the newest checkpoint of the output folder ends. Several processes: "
+        "torchrun --nproc-per-node N -m ikol.cli train CONFIG.",
+    )
+    train.add_argument("config", type=Path, help="TOML (docs/training.md), or the config.json of a training")
+    train.add_argument("--slurm", action="store_true", help="submit it as a Slurm job that outlives its time limit")
+    train.add_argument("--hours", type=float, default=24.0, help="time limit of the job (default: 24)")
+    train.add_argument("--partition", default="", help="of the cluster")
+    train.set_defaults(run=_train)
+
     serve = commands.add_parser(
         "serve", add_help=False, prefix_chars="\0", help="serve several clients (ikol serve --help tells the options)"
     )
@@ -188,6 +200,18 @@ def _evaluate_multiview(options: argparse.Namespace) -> None:
             f"{errors.bone_over_45deg:13.1%}"
         )
     print(f"vertical off by {report.up_error_deg_median:.1f} degrees (median)")
+
+
+def _train(options: argparse.Namespace) -> None:
+    from ikol.training.network.config import read_config  # noqa: PLC0415 - torch is loaded only when there is work
+    from ikol.training.network.job import TrainingJob, submit  # noqa: PLC0415
+
+    config = read_config(options.config)
+    if options.slurm:
+        job = submit(config, options.hours, options.partition)
+        print(f"job {job}; it writes to {config.output.folder}")
+    else:
+        print(f"last checkpoint: {TrainingJob(config)()}")
 
 
 def _bench_solver(options: argparse.Namespace) -> None:
