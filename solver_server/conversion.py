@@ -68,6 +68,11 @@ class Reader:
             case protocol.Twist(names, angles, sigma):
                 count = _count(kind, names)
                 return named.Twist(names, self._read(kind, angles, count), self._sigma(kind, sigma, count))
+            case protocol.Shape(body, betas, sigma):
+                if len(betas.shape) != 1 or not betas.shape[0]:
+                    raise InputError(f"{kind} needs one row of betas, got an array of shape {betas.shape}")
+                count = betas.shape[0]
+                return named.Shape(body, self._read(kind, betas, count), self._sigma(kind, sigma, count))
             case protocol.Pins(names, points):
                 return named.Pins(names, self._read(kind, points, _count(kind, names), 3))
             case protocol.Orientations(names, quat, sigma):
@@ -204,6 +209,8 @@ class Writer:
                 return protocol.Anchor(self.array(rotmat_to_quat(block.local_rotmat)), self.array(block.sigma))
             case named.Twist():
                 return protocol.Twist(block.names, self.array(block.angles), self.array(block.sigma))
+            case named.Shape():
+                return protocol.Shape(block.body, self.array(block.betas), self.array(block.sigma))
             case named.Pins():
                 return protocol.Pins(block.names, self.array(block.points))
             case named.Orientations():

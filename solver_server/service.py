@@ -194,7 +194,11 @@ class Service:
             Person(
                 score=person.score,
                 box=person.box,
-                evidence=tuple(writer.evidence(block) for block in person.evidence),
+                evidence=tuple(
+                    writer.evidence(block)
+                    for block in person.evidence
+                    if request.shape or not isinstance(block, named.Shape)
+                ),
                 confidence=person.confidence,
                 doubts=person.doubts,
             )

@@ -36,6 +36,7 @@ from ..core.record import (
     Pose,
     Quaternion,
     RelativeKeypoints3D,
+    Shape,
     Solution,
     Twist,
     Vector2,
@@ -66,7 +67,7 @@ def encode_call(call: Call, request_id: int, server: tuple[int, int] = wire.PROT
         raise SolverError(_TOO_OLD.format(*server), code="unsupported_version")
     frames = wire.FrameWriter()
     try:
-        return wire.encode(_message(call, request_id, frames), frames)
+        return wire.encode(_message(call, request_id, frames, server), frames)
     except wire.ProtocolError as error:
         raise SolverError(f"the request cannot be sent: {error}", code=error.code) from error
 
@@ -82,17 +83,17 @@ def _needs_1_2(call: Call) -> bool:
             return True
 
 
-def _message(call: Call, request_id: int, frames: wire.FrameWriter) -> wire.Request:
+def _message(call: Call, request_id: int, frames: wire.FrameWriter, server: tuple[int, int]) -> wire.Request:
     match call:
         case DetectCall():
             image = frames.add_blob(call.image)
-            return wire.Detect(request_id, image, model=call.model, max_persons=call.max_persons)
+            return wire.Detect(request_id, image, model=call.model, max_persons=call.max_persons, shape=True)
         case SolveCall():
-            return wire.Solve(request_id, **_problem(call, frames))
+            return wire.Solve(request_id, **_problem(call, frames, server))
         case InspectCall():
-            return wire.Inspect(request_id, **_problem(call.solve, frames))
+            return wire.Inspect(request_id, **_problem(call.solve, frames, server))
         case AlternativesCall():
-            return wire.Alternatives(request_id, limb=call.limb, **_problem(call.solve, frames))
+            return wire.Alternatives(request_id, limb=call.limb, **_problem(call.solve, frames, server))
 
 
 class _Problem(TypedDict):
@@ -104,10 +105,12 @@ class _Problem(TypedDict):
     joints: tuple[str, ...]
 
 
-def _problem(call: SolveCall, frames: wire.FrameWriter) -> _Problem:
+def _problem(call: SolveCall, frames: wire.FrameWriter, server: tuple[int, int]) -> _Problem:
     """Return the fields that all messages have that solve."""
+    # a solver of 1.2 cannot read a shape; without it the pose is a little worse, and no other one than is asked for
+    known = (block for block in call.evidence if server >= (1, 3) or not isinstance(block, Shape))
     return _Problem(
-        evidence=tuple(_evidence_message(block, frames) for block in call.evidence),
+        evidence=tuple(_evidence_message(block, frames) for block in known),
         camera=None if call.camera is None else _camera_message(call.camera),
         initial=None if call.initial is None else _pose_message(call.initial, frames),
         solve_shape=call.solve_shape,
@@ -292,8 +295,18 @@ def _pose(pose: wire.PoseSpec, frames: wire.Frames) -> Pose:
     )
 
 
+def _rows(block: Evidence) -> int:
+    match block:
+        case Anchor():
+            return len(block.local_quat)
+        case Shape():
+            return len(block.betas)
+        case _:
+            return len(block.names)
+
+
 def _evidence_message(block: Evidence, frames: wire.FrameWriter) -> wire.Evidence:
-    count = len(block.local_quat) if isinstance(block, Anchor) else len(block.names)
+    count = _rows(block)
     match block:
         case Keypoints2D():
             points = _floats(frames, block.points, count, 2)
@@ -309,6 +322,8 @@ def _evidence_message(block: Evidence, frames: wire.FrameWriter) -> wire.Evidenc
         case Twist():
             angles = _floats(frames, block.angles, count)
             return wire.Twist(block.names, angles, _floats(frames, block.sigma, count))
+        case Shape():
+            return wire.Shape(block.body, _floats(frames, block.betas, count), _floats(frames, block.sigma, count))
         case Pins():
             return wire.Pins(block.names, _floats(frames, block.points, count, 3))
         case Orientations():
@@ -317,6 +332,9 @@ def _evidence_message(block: Evidence, frames: wire.FrameWriter) -> wire.Evidenc
 
 
 def _evidence(block: wire.Evidence, frames: wire.Frames) -> Evidence:
+    if isinstance(block, wire.Shape):
+        betas = tuple(_array(frames, block.betas, (None,)).tolist())
+        return Shape(block.body, betas, _list(frames, block.sigma, len(betas)))
     count = len(JOINT_NAMES) if isinstance(block, wire.Anchor) else len(block.names)
     match block:
         case wire.Keypoints2D():

@@ -110,6 +110,21 @@ class Twist(Struct, frozen=True, tag="twist"):
         _check_points(self.names, tuple((angle,) for angle in self.angles), self.sigma)
 
 
+class Shape(Struct, frozen=True, tag="shape"):
+    """The shape of the body called `body`: betas, with a standard deviation each."""
+
+    body: str
+    betas: tuple[float, ...]
+    sigma: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.betas) != len(self.sigma):
+            raise ValueError(f"betas and sigma differ in length: {len(self.betas)}, {len(self.sigma)}")
+        if not all(math.isfinite(value) for value in self.betas):
+            raise ValueError("betas hold a number that is not finite")
+        _check_sigma(self.sigma)
+
+
 class Pins(Struct, frozen=True, tag="pins"):
     """Points of the body that must be met exactly, in the SMPL world, metres."""
 
@@ -131,7 +146,7 @@ class Orientations(Struct, frozen=True, tag="orientations"):
         _check_points(self.names, self.quat, self.sigma)
 
 
-Evidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Pins | Orientations
+Evidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Shape | Pins | Orientations
 
 
 class Pose(Struct, frozen=True):

@@ -15,6 +15,7 @@ from ikol.pipeline.evidence import Pose as Pose
 from ikol.pipeline.evidence import PoseSolution as PoseSolution
 from ikol.pipeline.evidence import Progress as Progress
 from ikol.pipeline.evidence import RelativeKeypoints3D as RelativeKeypoints3D
+from ikol.pipeline.evidence import Shape as Shape
 from ikol.pipeline.evidence import Twist as Twist
 from ikol.pipeline.flips import Limb as Limb
 from ikol.pipeline.inspection import InspectedRow as InspectedRow

@@ -17,6 +17,7 @@ from ikol.pipeline.evidence import (
     Orientations,
     Pins,
     RelativeKeypoints3D,
+    Shape,
     Twist,
 )
 from ikol.pipeline.prior import relaxed_rotmat, relaxed_sigma
@@ -74,6 +75,8 @@ def block_targets(problem: Problem) -> dict[str, Tensor]:
                 targets[name] = block.local_rotmat
             case Twist():
                 targets[name] = block.angles
+            case Shape():
+                targets[name] = block.betas
             case Orientations():
                 targets[name] = block.rotmat
             case Pins():
@@ -109,12 +112,10 @@ def solver_blocks(problem: Problem, targets: Mapping[str, Tensor]) -> list[Evide
             name=STANCE,
         ),
         Limits(body_limits(body), name=LIMITS),
-        ShapePrior(
-            torch.zeros(body.num_betas, dtype=torch.float64),
-            torch.ones(body.num_betas, dtype=torch.float64),
-            name=SHAPE,
-        ),
     ]
+    if not any(isinstance(block, Shape) for block in problem.evidence):
+        mean, spread = (make(body.num_betas, dtype=torch.float64) for make in (torch.zeros, torch.ones))
+        blocks.append(ShapePrior(mean, spread, name=SHAPE))
     if STAY in targets:
         joints = body.points.select(body.tree.names)
         sigma = torch.full((len(joints),), STAY_SIGMA, dtype=torch.float64)
@@ -153,6 +154,8 @@ def _blocks_of(problem: Problem, block: NamedEvidence, name: str, targets: Mappi
         case Twist():
             joints = _joint_index(body, block.names)
             return [TwistEvidence(joints, bone_axes(body)[joints], targets[name], block.sigma, name=name)]
+        case Shape():
+            return [ShapePrior(targets[name], block.sigma, name=name)]
         case Orientations():
             return [Orientation(_joint_index(body, block.names), targets[name], block.sigma, name=name)]
         case Pins():

@@ -67,6 +67,18 @@ class Twist:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """The shape of one body, by its betas; it takes the place of the prior about the mean shape.
+
+    Betas mean nothing on another body than the one called `body`; there this says nothing and is passed over.
+    """
+
+    body: str
+    betas: Float[Tensor, "betas"]
+    sigma: Float[Tensor, "betas"]
+
+
+@dataclass(frozen=True)
 class Pins:
     """Points that must lie at places of the SMPL world, metres, exactly as far as they can be reached."""
 
@@ -83,7 +95,7 @@ class Orientations:
     sigma: Float[Tensor, "points"]
 
 
-NamedEvidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Pins | Orientations
+NamedEvidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Shape | Pins | Orientations
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,16 @@ from torch import Tensor
 
 from ikol.errors import InputError
 from ikol.pipeline import blocks
-from ikol.pipeline.evidence import Anchor, Keypoints2D, NamedEvidence, Orientations, Pins, RelativeKeypoints3D, Twist
+from ikol.pipeline.evidence import (
+    Anchor,
+    Keypoints2D,
+    NamedEvidence,
+    Orientations,
+    Pins,
+    RelativeKeypoints3D,
+    Shape,
+    Twist,
+)
 from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.problem import Problem, pin_names
 from ikol.pipeline.start import begin_state
@@ -163,10 +172,14 @@ def _distances(problem: Problem, group: GroupGradients, block: str, result: Solv
     if block == blocks.PINS:
         assert result.pin_distance is not None
         return result.pin_distance.tolist()
-    if block == blocks.SHAPE:
-        moved = problem.body.joints_shapedirs @ result.state.betas
+    if block == blocks.SHAPE or block in _shape_blocks(problem):
+        moved = problem.body.joints_shapedirs @ group.rows.residual[0].flatten()
         return [float(moved.norm(dim=-1).mean())]
     return group.rows.residual[0].norm(dim=-1).tolist()
+
+
+def _shape_blocks(problem: Problem) -> set[str]:
+    return {blocks.block_name(number, one) for number, one in enumerate(problem.evidence) if isinstance(one, Shape)}
 
 
 def _labels(problem: Problem) -> dict[str, _Labels]:
@@ -204,6 +217,8 @@ def _label(block: NamedEvidence, joints: tuple[str, ...]) -> _Labels | None:
             return _Labels("twist", block.names, "rad")
         case Orientations():
             return _Labels("orientations", block.names, "rad")
+        case Shape():
+            return _Labels("shape", ("betas",), "m")
         case Pins():
             return None  # all in one block
         case _:

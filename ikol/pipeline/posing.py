@@ -23,6 +23,7 @@ from ikol.pipeline.evidence import (
     Pose,
     PoseSolution,
     Progress,
+    Shape,
     Twist,
 )
 from ikol.pipeline.placement import place_upright, point_positions
@@ -92,7 +93,7 @@ def solve_problem(
 
 def _solution(problem: Problem, pose: Pose, camera: Camera | None, result: SolveResult) -> PoseSolution:
     body = problem.body
-    named = (block for block in problem.evidence if not isinstance(block, Anchor | Twist))
+    named = (block for block in problem.evidence if not isinstance(block, Anchor | Twist | Shape))
     names = tuple(dict.fromkeys(name for block in named for name in block.names))
     # all points at once, by one forward kinematics
     everything = point_positions(body, pose, body.points.names)

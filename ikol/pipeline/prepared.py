@@ -9,7 +9,7 @@ from torch import Tensor
 from ikol.body.model import BodyModel
 from ikol.errors import InputError
 from ikol.pipeline.blocks import block_targets, solver_blocks
-from ikol.pipeline.evidence import Anchor, Keypoints2D, NamedEvidence, Orientations, Pins
+from ikol.pipeline.evidence import Anchor, Keypoints2D, NamedEvidence, Orientations, Pins, Shape
 from ikol.pipeline.problem import Problem
 from ikol.solver import PreparedSolve, SolveResult, SolveState
 from ikol.solver.checks import check_rotations
@@ -68,7 +68,7 @@ def _structure(problem: Problem) -> tuple[object, ...]:
 
 
 def _structure_of_block(block: NamedEvidence) -> tuple[object, ...]:
-    names = () if isinstance(block, Anchor) else block.names
+    names = () if isinstance(block, Anchor | Shape) else block.names
     sigma = b"" if isinstance(block, Pins) else _bytes(block.sigma)
     return (type(block), names, sigma, isinstance(block, Keypoints2D) and block.is_robust)
 

@@ -22,6 +22,7 @@ from ikol.pipeline.evidence import (
     Pins,
     Pose,
     RelativeKeypoints3D,
+    Shape,
     Twist,
 )
 from ikol.solver import Skeleton, SolveConfig, SolveState
@@ -88,6 +89,7 @@ def make_problem(
         InputError: it cannot be solved.
     """
     is_placed = intrinsics is None or extrinsics is not None
+    evidence = [block for block in evidence if not isinstance(block, Shape) or block.body == body.name]
     _check_evidence(body, evidence, intrinsics, is_placed=is_placed)
     if joints:
         _check_names("joints", tuple(joints), body.tree.names)
@@ -157,7 +159,11 @@ def _check_evidence(
                 "keypoints, pins and orientations in the world need to know where the camera is; send its extrinsics "
                 "along"
             )
-        if not isinstance(block, Anchor):
+        if isinstance(block, Shape):
+            counts = [len(block.betas), len(block.sigma)]
+            if counts != [body.num_betas] * 2:
+                raise InputError(f"Shape: {body.name} has {body.num_betas} betas, got {counts} betas and sigmas")
+        elif not isinstance(block, Anchor):
             is_of_joints = isinstance(block, Twist | Orientations)
             _check_names(type(block).__name__, block.names, body.tree.names if is_of_joints else body.points.names)
             _check_counts(block)

@@ -13,7 +13,7 @@ from server_client import Client, ServerProcess
 from solver_server import protocol
 
 MAJOR, MINOR = protocol.PROTOCOL_VERSION
-SINCE_1_3 = {"thorough", "distortion"}
+SINCE_1_3 = {"thorough", "shape", "distortion"}
 SINCE_1_2 = SINCE_1_3 | {"start", "joints", "is_robust"}
 SINCE = {(1, 0): SINCE_1_2 | {"timeout_seconds"}, (1, 1): SINCE_1_2, (1, 2): SINCE_1_3}
 """What a client of a version does not send."""
@@ -59,7 +59,7 @@ def without(fields: dict[str, Any], names: set[str]) -> dict[str, Any]:
     if kept.get("camera"):
         kept["camera"] = without(kept["camera"], names)
     if "evidence" in kept:
-        blocks = [block for block in kept["evidence"] if block["type"] not in ("pins", "orientations")]
+        blocks = [block for block in kept["evidence"] if block["type"] not in ("shape", "pins", "orientations")]
         kept["evidence"] = [without(block, names) for block in blocks]
     return kept
 
@@ -74,6 +74,7 @@ def test_request_of_an_earlier_version_is_understood(name: str, version: tuple[i
     assert (request.timeout_seconds is None) == (version == (1, 0))
     if isinstance(request, protocol.Detect):
         assert not request.thorough
+        assert not request.shape
     else:
         assert request.camera is not None
         assert request.camera.distortion == (0.0, 0.0, 0.0, 0.0)

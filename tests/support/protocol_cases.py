@@ -67,6 +67,7 @@ def evidence(frames: FrameWriter) -> tuple[protocol.Evidence, ...]:
         protocol.RelativeKeypoints3D(names, add(floats(2, 3, start=-1.0)), add(floats(2, 3, start=0.5))),
         protocol.Anchor(add(floats(2, 4, start=1.0)), add(floats(2, start=0.5))),
         protocol.Twist(("L_Elbow",), add(floats(1, start=0.25)), add(floats(1, start=0.5))),
+        protocol.Shape("default body", add(floats(2)), add(floats(2, start=0.5))),
         protocol.Pins(names, add(floats(2, 3, start=1.0))),
         protocol.Orientations(("Head",), add(floats(1, 4, start=1.0)), add(floats(1, start=0.5))),
     )
@@ -158,6 +159,7 @@ def cases() -> dict[str, Case]:
             focal_px=1500.0,
             timeout_seconds=60.0,
             thorough=True,
+            shape=True,
         ),
         "solve": lambda frames: protocol.Solve(id=8, **_problem(frames)),
         "solve_minimal": lambda frames: protocol.Solve(id=9, evidence=()),

@@ -57,6 +57,7 @@ from .messages import RelativeKeypoints3D as RelativeKeypoints3D
 from .messages import Reply as Reply
 from .messages import Request as Request
 from .messages import Result as Result
+from .messages import Shape as Shape
 from .messages import Shutdown as Shutdown
 from .messages import ShutdownReply as ShutdownReply
 from .messages import Solve as Solve

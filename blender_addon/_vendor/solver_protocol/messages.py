@@ -117,6 +117,14 @@ class Twist(Struct, frozen=True, tag="twist"):
     sigma: ArrayRef
 
 
+class Shape(Struct, frozen=True, tag="shape"):
+    """The shape of the body called `body`, in place of the prior: betas (B), sigma (B); passed over on other bodies."""
+
+    body: Name
+    betas: ArrayRef
+    sigma: ArrayRef
+
+
 class Pins(Struct, frozen=True, tag="pins"):
     """Where points of the body are exactly: (K, 3) metres in the SMPL world, met as far as the body can reach."""
 
@@ -132,7 +140,7 @@ class Orientations(Struct, frozen=True, tag="orientations"):
     sigma: ArrayRef
 
 
-Evidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Pins | Orientations
+Evidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Shape | Pins | Orientations
 
 
 class Person(Struct, frozen=True):
@@ -178,7 +186,8 @@ class Detect(Struct, frozen=True, tag="detect"):
     """Find persons on an encoded picture (JPEG, PNG or WebP) and return their evidence.
 
     `boxes` (x0, y0, x1, y1 in pixels of the upright picture) replace the detector. `rotation_deg` says by how much the
-    persons are turned clockwise from upright. `focal_px` overrides EXIF and the default. `thorough` looks for small and
+    persons are turned clockwise from upright. `focal_px` overrides EXIF and the default. `shape` asks for evidence
+    of that kind, which clients of 1.2 cannot read. `thorough` looks for small and
     turned persons also in a picture where others are found. `timeout_seconds` counts from the arrival of the request;
     None leaves it to the server.
     """
@@ -192,6 +201,7 @@ class Detect(Struct, frozen=True, tag="detect"):
     focal_px: Annotated[float, Meta(gt=0)] | None = None
     timeout_seconds: Timeout | None = None
     thorough: bool = False
+    shape: bool = False
 
 
 class Problem(Struct, frozen=True):

@@ -27,6 +27,7 @@ from blender_addon.core.record import (
     Pins,
     Pose,
     RelativeKeypoints3D,
+    Shape,
     Twist,
 )
 from blender_addon.core.rig import JOINT_NAMES
@@ -42,6 +43,7 @@ EVIDENCE = (
     Keypoints2D(("nose",), ((1.5, 2.5),), (0.5,), is_robust=False),
     Pins(("left_heel", "R_Hip"), ((0.5, 0.0, 1.0), (0.0, 1.0, 0.25))),
     Orientations(("Head",), ((0.5, 0.5, -0.5, 0.5),), (0.125,)),
+    Shape("default body", (0.5, -1.0), (0.25, 0.5)),
 )
 JOINTS = np.arange(72.0).reshape(24, 3) / 64  # exact in float32
 POSE = Pose((0.5, 1.0, 2.0), IDENTITY, (0.5,) * 10)

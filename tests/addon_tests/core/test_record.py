@@ -18,6 +18,7 @@ from blender_addon.core.record import (
     Pose,
     Record,
     RelativeKeypoints3D,
+    Shape,
     Solution,
     Twist,
     decode_record,
@@ -38,7 +39,9 @@ def evidence(draw):
         return tuple(draw(values) for _ in names)
 
     names = draw(name_lists)
-    kind = draw(st.sampled_from([Keypoints2D, Keypoints3D, RelativeKeypoints3D, Anchor, Twist, Pins, Orientations]))
+    kind = draw(
+        st.sampled_from([Keypoints2D, Keypoints3D, RelativeKeypoints3D, Anchor, Twist, Shape, Pins, Orientations])
+    )
     if kind is Keypoints2D:
         return Keypoints2D(names, many(st.tuples(numbers, numbers), names), many(positive, names), draw(st.booleans()))
     if kind is Keypoints3D:
@@ -51,6 +54,8 @@ def evidence(draw):
         return Orientations(names, many(quaternions, names), many(positive, names))
     if kind is Anchor:
         return Anchor(many(quaternions, JOINT_NAMES), many(positive, JOINT_NAMES))
+    if kind is Shape:
+        return Shape("default body", many(numbers, names), many(positive, names))
     return Twist(names, many(numbers, names), many(positive, names))
 
 
