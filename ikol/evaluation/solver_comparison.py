@@ -258,7 +258,13 @@ def _solve_general(body: BodyModel, frames: Frames, start: str | Tensor, loss: R
         local = start
     elif start == "points":
         local = start_from_points(
-            skeleton, points, problem.target, problem.weights, frames.betas, twist=evidence[1]
+            skeleton,
+            points,
+            problem.target,
+            problem.weights,
+            frames.betas,
+            twist=evidence[1],
+            root=problem.target[:, 0],
         ).local_rotmat
         local = torch.where(free[:, None, None], local, frames.local_rotmat)
     else:

@@ -48,11 +48,12 @@ def analytic_start(
     state = rest
     if in_world:
         points, targets, weights = zip(*in_world, strict=True)
-        state = _from_points(skeleton, evidence, _joined(points), _stacked(targets, 2), _stacked(weights, 1))
+        held = None if free_transl else skeleton.rest_joints(rest.betas)[..., 0, :]
+        state = _from_points(skeleton, evidence, _joined(points), _stacked(targets, 2), _stacked(weights, 1), held)
     elif relative is not None:
         weight = _weights(relative.sigma, relative.target)
         target = torch.where(weight[..., None] > 0, relative.target, 0.0) @ relative.axes
-        state = _from_points(skeleton, evidence, relative.points, target, weight)
+        state = _from_points(skeleton, evidence, relative.points, target, weight, None)
     joint_is_free = is_free.all(-1)[:, None, None]
     state = replace(state, local_rotmat=torch.where(joint_is_free, state.local_rotmat, rest.local_rotmat))
     if pictures and not in_world:
@@ -94,12 +95,17 @@ def _triangulated(pictures: Sequence[Points2D]) -> list[tuple[AttachedPoints, Te
 
 
 def _from_points(
-    skeleton: Skeleton, evidence: Sequence[Evidence], points: AttachedPoints, target: Tensor, weights: Tensor
+    skeleton: Skeleton,
+    evidence: Sequence[Evidence],
+    points: AttachedPoints,
+    target: Tensor,
+    weights: Tensor,
+    root: Tensor | None,
 ) -> SolveState:
     limits = next((block.limits for block in evidence if isinstance(block, Limits)), None)
     twist = next((block for block in evidence if isinstance(block, Twist)), None)
     betas = skeleton.rest_state().betas
-    return start_from_points(skeleton, points, target, weights, betas, limits=limits, twist=twist)
+    return start_from_points(skeleton, points, target, weights, betas, limits=limits, twist=twist, root=root)
 
 
 def _points_of(block: Points3D | Pins) -> tuple[AttachedPoints, Tensor, Tensor]:

@@ -23,7 +23,7 @@ from ikol.body.points import AttachedPoints
 from ikol.camera import Camera
 from ikol.errors import InputError
 from ikol.geometry.rotations import kabsch, rotation_between, rotvec_to_rotmat
-from ikol.solver.directions import solve_directions
+from ikol.solver.directions import DirectionConfig, solve_directions
 from ikol.solver.directions.config import TOLERANCE
 from ikol.solver.evidence import Twist
 from ikol.solver.limits import JointLimits, clamp_rotations
@@ -54,6 +54,7 @@ def start_from_points(
     *,
     limits: JointLimits | None = None,
     twist: Twist | None = None,
+    root: Float[Tensor, "*#batch 3"] | None = None,
 ) -> SolveState:
     """Return a pose near the given points.
 
@@ -67,11 +68,14 @@ def start_from_points(
             of an elbow turns the upper arm).
         twist: known twists. Those joints turn their bones by the points and themselves by the twist; of the torso only
             what is above all of them is taken to be rigid.
+        root: where the root joint is held, metres, world (a solve with `free_transl=False`); None where it may move.
 
     Raises:
         InputError: numbers are not finite, or weights are negative.
     """
     batch = torch.broadcast_shapes(target.shape[:-2], weights.shape[:-1], betas.shape[:-1])
+    if root is not None:
+        batch = torch.broadcast_shapes(batch, root.shape[:-1])
     if twist is not None:
         batch = torch.broadcast_shapes(batch, twist.angle.shape[:-1], twist.sigma.shape[:-1])
         angle, sigma = (
@@ -91,12 +95,13 @@ def start_from_points(
     # relative to the largest, so that the pull to rest means the same whatever the scale of the weights
     weights = weights / weights.amax(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
     flat_betas = betas.expand(*batch, -1).reshape(size, skeleton.num_betas)
+    held = None if root is None else root.expand(*batch, 3).reshape(size, 3)
     walk = _Walk(
-        skeleton.tree, skeleton.rest_joints(flat_betas), points, points.rest_points(flat_betas), target, weights
+        skeleton.tree, skeleton.rest_joints(flat_betas), points, points.rest_points(flat_betas), target, weights, held
     )
-    local_rotmat, root = walk.find(limits, twist)
+    local_rotmat, place = walk.find(limits, twist)
     return SolveState(
-        transl=(root - walk.rest_joints[:, 0]).reshape(*batch, 3),
+        transl=(place - walk.rest_joints[:, 0]).reshape(*batch, 3),
         local_rotmat=local_rotmat.reshape(*batch, skeleton.tree.num_joints, 3, 3),
         betas=betas.expand(*batch, -1).clone(),
     )
@@ -112,6 +117,8 @@ class _Walk:
     rest_points: Float[Tensor, "n points 3"]
     target: Float[Tensor, "n points 3"]
     weights: Float[Tensor, "n points"]
+    held: Float[Tensor, "n 3"] | None
+    """Where the root joint stays; None where it may move."""
 
     def find(
         self, limits: JointLimits | None, twist: Twist | None
@@ -145,7 +152,10 @@ class _Walk:
             angle = angle.index_copy(1, twist.joint_index.long(), twist.angle * (bones * twist.axis).sum(-1))
         keypoints = self.target.new_zeros(count, joints, 3).index_copy(1, index, self.target)
         weights = self.target.new_zeros(count, joints).index_copy(1, index, self.weights)
-        found = solve_directions(tree, keypoints, offsets, angle[:, turning], weights=weights)
+        if self.held is not None:
+            keypoints = torch.cat((self.held[:, None], keypoints[:, 1:]), dim=1)
+        config = DirectionConfig(hold_root=self.held is not None)
+        found = solve_directions(tree, keypoints, offsets, angle[:, turning], weights=weights, config=config)
         eye = torch.eye(3, dtype=angle.dtype, device=angle.device).repeat(count, joints, 1, 1)
         return eye.index_copy(1, torch.tensor(turning, device=angle.device), found.local_rotmat), found.root
 
@@ -204,8 +214,12 @@ class _Walk:
         share = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
         rest_center = (share[..., None] * self.rest_points).sum(-2)
         center = (share[..., None] * self.target).sum(-2)
+        if self.held is not None:
+            rest_center, center = self.rest_joints[:, 0], self.held
         # limbs say nothing about where the torso faces: without a torso point the rotation stays the identity
         rotmat = kabsch(self.rest_points - rest_center[:, None], self.target - center[:, None], on_torso)
+        if self.held is not None:
+            return rotmat, self.held
         arm = (rotmat @ (self.rest_joints[:, 0] - rest_center)[..., None]).squeeze(-1)
         is_seen = self.weights.sum(-1, keepdim=True) > 0
         return rotmat, torch.where(is_seen, center + arm, self.rest_joints[:, 0])

@@ -23,7 +23,7 @@ class DirectionConfig:
     """Whether the root stays on its keypoint, as in the paper; otherwise its place is an unknown like the others."""
     max_iterations: int = 50
     """Steps tried from a start, rejected ones included; 0 gives the analytic start. Where keypoints on a fork are
-    missing, or the residual is large, up to three starts are tried and the lowest cost is kept."""
+    missing, or the residual is large, up to five starts are tried and the lowest cost is kept."""
     backend: Backend = "auto"
     """`auto`: compiled on the CPU in float32 and float64 where the library can be loaded, else PyTorch."""
     backward: Backward = "implicit"

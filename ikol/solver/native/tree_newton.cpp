@@ -50,7 +50,7 @@ struct ikol_tree_call {
 namespace {
 
 constexpr double NOISY = 0.15;
-constexpr int STARTS = 3;  // where keypoints on a fork are missing; ikol/solver/directions/forks.py says why
+constexpr int STARTS = 5;  // where keypoints on a fork are missing; ikol/solver/directions/forks.py says why
 enum Status { CONVERGED = 0, STALLED = 1, MAX_ITERATIONS = 2, INVALID = 4 };
 
 // What follows from the parents of K nodes, in pointers or arrays of `t`.

@@ -233,6 +233,23 @@ def test_joints_of_which_most_are_seen_are_met_whatever_the_pose(dtype: torch.dt
             assert torch.equal(start.local_rotmat[:, joint], torch.eye(3, dtype=dtype).expand(60, 3, 3))
 
 
+@pytest.mark.parametrize("seen", [24, 10], ids=["least squares", "walked down"])
+def test_a_held_root_stays_and_the_rest_makes_the_best_of_it(seen: int) -> None:
+    joints = _joint_points(RIG)
+    truth = SolveState(EYE[0], random_rotmats((40, 24), math.pi, seed=8), NO_BETAS)
+    target = RIG.posed_points(joints, truth)
+    target[:, 0] += 0.3  # the keypoint of the root is wrong: it must not be what the root is held at
+    weights = (torch.arange(24) < seen).double().expand(40, 24)
+    place = RIG.rest_joints(NO_BETAS)[0] + EYE[0]
+    held = start_from_points(RIG, joints, target, weights, NO_BETAS, root=place)
+    assert torch.allclose(held.transl, EYE[0].expand(40, 3), atol=1e-12)
+    if seen == 24:
+        error = (RIG.posed_points(joints, held) - target).norm(dim=-1)[:, 1:]
+        assert float(error.max()) < 1e-6
+    free = start_from_points(RIG, joints, target, weights, NO_BETAS)
+    assert float((free.transl - EYE[0]).norm(dim=-1).min()) > 0.005
+
+
 def test_few_joints_leave_the_torso_alone_also_beside_a_frame_that_sees_all() -> None:
     joints = _joint_points(RIG)
     truth = pose_of({"L_Shoulder": (0.0, 0.0, -50.0), "Spine2": (0.0, 30.0, 0.0)})
