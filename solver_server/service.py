@@ -72,6 +72,7 @@ class Pipeline(Protocol):
         max_persons: int,
         boxes: Sequence[tuple[float, float, float, float]],
         rotation_deg: float,
+        thorough: bool,
         focal_px: float | None,
         progress: Progress | None,
     ) -> named.Detection: ...
@@ -186,6 +187,7 @@ class Service:
             max_persons=request.max_persons,
             boxes=request.boxes,
             rotation_deg=request.rotation_deg,
+            thorough=request.thorough,
             focal_px=request.focal_px,
             progress=progress,
         )

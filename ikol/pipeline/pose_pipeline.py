@@ -59,6 +59,7 @@ class PosePipeline:
         max_persons: int = 8,
         boxes: Sequence[tuple[float, float, float, float]] = (),
         rotation_deg: float = 0.0,
+        thorough: bool = False,
         focal_px: float | None = None,
         progress: Progress | None = None,
     ) -> Detection:
@@ -70,6 +71,7 @@ class PosePipeline:
             max_persons: how many to return at most.
             boxes: x0, y0, x1, y1 in pixels of the upright picture; they replace the detector.
             rotation_deg: by how much the persons are turned clockwise from upright.
+            thorough: look for far persons also where others are found.
             focal_px: focal length in pixels; otherwise EXIF's or a default.
             progress: told how far it is; may raise `Cancelled`.
 
@@ -87,6 +89,7 @@ class PosePipeline:
             max_persons=max_persons,
             boxes=boxes,
             rotation_deg=rotation_deg,
+            thorough=thorough,
             progress=progress,
         )
 
@@ -99,6 +102,7 @@ class PosePipeline:
         max_persons: int = 8,
         boxes: Sequence[tuple[float, float, float, float]] = (),
         rotation_deg: float = 0.0,
+        thorough: bool = False,
         progress: Progress | None = None,
     ) -> Detection:
         """Find the persons on a decoded, upright picture; see `detect`."""
@@ -110,7 +114,12 @@ class PosePipeline:
                 progress(DETECT_SHARE + (1 - DETECT_SHARE) * fraction, text)
 
         found = self._regressors[model].detect(
-            rgb, max_persons=max_persons, boxes=boxes or None, rotation_deg=rotation_deg, progress=report
+            rgb,
+            max_persons=max_persons,
+            boxes=boxes or None,
+            rotation_deg=rotation_deg,
+            thorough=thorough,
+            progress=report,
         )
         persons = tuple(detected_person(person) for person in found)
         return Detection(intrinsics, tuple(person for person in persons if person.evidence))

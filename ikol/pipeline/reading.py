@@ -75,4 +75,4 @@ def detected_person(person: PersonLandmarks) -> DetectedPerson:
         name: round(float(value), 4) if math.isfinite(value) else 0.0
         for name, value in zip(BLAZEPOSE_LANDMARKS, person.confidence.tolist(), strict=True)
     }
-    return DetectedPerson(person.score, (x0, y0, x1, y1), evidence_of(person), confidence, person)
+    return DetectedPerson(person.score, (x0, y0, x1, y1), evidence_of(person), confidence, person, person.doubts)

@@ -63,6 +63,14 @@ class Crops:
     def _sign(self) -> Float[Tensor, " crops"]:
         return torch.where(self.mirrored, -1.0, 1.0).to(self.side)
 
+    def batches(self, size: int) -> "list[Crops]":
+        """Return the windows in parts of at most `size`."""
+        return [self[begin : begin + size] for begin in range(0, len(self), size)]
+
+    def turned(self, radians: float) -> "Crops":
+        """Return the same windows turned on, clockwise."""
+        return Crops(self.center, self.side, self.rotation + radians, self.mirrored)
+
     def augmented(self, table: Sequence[tuple[float, float, bool]]) -> "Crops":
         """Return every window once for each row of (scale of the side, added radians, mirrored), window by window."""
         scale = self.side.new_tensor([row[0] for row in table])

@@ -6,6 +6,7 @@ suppression).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,23 @@ class Detections:
 
     crops: Crops
     score: Float[Tensor, " persons"]
+
+    def distinct(self) -> "Detections":
+        """Return them without those that are about the same person as an earlier one."""
+        kept = _distinct(self.crops)
+        return Detections(self.crops[kept], self.score[kept])
+
+    @staticmethod
+    def nobody() -> "Detections":
+        """Return none."""
+        return Detections(Crops.upright([], []), torch.zeros(0))
+
+    @staticmethod
+    def surest_first(parts: Sequence["Detections"]) -> "Detections":
+        """Return what several searches (at least one) found, each person once, in the order of the scores."""
+        crops, score = Crops.concatenate([part.crops for part in parts]), torch.cat([part.score for part in parts])
+        order = score.argsort(descending=True)
+        return Detections(crops[order], score[order]).distinct()
 
 
 def _anchors(size: int) -> Float[Tensor, "anchors 2"]:
@@ -86,15 +104,16 @@ def search_windows(width: int, height: int, rotation: float) -> Crops:
     whole = max(width * cosine + height * sine, width * sine + height * cosine)
     part = PART * max(width, height)
     centers = [(width / 2, height / 2)] + [
-        (x, y) for y in _part_centers(height, part) for x in _part_centers(width, part)
+        (x, y) for y in part_centers(height, part) for x in part_centers(width, part)
     ]
     return Crops.upright(centers, [whole] + [part] * (len(centers) - 1), rotation)
 
 
-def _part_centers(length: int, part: float) -> list[float]:
+def part_centers(length: int, part: float, step: float = PART_STEP) -> list[float]:
+    """Return the middles of the parts that cover a length, at most `step` of a part from one to the next."""
     if length <= part:
         return [length / 2]
-    count = math.ceil((length - part) / (part * PART_STEP) - 1e-6) + 1  # less what rounding adds to a whole number
+    count = math.ceil((length - part) / (part * step) - 1e-6) + 1  # less what rounding adds to a whole number
     return [part / 2 + (length - part) * i / (count - 1) for i in range(count)]
 
 
@@ -118,8 +137,7 @@ def detect_persons(
             found.append((best, windows[[i]].to_picture(merged[None])[0]))
     points = torch.stack([p for _, p in found]) if found else torch.zeros(0, 4, 2)
     crops = Crops.around_person(points[:, _CENTER], points[:, _RIM])
-    kept = _distinct(crops)
-    return Detections(crops[kept], torch.tensor([found[i][0] for i in kept], dtype=torch.float32))
+    return Detections(crops, torch.tensor([score for score, _ in found], dtype=torch.float32)).distinct()
 
 
 def _distinct(crops: Crops) -> list[int]:

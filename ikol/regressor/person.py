@@ -73,6 +73,10 @@ class PersonLandmarks:
     """0 (useless) to 1, from how well the augmented crops agree."""
     in_picture: Bool[Tensor, "33"]
     """Whether the landmark lies inside the picture; what lies outside is the network's invention."""
+    samples: "CropSamples | None" = None
+    """What the augmented crops said, of which this is made; None for landmarks from elsewhere."""
+    doubts: tuple[str, ...] = ()
+    """Why the pose may be wrong as a whole (`ikol.regressor.doubts`)."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +210,7 @@ def combine(samples: CropSamples, width: int, height: int) -> PersonLandmarks:
         visibility=visibility,
         confidence=confidence * in_picture,
         in_picture=in_picture,
+        samples=samples,
     )
 
 

@@ -3,6 +3,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from jaxtyping import UInt8
 from ikol.errors import InputError
 from ikol.regressor.crops import PERSON_MARGIN, Crops, sample_crops
 from ikol.regressor.detector import Detections, detect_persons, search_windows
+from ikol.regressor.doubts import QUALITY_SURE, doubts_of, quality
 from ikol.regressor.graph import GraphNetwork
 from ikol.regressor.landmarks import AUXILIARY_CENTER, AUXILIARY_RIM, CropLandmarks, run_landmarks
 from ikol.regressor.person import (
@@ -23,6 +25,7 @@ from ikol.regressor.person import (
     combine,
     is_same_person,
 )
+from ikol.regressor.search import TURNS_DEG, small_windows, turned_windows
 from ikol.regressor.weights import load_network
 
 # When a find is a person. The limits were chosen on the finds in 670 pictures, 600 of them without a person.
@@ -35,6 +38,9 @@ SPREAD_WEAK, SPREAD_SLOPE = 0.009, 0.04
 SURE_SCORE, WEAK_CONFIDENCE, SURE_CONFIDENCE = 0.7, 0.35, 0.45
 
 _DETECTION_SHARE = 0.1  # of the progress that is reported
+_BATCH = 16  # windows between two reports of the second search, 0.3 s
+LOOKS = 3  # candidates of the second search that are looked at closely, for each person that may be returned
+_QUARTERS = (math.pi, math.pi / 2, -math.pi / 2)  # by which a crop may be turned where its person is doubtful
 CHEST = (0.5, 0.3)  # in a person's crop; in a box around half a body the hips may be missing, the chest is not
 
 Progress = Callable[[float, str], None]
@@ -44,6 +50,11 @@ _Picture = UInt8[np.ndarray, "height width 3"]
 
 def _ignore(fraction: float, text: str) -> None:
     del fraction, text
+
+
+def _part(report: Progress, begin: float, end: float) -> Progress:
+    """Return a report of a part of the work as one of the whole."""
+    return lambda fraction, text: report(begin + (end - begin) * fraction, text)
 
 
 def _is_plausible(person: PersonLandmarks, samples: CropSamples, detector_score: float) -> bool:
@@ -99,9 +110,12 @@ class LandmarkRegressor:
         max_persons: int = 8,
         boxes: Sequence[Box] | None = None,
         rotation_deg: float = 0.0,
+        thorough: bool = False,
         progress: Progress | None = None,
     ) -> list[PersonLandmarks]:
         """Return the persons in a picture, largest first; none if nobody is in it.
+
+        Where nobody is found at once, far persons are looked for in small windows, then turned ones in turned windows.
 
         Args:
             rgb: The upright picture.
@@ -109,6 +123,7 @@ class LandmarkRegressor:
             boxes: x0, y0, x1, y1 in pixels of the persons to look at, instead of looking for them; the results are in
                 their order, without those in which no person is seen.
             rotation_deg: By how much the persons are turned clockwise from upright.
+            thorough: Look for far persons also where others are found; takes some seconds.
             progress: Called with a fraction (0 to 1) and what comes next, between steps; may raise ``Cancelled``.
 
         Raises:
@@ -119,32 +134,84 @@ class LandmarkRegressor:
         rotation = math.radians(rotation_deg)
         with torch.inference_mode():
             report(0.0, "finding persons")
+            persons: list[PersonLandmarks] = []
             if boxes is None:
                 windows = search_windows(rgb.shape[1], rgb.shape[0], rotation)
                 found = detect_persons(self._detector, rgb, windows, self.device)
             else:
                 found = self._look_at_boxes(rgb, boxes, rotation)
-            persons: list[PersonLandmarks] = []
-            for i in range(len(found.crops)):
-                if len(persons) == max_persons:
-                    break
-                done = _DETECTION_SHARE + (1.0 - _DETECTION_SHARE) * i / len(found.crops)
-                report(done, f"landmarks of person {len(persons) + 1}")
-                person = self._look_closely(rgb, found.crops[[i]], float(found.score[i]), persons)
-                if person is not None:
-                    persons.append(person)
+            first_end = 0.4 if thorough and boxes is None else 1.0
+            self._look_at_all(rgb, found, persons, max_persons, _part(report, _DETECTION_SHARE, first_end))
+            if boxes is None and (thorough or not persons):
+                self._search_again(rgb, rotation, persons, max_persons, _part(report, first_end, 1.0))
             report(1.0, "landmarks found")
+        persons = [replace(one, doubts=doubts_of(one, persons)) for one in persons]
         return persons if boxes is not None else sorted(persons, key=_box_area, reverse=True)
+
+    def _search_again(
+        self, rgb: _Picture, rotation: float, persons: list[PersonLandmarks], max_persons: int, report: Progress
+    ) -> None:
+        """Add far persons; where there is still nobody, turned ones."""
+        size = (rgb.shape[1], rgb.shape[0])
+        far = self._search(rgb, small_windows(*size, rotation), _part(report, 0.0, 0.4), "looking for far persons")
+        self._look_at_all(rgb, far, persons, max_persons, _part(report, 0.4, 0.7))
+        for number, windows in enumerate(turned_windows(*size, rotation)):
+            if persons:
+                return
+            begin = 0.7 + 0.04 * number
+            turned = self._search(rgb, [windows], _part(report, begin, begin + 0.02), "looking for turned persons")
+            self._look_at_all(rgb, turned, persons, max_persons, _part(report, begin + 0.02, begin + 0.04))
+
+    def _search(self, rgb: _Picture, sets: Sequence[Crops], report: Progress, text: str) -> Detections:
+        """Return the persons in many windows, the surest first."""
+        batches = [part for windows in sets for part in windows.batches(_BATCH)]
+        found: list[Detections] = []
+        for number, part in enumerate(batches):
+            report(number / len(batches), text)
+            found.append(detect_persons(self._detector, rgb, part, self.device))
+        return Detections.surest_first([Detections.nobody(), *found])
+
+    def _look_at_all(
+        self, rgb: _Picture, found: Detections, persons: list[PersonLandmarks], max_persons: int, report: Progress
+    ) -> None:
+        """Add the persons that are seen where somebody was found."""
+        count = min(len(found.crops), LOOKS * max_persons)
+        for i in range(count):
+            if len(persons) == max_persons:
+                return
+            report(i / count, f"landmarks of person {len(persons) + 1}")
+            person = self._look_closely(rgb, found.crops[[i]], float(found.score[i]), persons)
+            if person is not None:
+                persons.append(person)
 
     def _look_closely(
         self, rgb: _Picture, crop: Crops, score: float, known: Sequence[PersonLandmarks]
     ) -> PersonLandmarks | None:
         """Return the person in a crop; None if the augmented crops show no person, or one who is known already."""
+        person = self._look_both_times(rgb, crop, score, known)
+        if person is not None and quality(person) >= QUALITY_SURE:
+            return person
+        if person is None and score < SURE_SCORE:
+            return None
+        turned = max(
+            (crop.turned(turn) for turn in _QUARTERS), key=lambda one: self._quick_quality(rgb, one), default=crop
+        )
+        other = self._look_both_times(rgb, turned, score, known)
+        candidates = [one for one in (person, other) if one is not None]
+        return max(candidates, key=quality, default=None)
+
+    def _look_both_times(
+        self, rgb: _Picture, crop: Crops, score: float, known: Sequence[PersonLandmarks]
+    ) -> PersonLandmarks | None:
         crops = crop.augmented(AUGMENTATIONS)
         samples = self._sample(rgb, crops[:QUICK_LOOK])
         if self._new_person(rgb, samples, score, known) is None:
             return None
         return self._new_person(rgb, samples.joined(self._sample(rgb, crops[QUICK_LOOK:])), score, known)
+
+    def _quick_quality(self, rgb: _Picture, crop: Crops) -> float:
+        samples = self._sample(rgb, crop.augmented(AUGMENTATIONS[:QUICK_LOOK]))
+        return quality(combine(samples, rgb.shape[1], rgb.shape[0]))
 
     @staticmethod
     def _new_person(
@@ -168,11 +235,13 @@ class LandmarkRegressor:
         """
         x0, y0, x1, y1 = box
         square = Crops.upright([((x0 + x1) / 2, (y0 + y1) / 2)], [PERSON_MARGIN * max(x1 - x0, y1 - y0)], rotation)
-        found = detect_persons(self._detector, rgb, square, self.device).crops
-        x, y = found.to_picture(torch.tensor(CHEST).expand(len(found), 1, 2))[:, 0].unbind(-1)
-        inside = (x > x0) & (x < x1) & (y > y0) & (y < y1)
-        if bool(inside.any()):
-            return found[inside][:1]
+        turned = Crops.concatenate([square.turned(math.radians(turn)) for turn in TURNS_DEG])
+        for windows in (square, turned):
+            found = Detections.surest_first([detect_persons(self._detector, rgb, windows, self.device)]).crops
+            x, y = found.to_picture(torch.tensor(CHEST).expand(len(found), 1, 2))[:, 0].unbind(-1)
+            inside = (x > x0) & (x < x1) & (y > y0) & (y < y1)
+            if bool(inside.any()):
+                return found[inside][:1]
         points = square.to_picture(self._run(rgb, square).points)
         return Crops.around_person(points[:, AUXILIARY_CENTER], points[:, AUXILIARY_RIM])
 

@@ -93,6 +93,7 @@ def initial(field: str = "initial", **changes: Any) -> Callable[[FrameWriter], p
 def test_detect_hands_everything_to_the_pipeline() -> None:
     pipeline = FakePipeline()
     options = {"model": "full", "max_persons": 2, "boxes": ((1.0, 2.0, 3.0, 4.0),), "rotation_deg": 90.0}
+    options["thorough"] = True
     ask(pipeline, detect(**options, focal_px=1000.0))
     assert pipeline.calls == [{"image": b"JPEG", **options, "focal_px": 1000.0}]
 
@@ -103,6 +104,7 @@ def test_detect_reply_has_lens_persons_and_confidence() -> None:
     assert reply.camera.rotation is None
     (person,) = reply.persons
     assert (person.score, person.box, person.confidence) == (0.75, (1.0, 2.0, 3.0, 4.0), {"nose": 0.5})
+    assert person.doubts == ("small",)
     assert reply.seconds >= 0
 
 

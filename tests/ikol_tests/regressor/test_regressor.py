@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ikol.errors import Cancelled, InputError
 from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, PersonLandmarks, decode_image
@@ -275,3 +276,38 @@ def test_what_is_no_box_is_refused(box: tuple[float, float, float, float]) -> No
 def test_an_unknown_network_is_refused() -> None:
     with pytest.raises(InputError, match="unknown landmark network 'lite', expected 'heavy' or 'full'"):
         unchecked(LandmarkRegressor.__init__)(object.__new__(LandmarkRegressor), "lite")
+
+
+def far_away(height: int, size: tuple[int, int] = (1000, 700)) -> np.ndarray:
+    """The standing man shrunk to a height (pixels), before a wall that darkens downwards."""
+    man = Image.fromarray(photo("person_standing.jpg")[60:400, 140:330])
+    scale = height / 246  # his height in the photograph
+    man = man.resize((round(man.width * scale), round(man.height * scale)), Image.Resampling.LANCZOS)
+    wall = np.linspace(200, 90, size[1])[:, None, None] * np.ones((1, size[0], 3))
+    picture = Image.fromarray(wall.astype(np.uint8))
+    picture.paste(man, (620, 330))
+    return np.asarray(picture)
+
+
+@pytest.mark.parametrize("height", [80, 150])
+def test_a_far_person_is_found_and_called_small_below_100_pixels(height: int) -> None:
+    (man,) = regressor("full").detect(far_away(height))
+    assert float(man.box[3] - man.box[1]) == pytest.approx(height, rel=0.2)
+    assert 620 < point(man, "nose")[0] < 720
+    assert ("small" in man.doubts) == (height < 100)
+
+
+def test_a_far_person_beside_a_near_one_is_looked_for_when_asked() -> None:
+    near = np.asarray(Image.fromarray(photo("person_standing.jpg")).resize((1100, 729)))[:700, :600]
+    picture = np.concatenate([near, far_away(80)], axis=1)
+    assert len(regressor("full").detect(picture)) == 1
+    boxes = [one.box for one in regressor("full").detect(picture, thorough=True)]
+    assert any(float(box[0]) > 600 and float(box[3] - box[1]) < 110 for box in boxes), boxes
+
+
+def test_a_box_around_a_turned_person_finds_which_way_up() -> None:
+    upside_down = photo("person_standing.jpg")[::-1, ::-1].copy()
+    height, width = upside_down.shape[:2]
+    (man,) = regressor("full").detect(upside_down, boxes=[(width - 300, height - 385, width - 160, height - 85)])
+    assert point(man, "nose")[1] > point(man, "left_ankle")[1]
+    assert "upside_down" in man.doubts
