@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from ikol.errors import IkolError, InputError
+from ikol.evaluate_command import CommandParts, add_evaluate
 from ikol.threads import shared_threads, wait_without_spinning
 
 if TYPE_CHECKING:
+    from ikol.body.model import BodyModel
     from ikol.pipeline import PosePipeline
 
 SERVER_MODULE = "solver_server"  # named, not imported: the library does not know the server
@@ -56,13 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     pose.set_defaults(run=_pose)
 
     evaluate = commands.add_parser("evaluate", help="measure accuracy on a data set")
-    datasets = evaluate.add_subparsers(required=True, metavar="DATASET")
-    multiview = datasets.add_parser("multiview", help="a calibrated recording of several synchronised views")
-    multiview.add_argument("folder", type=Path, help="clips and *_pseudo_gt_*.npz")
-    multiview.add_argument("--json", type=Path, help="write the report to this file")
-    multiview.add_argument("--every", type=_positive, default=1, help="take every n-th picture only (default: all)")
-    _add_network_options(multiview)
-    multiview.set_defaults(run=_evaluate_multiview)
+    add_evaluate(evaluate, CommandParts(_add_network_options, _pipeline))
 
     train = commands.add_parser(
         "train",
@@ -111,7 +106,7 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _pipeline(options: argparse.Namespace) -> "PosePipeline":
+def _pipeline(options: argparse.Namespace, body: "BodyModel | None" = None) -> "PosePipeline":
     import torch  # noqa: PLC0415 - torch is loaded only when there is work
 
     from ikol.pipeline import PosePipeline  # noqa: PLC0415
@@ -119,7 +114,7 @@ def _pipeline(options: argparse.Namespace) -> "PosePipeline":
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("torch sees no CUDA device; leave out --device, or install a torch that is built for CUDA")
     torch.set_num_threads(options.threads or shared_threads())
-    return PosePipeline(options.device, options.model)
+    return PosePipeline(options.device, options.model, body)
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -175,31 +170,6 @@ def _pose(options: argparse.Namespace) -> None:
             t_camera_world=camera.t_camera_world.numpy(),
         )
         print(f"wrote {options.out}")
-
-
-def _evaluate_multiview(options: argparse.Namespace) -> None:
-    from ikol.evaluation.multiview import evaluate_multiview  # noqa: PLC0415
-
-    with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}") as bar:
-
-        def show(fraction: float, text: str) -> None:
-            bar.update(100 * fraction - bar.n)
-            bar.set_postfix_str(text)
-
-        report = evaluate_multiview(
-            options.folder, _pipeline(options), model=options.model, every=options.every, progress=show
-        )
-    if options.json is not None:
-        options.json.write_text(report.to_json() + "\n")
-    print(f"{report.pictures} pictures, {report.pictures_without_person} without a person")
-    print(f"{'':8}{'MPJPE mm':>10}{'PA-MPJPE mm':>13}{'bone deg':>10}{'over 45 deg':>13}")
-    for name in ("raw", "solved"):
-        errors = getattr(report, name)
-        print(
-            f"{name:8}{errors.mpjpe_mm:10.1f}{errors.pa_mpjpe_mm:13.1f}{errors.bone_deg_median:10.1f}"
-            f"{errors.bone_over_45deg:13.1%}"
-        )
-    print(f"vertical off by {report.up_error_deg_median:.1f} degrees (median)")
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -5,6 +5,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ikol.geometry.rotations import rotmat_to_rotvec
+from ikol.geometry.swing_twist import twist_angle
+
 
 def _masked_mean(
     values: Float[Tensor, "*batch points"], valid: Bool[Tensor, "*batch points"]
@@ -65,3 +68,20 @@ def bone_angles_deg(
     b = truth[..., bones[:, 1], :] - truth[..., bones[:, 0], :]
     # atan2 of cross and dot keeps its digits at 0 and at 180 degrees, where acos loses half of them
     return torch.rad2deg(torch.atan2(torch.linalg.cross(a, b).norm(dim=-1), (a * b).sum(-1)))
+
+
+def geodesic_deg(
+    predicted: Float[Tensor, "*batch joints 3 3"], truth: Float[Tensor, "*batch joints 3 3"]
+) -> Float[Tensor, "*batch joints"]:
+    """Return the angle in degrees of the rotation between predicted and true rotation of each joint."""
+    return torch.rad2deg(rotmat_to_rotvec(predicted.mT @ truth).norm(dim=-1))
+
+
+def twist_errors_deg(
+    predicted: Float[Tensor, "*batch joints 3 3"],
+    truth: Float[Tensor, "*batch joints 3 3"],
+    axes: Float[Tensor, "joints 3"],
+) -> Float[Tensor, "*batch joints"]:
+    """Return by how many degrees, up to 180, the twist of each joint about its bone (a unit vector) is off."""
+    apart = twist_angle(predicted, axes) - twist_angle(truth, axes)
+    return torch.rad2deg(torch.atan2(apart.sin(), apart.cos()).abs())
