@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layer: keypoints, twists and shape in, rotations out, gradients back. Imports: torch, the skeleton, the solve."""
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -95,11 +98,21 @@ class IKOLLayer(nn.Module):
         Raises:
             InputError: both betas and offsets are given, or something does not fit, see `solve_directions`.
         """
+        if torch.compiler.is_compiling():
+            # One clean break of the graph. Traced, the call of the library would break it at each pointer. Not as a
+            # decorator: that would load the compiler with this module, two seconds.
+            untraced = cast("Callable[..., DirectionResult]", torch.compiler.disable(self._solve))
+            return untraced(keypoints, twist, betas, weights, offsets)
+        return self._solve(keypoints, twist, betas, weights, offsets)
+
+    def _solve(
+        self, keypoints: Tensor, twist: Tensor, betas: Tensor | None, weights: Tensor | None, offsets: Tensor | None
+    ) -> DirectionResult:
         check_tensor("keypoints", keypoints)
         device = keypoints.device.type
         if torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
-                return self.forward(keypoints, twist, betas, weights, offsets)
+                return self._solve(keypoints, twist, betas, weights, offsets)
         if betas is not None:
             if offsets is not None:
                 raise InputError("betas and offsets were given, which say the same; give one of them")
