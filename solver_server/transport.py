@@ -229,8 +229,10 @@ def _make_router(context: zmq.Context[zmq.Socket[bytes]]) -> tuple[zmq.Socket[by
     router.sndhwm = 64
     router.router_mandatory = True  # an error instead of a reply that is lost in silence
     router.handshake_ivl = 3000  # milliseconds; half-open connections do not pile up
-    router.heartbeat_ivl = 1000
-    router.heartbeat_timeout = 5000  # a client that sleeps longer comes back as a new one and says hello again
+    # a connection that is only half there is given up within two seconds; a client that sleeps longer comes back as a
+    # new one, says hello again and asks again
+    router.heartbeat_ivl = 500
+    router.heartbeat_timeout = 1500
     return router, public_key
 
 

@@ -211,7 +211,7 @@ def test_computer_that_sleeps_in_the_middle_of_a_request_goes_on(server: ServerP
     client.wait_for_progress()
     for process in processes:
         process.suspend()
-    time.sleep(7)  # heartbeats give up after 5
+    time.sleep(7)  # heartbeats give up after 2
     for process in reversed(processes):
         process.resume()
     reply = client.receive_for(request)
@@ -315,8 +315,9 @@ def test_half_open_connection_is_noticed_and_its_request_given_up(server: Server
         client.wait_for_progress()
         proxy.is_silent = True
         witness = server.client()
-        seconds = wait_until(lambda: not witness.ping().busy, 30)  # heartbeats give up after 5 s
+        seconds = wait_until(lambda: not witness.ping().busy, 30)
         print(f"given up after {seconds:.1f} s")
+        assert seconds < 4  # heartbeats give up after 2 s; the rest is for a loaded machine
         assert witness.stats().counts["clients_lost"] >= 1
         proxy.is_silent = False
 
