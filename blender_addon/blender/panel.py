@@ -49,7 +49,7 @@ class IKOL_PT_main(SidebarPanel, bpy.types.Panel):
             draw_sentence(layout, capitalised(living.installation.text), width)
         draw_button(layout, big_button(state), BIG_BUTTON_SCALE)
         if state.phase is Phase.NOT_INSTALLED:
-            _draw_ways(layout, width)
+            _draw_ways(layout, width, big_button(state).operator)
         job = living.solver.job
         if job is not None:
             layout.progress(factor=job.fraction, text=iface(capitalised(job.text)), type="BAR")
@@ -57,16 +57,18 @@ class IKOL_PT_main(SidebarPanel, bpy.types.Panel):
             draw_sentence(layout.box(), capitalised(warning), width, icon="INFO")
 
 
-def _draw_ways(layout: bpy.types.UILayout, width: int) -> None:
-    """Draw how much the installation fetches, and the other ways to a solver."""
+def _draw_ways(layout: bpy.types.UILayout, width: int, big: str) -> None:
+    """Draw how much the installation fetches, and the ways to a solver beside that of the big button."""
     try:
         draw_sentence(layout, size_text(*installation.sizes(runtime.get_preferences().variant)), width)
     except AddonError as error:
         if runtime.get().installation.error is None:
             draw_sentence(layout, runtime.sentence(error), width, icon="ERROR")
     column = layout.column(align=True)
-    column.operator("ikol.install_from_disk", icon="FILE_FOLDER")
-    column.operator("ikol.open_preferences", icon="PREFERENCES")
+    for fix in (Fix.INSTALL, Fix.INSTALL_FROM_DISK, Fix.OPEN_PREFERENCES):
+        button = fix_button(fix)
+        if button.operator != big:
+            column.operator(button.operator, text=button.label, icon=button.icon)
 
 
 def _draw_problem(layout: bpy.types.UILayout, width: int) -> None:

@@ -4,7 +4,7 @@
 import bpy
 
 from .._vendor.solver_protocol import PROTOCOL_VERSION
-from ..core.wording import duration_text
+from ..core.wording import duration_text, refused_text
 from . import runtime
 from .panel_parts import SubPanel, draw_rows
 from .text import iface
@@ -57,6 +57,8 @@ def _facts() -> list[tuple[str, str]]:
             if latency is not None:
                 median, most = 1e3 * latency.p50, 1e3 * latency.p99
                 rows.append((label, iface("{median:.0f} ms, 99 % in {most:.0f}", median=median, most=most)))
+        rows += [("Cancelled", str(statistics.counts.get("error.cancelled", 0)))]
+        rows += [("Refused", text) for text in [refused_text(statistics.counts)] if text]
         version = ".".join(str(number) for number in PROTOCOL_VERSION)
         rows.append(("Version", f"{statistics.versions.get('ikol', '?')}, protocol {version}"))
     if runtime.shared_files()[0]:

@@ -18,7 +18,7 @@ from ..client.process import SolverConfig, prune_logs
 from ..client.python_check import PythonCheck, find_problem
 from ..client.shared import find_shared_problem
 from ..client.solver import Solver
-from ..core.errors import AddonError
+from ..core.errors import AddonError, Fix
 from ..core.jobs import JobResult
 from ..core.solver_state import Phase
 from . import installation
@@ -104,7 +104,8 @@ class Runtime:
         if listen_file:
             return find_shared_problem(listen_file, key_file)
         problem = find_problem(solver_python())
-        return problem if problem is None or self.installation.error is None else self.installation.error
+        is_ours = problem is not None and problem.fix is Fix.INSTALL  # and not the path of a Python that was named
+        return self.installation.error or problem if is_ours else problem
 
     def free_live(self) -> None:
         """Let a new drag have the solver: what others wait for is of no interest any more."""

@@ -8,7 +8,31 @@ INSTALLATION = {
     "Verify": "Überprüfen",
     "Uninstall": "Deinstallieren",
     "Repair": "Reparieren",
-    "Continue": "Fortsetzen",
+    "Continue Installation": "Installation fortsetzen",
+    "Solver not installed": "Löser nicht installiert",
+    "Installation incomplete": "Installation unvollständig",
+    "Installing solver": "Löser wird installiert",
+    "Install for CUDA": "Für CUDA installieren",
+    "Install the solver with PyTorch for CUDA: larger, and it runs without a graphics card too": (
+        "Den Löser mit PyTorch für CUDA installieren: größer, und er läuft auch ohne Grafikkarte"
+    ),
+    "Compare every file of the installed solver with its hash, and fetch and install the packages again that are "
+    "damaged, and only those": (
+        "Jede Datei des installierten Lösers mit ihrer Prüfsumme vergleichen und die beschädigten Pakete, und nur "
+        "diese, neu laden und installieren"
+    ),
+    "Log": "Protokoll",
+    "shared": "geteilt",
+    "Shared Solver": "Geteilter Löser",
+    "The listen file of a solver that serves several Blenders (ikol serve --listen-file); empty for a solver of this "
+    "Blender's own": (
+        "Die Listen-Datei eines Lösers, der mehreren Blendern dient (ikol serve --listen-file); leer für einen eigenen "
+        "Löser dieses Blenders"
+    ),
+    "Key": "Schlüssel",
+    "Your key for the shared solver (ikol serve --make-key); only you may be able to read it": (
+        "Ihr Schlüssel für den geteilten Löser (ikol serve --make-key); nur Sie dürfen ihn lesen können"
+    ),
     "Cancel Installation": "Installation abbrechen",
     "Open Installation Log": "Protokoll der Installation öffnen",
     "Allow Online Access": "Online-Zugriff erlauben",

@@ -6,7 +6,7 @@ that a translation is one entry and not one for each number.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
@@ -147,6 +147,16 @@ def focal_text(camera: PhotoCamera, translate: Translate) -> str:
 def count_text(number: int, one: str, many: str, translate: Translate) -> str:
     """Return `one` or `many` (with `{number}` in it) for a number."""
     return translate(one if number == 1 else many).format(number=number)
+
+
+def refused_text(counts: Mapping[str, int]) -> str:
+    """Return how many requests the solver has refused, by the wire's codes; empty for none.
+
+    Not those that the user cancelled or a newer one replaced: that is how it should be.
+    """
+    expected = ("error.cancelled", "error.superseded")
+    refused = {name: number for name, number in counts.items() if name.startswith("error.") and name not in expected}
+    return ", ".join(f"{number} {name.partition('.')[2]}" for name, number in sorted(refused.items()))
 
 
 def duration_text(seconds: float) -> str:

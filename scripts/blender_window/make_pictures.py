@@ -40,7 +40,25 @@ class Picture:
 
 
 PICTURES = (
-    Picture("not_set_up", ("first_pose/1_not_set_up",), SIDEBAR, 290),
+    Picture(
+        "install",
+        ("install/1_fresh", "install/4_fetching", "install/5_cancelled", "install/7_ready"),
+        (1036, 80, 1300, 300),
+        264,
+    ),
+    Picture(
+        "install_trouble_1",
+        tuple(f"install_trouble/{name}" for name in ("1_offline", "2_no_space", "3_proxy", "4_no_network")),
+        (1036, 80, 1300, 390),
+        264,
+    ),
+    Picture(
+        "install_trouble_2",
+        tuple(f"install_trouble/{name}" for name in ("5_certificate", "6_not_writable", "7_path", "8_no_set")),
+        (1036, 80, 1300, 440),
+        264,
+    ),
+    Picture("server", ("panel/2_dark",), (956, 1840, 1216, 2170), 260),
     Picture("preferences", ("first_pose/2_preferences",), (834, 0, 1522, 480), 688),
     Picture("ready", ("first_pose/4_ready",), SIDEBAR, 290),
     Picture("file_browser", ("first_pose/5_file_browser",), (490, 186, 1354, 836), 864),

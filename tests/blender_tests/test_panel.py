@@ -79,7 +79,7 @@ def test_the_panel_has_one_big_button_that_follows_the_state(solver, preferences
     assert draw(main).operators[0] == ("ikol.pick_image", "Pose from Image")
     bpy.ops.ikol.stop_solver()
     preferences.solver_python = ""
-    assert ("ikol.open_preferences", "Set Up Solver") in draw(main).operators
+    assert ("ikol.install_solver", "Install Solver") in draw(main).operators
 
 
 def test_an_error_is_one_sentence_in_one_box_with_its_fix_and_a_report(solver, photo, panel):

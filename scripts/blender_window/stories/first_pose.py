@@ -45,7 +45,7 @@ def name_the_python(driver: Driver, user: User) -> Wait:
     yield from driver.picture("1_not_set_up")
     pressed = yield from user.press("ikol.open_preferences")
     yield 1.5
-    driver.check("its big button opens the preferences", pressed and len(bpy.context.window_manager.windows) == 2)
+    driver.check("a button opens the preferences", pressed and len(bpy.context.window_manager.windows) == 2)
     page = driver.region("WINDOW", "PREFERENCES")
     check_button = yield from driver.find_button("ikol.check_python", page, across=0.7)
     if not driver.check("the page of the extension is shown with the field for the Python", check_button):

@@ -100,8 +100,8 @@ def story(driver: Driver) -> Wait:
         yield from fail(driver, user, "5_certificate", "could not prove who it is", "ikol.install_from_disk")
     with mounted(folder() / "wheels", "-r"):
         yield from fail(driver, user, "6_not_writable", "refused to write a file", "ikol.install_solver")
-    with limited_paths(100):
-        yield from fail(driver, user, "7_path", "and Windows takes 100", "ikol.open_preferences")
+    with limited_paths(60):
+        yield from fail(driver, user, "7_path", "and Windows takes 60", "ikol.open_preferences")
     preferences().variant = "cpu"
     if part("blender.installation").has_nvidia() or sys.version_info[:2] == (3, 11):
         yield from fail(driver, user, "8_no_set", "no PyTorch for the processor alone", "ikol.install_cuda")

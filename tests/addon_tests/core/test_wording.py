@@ -97,3 +97,9 @@ def test_words_are_translated_and_numbers_are_not():
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (63, "1:03"), (3723.9, "1:02:03")])
 def test_a_time_span_is_told_in_hours_minutes_seconds(seconds, text):
     assert wording.duration_text(seconds) == text
+
+
+def test_what_was_refused_is_told_by_its_reason():
+    counts = {"solve": 9, "error.cancelled": 3, "error.superseded": 40, "error.timeout": 1, "error.busy": 2}
+    assert wording.refused_text(counts) == "2 busy, 1 timeout"
+    assert wording.refused_text({"solve": 9, "ok": 9, "error.cancelled": 1}) == ""
