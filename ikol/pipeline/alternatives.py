@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ikol.errors import InputError
 from ikol.pipeline.blocks import block_targets, body_limits, solver_blocks
-from ikol.pipeline.evidence import Keypoints2D, Keypoints3D, NamedEvidence, Pose, RelativeKeypoints3D
+from ikol.pipeline.evidence import Keypoints2D, Keypoints3D, NamedEvidence, Pose, RelativeKeypoints3D, Twist
 from ikol.pipeline.flips import LIMBS, Limb, flipped
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.posing import reprojection_px
@@ -120,6 +120,12 @@ def _flip(problem: Problem, limb: Limb, start: SolveState) -> Problem:
             names = tuple(block.names[index] for index in kept)
             if names:
                 evidence.append(RelativeKeypoints3D(names, block.points[kept], block.sigma[kept]))
+        elif isinstance(block, Twist):
+            # read off the pose that is flipped here
+            kept = [index for index, name in enumerate(block.names) if name not in parts.joints]
+            names = tuple(block.names[index] for index in kept)
+            if names:
+                evidence.append(Twist(names, block.angles[kept], block.sigma[kept]))
         else:
             evidence.append(block)
     ends = tuple(dict.fromkeys(end for bone in parts.bones for end in bone if end not in parts.roots))

@@ -2,7 +2,9 @@
 """From one person's landmarks to evidence: which landmarks count, and how much.
 
 The network's 2D landmarks are the main evidence, its world landmarks a weak one (their depth is wrong by 9 cm where the
-image plane is good to 3 cm). What lies outside the picture is the network's invention and does not count.
+image plane is good to 3 cm). Where a head has read them (`ikol.regressor.head`), its places of the same landmarks stand
+in for the world landmarks, so that whoever moves or mutes a landmark moves or mutes these too; and it adds twists and a
+shape. What lies outside the picture is the network's invention and does not count.
 """
 
 import math
@@ -11,8 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ikol.pipeline.evidence import DetectedPerson, Intrinsics, Keypoints2D, NamedEvidence, RelativeKeypoints3D
+from ikol.pipeline.evidence import (
+    DetectedPerson,
+    Intrinsics,
+    Keypoints2D,
+    NamedEvidence,
+    RelativeKeypoints3D,
+    Shape,
+    Twist,
+)
+from ikol.regressor.head import HeadPrediction
 from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS
+from ikol.regressor.networks.joints import SMPL24
 from ikol.regressor.person import PersonLandmarks
 
 DEFAULT_FOCAL_MM = 35.0
@@ -22,6 +34,13 @@ wrong by a quarter at most 0.7 mm."""
 MIN_CONFIDENCE = 0.15  # below it the augmented crops disagree by more than twice a hand's length
 DEFINITION_SIGMA = 0.010  # of a person's height: how far apart annotators, network and body place one landmark (17 mm)
 FACE_INFLATION = 1.7  # eleven landmarks on one bone count as four: their errors are one error
+TWISTED = (
+    *(f"L_{name}" for name in ("Hip", "Knee", "Ankle", "Collar", "Shoulder", "Elbow", "Wrist")),
+    *(f"R_{name}" for name in ("Hip", "Knee", "Ankle", "Collar", "Shoulder", "Elbow", "Wrist")),
+    *("Neck", "Head"),
+)
+"""The joints whose twist no other joint's place says."""
+MAX_TWIST_SIGMA = 1.0  # radians; a twist that is less sure than the relaxed stance only slows the solve
 HAND_INFLATION = 2.0  # knuckles move with fingers that the body does not bend
 
 
@@ -43,8 +62,13 @@ def _inflation() -> Float[Tensor, "33"]:
     )
 
 
-def evidence_of(person: PersonLandmarks) -> tuple[NamedEvidence, ...]:
-    """Return 2D and hip-relative 3D evidence of the landmarks that the picture shows."""
+def evidence_of(person: PersonLandmarks, prediction: HeadPrediction | None = None) -> tuple[NamedEvidence, ...]:
+    """Return 2D and hip-relative 3D evidence of the landmarks that the picture shows, and what a head adds to it.
+
+    Args:
+        person: the landmarks.
+        prediction: what a head says of this person; None where there is no head.
+    """
     seen = person.in_picture & (person.confidence >= MIN_CONFIDENCE)
     names = tuple(name for name, is_seen in zip(BLAZEPOSE_LANDMARKS, seen.tolist(), strict=True) if is_seen)
     if not names:
@@ -52,11 +76,32 @@ def evidence_of(person: PersonLandmarks) -> tuple[NamedEvidence, ...]:
     inflation = _inflation()
     size = _height_px(person)
     pixel_sigma = (person.image_sigma.square() + (DEFINITION_SIGMA * size) ** 2).sqrt() * inflation
-    world_sigma = person.world_sigma * inflation[:, None]
+    world, world_sigma = person.world_points, person.world_sigma
+    if prediction is not None and prediction.landmarks is not None and prediction.landmarks_sigma is not None:
+        world, world_sigma = prediction.landmarks, prediction.landmarks_sigma
+    world_sigma = world_sigma * inflation[:, None]
     return (
         Keypoints2D(names, person.image_points[seen].double(), pixel_sigma[seen].double()),
-        RelativeKeypoints3D(names, person.world_points[seen].double(), world_sigma[seen].double()),
+        RelativeKeypoints3D(names, world[seen].double(), world_sigma[seen].double()),
+        *(() if prediction is None else _body_evidence(prediction)),
     )
+
+
+def _body_evidence(prediction: HeadPrediction) -> tuple[NamedEvidence, ...]:
+    """Return what a head says of the body and not of landmarks: twists and shape."""
+    blocks: list[NamedEvidence] = []
+    if prediction.twist is not None and prediction.twist_sigma is not None:
+        sure = [
+            index
+            for index, (name, sigma) in enumerate(zip(SMPL24, prediction.twist_sigma.tolist(), strict=True))
+            if name in TWISTED and sigma <= MAX_TWIST_SIGMA
+        ]
+        if sure:
+            names = tuple(SMPL24[index] for index in sure)
+            blocks.append(Twist(names, prediction.twist[sure].double(), prediction.twist_sigma[sure].double()))
+    if prediction.betas is not None and prediction.betas_sigma is not None and prediction.betas_body:
+        blocks.append(Shape(prediction.betas_body, prediction.betas.double(), prediction.betas_sigma.double()))
+    return tuple(blocks)
 
 
 def _height_px(person: PersonLandmarks) -> float:
@@ -68,11 +113,12 @@ def _height_px(person: PersonLandmarks) -> float:
     return 1.7 * float(pixels_per_metre)
 
 
-def detected_person(person: PersonLandmarks) -> DetectedPerson:
-    """Return the person in the form that is stored and sent."""
+def detected_person(person: PersonLandmarks, prediction: HeadPrediction | None = None) -> DetectedPerson:
+    """Return the person in the form that is stored and sent; the arguments are those of `evidence_of`."""
     x0, y0, x1, y1 = (float(value) for value in person.box)
     confidence = {
         name: round(float(value), 4) if math.isfinite(value) else 0.0
         for name, value in zip(BLAZEPOSE_LANDMARKS, person.confidence.tolist(), strict=True)
     }
-    return DetectedPerson(person.score, (x0, y0, x1, y1), evidence_of(person), confidence, person, person.doubts)
+    evidence = evidence_of(person, prediction)
+    return DetectedPerson(person.score, (x0, y0, x1, y1), evidence, confidence, person, person.doubts)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The head's network: a residual MLP from canonical landmarks to joints, twists, shape and distance.
+
+Everything is in the person's own frame (see `inputs`). Imports: torch, the inputs.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ikol.regressor.head.inputs import NUM_FEATURES
+from ikol.regressor.landmarks import NUM_LANDMARKS
+
+NUM_JOINTS = 24
+ENDS = ("L_Foot", "R_Foot", "Head", "L_Hand", "R_Hand")
+"""The joints without children; the network also says where their bones would end, so that a solve can turn them."""
+NUM_TREE = NUM_JOINTS + len(ENDS)
+NUM_NODES = NUM_TREE + NUM_LANDMARKS
+NUM_BETAS = 10
+MIN_SIGMA, MAX_SIGMA = 0.003, 1.0  # metres; below it no landmark network is, beyond it nothing is known
+MAX_CONCENTRATION = 400.0  # a standard deviation of 3 degrees
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """What the network says, in the persons' own frames, before it is calibrated."""
+
+    joints: Float[Tensor, "people nodes 3"]
+    """Metres from the middle of the hip landmarks: 24 joints, 5 ends, 33 landmarks."""
+    joints_sigma: Float[Tensor, "people nodes 3"]
+    twist: Float[Tensor, "people joints 2"]
+    """cos and sin of the angle about each joint's bone; of unit length."""
+    concentration: Float[Tensor, "people joints"]
+    """kappa of the von Mises distribution of the angle."""
+    betas: Float[Tensor, "people betas"]
+    betas_sigma: Float[Tensor, "people betas"]
+    hips: Float[Tensor, "people 3"]
+    """The middle of the hip landmarks: x and y over the canonical distance, and log(z / canonical distance)."""
+    hips_sigma: Float[Tensor, "people 3"]
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.inner = nn.Linear(width, width)
+        self.outer = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, values: Float[Tensor, "people width"]) -> Float[Tensor, "people width"]:
+        inner = functional.silu(self.inner(self.norm(values)))
+        return values + self.outer(self.dropout(inner))
+
+
+_SIZES = (3 * NUM_NODES, 3 * NUM_NODES, 2 * NUM_JOINTS, NUM_JOINTS, NUM_BETAS, NUM_BETAS, 3, 3)
+
+
+class HeadNetwork(nn.Module):
+    """Residual MLP; a linear path beside it carries what is nearly linear, as landmarks to joints are."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int = 384, depth: int = 5, dropout: float = 0.0) -> None:
+        """Make the network with random weights.
+
+        Args:
+            width: of the layers.
+            depth: how many blocks of two layers.
+            dropout: share of the inner values that training leaves out.
+        """
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(NUM_FEATURES))
+        self.register_buffer("scale", torch.ones(NUM_FEATURES))
+        self.inlet = nn.Linear(NUM_FEATURES, width)
+        self.blocks = nn.Sequential(*(_Block(width, dropout) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.outlet = nn.Linear(width, sum(_SIZES))
+        self.direct = nn.Linear(NUM_FEATURES, 3 * NUM_NODES, bias=False)
+        nn.init.normal_(self.outlet.weight, std=0.01)
+        nn.init.zeros_(self.outlet.bias)
+        nn.init.zeros_(self.direct.weight)
+
+    def standardise(self, features: Float[Tensor, "people features"]) -> None:
+        """Take the mean and the spread of the training's features as those that the network expects."""
+        self.mean.copy_(features.mean(0))
+        self.scale.copy_(1.0 / features.std(0).clamp_min(0.02))
+
+    def forward(self, features: Float[Tensor, "people features"]) -> HeadOutput:
+        """Return what the features say; see `HeadOutput`."""
+        # five deviations off is as far as training has seen; a wild value must not take all others along
+        standard = ((features - self.mean) * self.scale).clamp(-5.0, 5.0)
+        deep = self.outlet(self.norm(self.blocks(self.inlet(standard))))
+        joints, spread, twist, concentration, betas, betas_spread, hips, hips_spread = deep.split(_SIZES, -1)
+        joints = (joints + self.direct(standard)).unflatten(-1, (NUM_NODES, 3))
+        return HeadOutput(
+            joints=joints,
+            joints_sigma=_sigma(spread - 2.5).unflatten(-1, (NUM_NODES, 3)),
+            twist=functional.normalize(twist.unflatten(-1, (NUM_JOINTS, 2)) + twist.new_tensor((0.1, 0.0)), dim=-1),
+            concentration=functional.softplus(concentration + 1.0).clamp(1e-3, MAX_CONCENTRATION),
+            betas=betas,
+            betas_sigma=_sigma(betas_spread, 0.05, 1.5),
+            hips=hips,
+            hips_sigma=_sigma(hips_spread - 2.0),
+        )
+
+
+def _sigma(raw: Tensor, least: float = MIN_SIGMA, most: float = MAX_SIGMA) -> Tensor:
+    """Return a standard deviation between two bounds, exponential in between."""
+    return raw.exp().clamp(least, most)
