@@ -6,7 +6,7 @@ and given to `solve` at any later time.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from torch import Tensor
 
 from ikol.body.default_body import load_default_body
 from ikol.body.model import BodyModel
+from ikol.errors import InputError
 from ikol.pipeline.alternatives import Alternative, alternative_poses
 from ikol.pipeline.evidence import Detection, Intrinsics, NamedEvidence, Pose, PoseSolution, Progress
 from ikol.pipeline.flips import Limb
 from ikol.pipeline.inspection import Inspection, inspect_problem
+from ikol.pipeline.own_network import look_with
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.posing import solve_pose
 from ikol.pipeline.prepared import PreparedProblems
@@ -26,6 +28,7 @@ from ikol.pipeline.problem import Extrinsics, make_problem
 from ikol.pipeline.reading import detected_person, intrinsics_of
 from ikol.pipeline.swaps import Swap
 from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, decode_image
+from ikol.regressor.manifest import OwnNetwork
 
 Model = Literal["heavy", "full"]
 DETECT_SHARE = 0.05  # of the progress of `detect` is decoding the picture
@@ -38,24 +41,37 @@ class PosePipeline:
         device: where the networks run. The solve of one person stays on the CPU: it is a few hundred small operations.
         model: the landmark network that is loaded at once; another is loaded when it is asked for.
         body: what is posed, in float64 on the CPU, with the 33 landmarks; None for the default body.
+        own_networks: networks that the user brings, which `detect` takes by their names.
     """
 
-    def __init__(self, device: str = "cpu", model: Model = "heavy", body: BodyModel | None = None) -> None:
+    def __init__(
+        self,
+        device: str = "cpu",
+        model: Model = "heavy",
+        body: BodyModel | None = None,
+        own_networks: Sequence[OwnNetwork] = (),
+    ) -> None:
         self.device = device
         self.body = load_default_body(dtype=torch.float64) if body is None else body
         self._prepared = PreparedProblems()
-        self._regressors: dict[Model, LandmarkRegressor] = {model: LandmarkRegressor(model, device)}
+        self._regressors: dict[str, LandmarkRegressor] = {model: LandmarkRegressor(model, device)}
+        self._own = {network.name: network for network in own_networks}
 
     @property
-    def loaded_models(self) -> tuple[Model, ...]:
+    def loaded_models(self) -> tuple[str, ...]:
         """The landmark networks in memory."""
         return tuple(self._regressors)
+
+    @property
+    def own_models(self) -> tuple[str, ...]:
+        """The names of the user's networks."""
+        return tuple(self._own)
 
     def detect(
         self,
         image: bytes,
         *,
-        model: Model = "heavy",
+        model: str = "heavy",
         max_persons: int = 8,
         boxes: Sequence[tuple[float, float, float, float]] = (),
         rotation_deg: float = 0.0,
@@ -67,7 +83,7 @@ class PosePipeline:
 
         Args:
             image: the file's bytes.
-            model: landmark network, "heavy" (more exact) or "full" (faster).
+            model: landmark network, "heavy" (more exact) or "full" (faster); or the name of a network of the user's.
             max_persons: how many to return at most.
             boxes: x0, y0, x1, y1 in pixels of the upright picture; they replace the detector.
             rotation_deg: by how much the persons are turned clockwise from upright.
@@ -98,7 +114,7 @@ class PosePipeline:
         rgb: UInt8[np.ndarray, "height width 3"],
         *,
         intrinsics: Intrinsics,
-        model: Model = "heavy",
+        model: str = "heavy",
         max_persons: int = 8,
         boxes: Sequence[tuple[float, float, float, float]] = (),
         rotation_deg: float = 0.0,
@@ -106,14 +122,21 @@ class PosePipeline:
         progress: Progress | None = None,
     ) -> Detection:
         """Find the persons on a decoded, upright picture; see `detect`."""
-        if model not in self._regressors:
-            self._regressors[model] = LandmarkRegressor(model, self.device)
+        own = self._own.get(model)
+        if own is not None and (boxes or own.finds_persons):
+            return Detection(
+                intrinsics,
+                look_with(
+                    own, rgb, intrinsics, self.body, (), boxes=boxes, max_persons=max_persons, rotation_deg=rotation_deg
+                ),
+            )
+        regressor = self._regressor("heavy" if own is not None else model)
 
         def report(fraction: float, text: str) -> None:
             if progress is not None:
                 progress(DETECT_SHARE + (1 - DETECT_SHARE) * fraction, text)
 
-        found = self._regressors[model].detect(
+        found = regressor.detect(
             rgb,
             max_persons=max_persons,
             boxes=boxes or None,
@@ -121,8 +144,21 @@ class PosePipeline:
             thorough=thorough,
             progress=report,
         )
+        if own is not None:
+            return Detection(
+                intrinsics,
+                look_with(own, rgb, intrinsics, self.body, found, max_persons=max_persons, rotation_deg=rotation_deg),
+            )
         persons = tuple(detected_person(person) for person in found)
         return Detection(intrinsics, tuple(person for person in persons if person.evidence))
+
+    def _regressor(self, model: str) -> LandmarkRegressor:
+        if model not in self._regressors:
+            if model not in get_args(Model):
+                names = ", ".join((*get_args(Model), *self._own))
+                raise InputError(f"unknown network {model!r}; there are {names}")
+            self._regressors[model] = LandmarkRegressor(cast("Model", model), self.device)
+        return self._regressors[model]
 
     def solve(
         self,

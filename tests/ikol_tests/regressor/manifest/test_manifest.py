@@ -58,6 +58,7 @@ def test_json_and_toml_say_the_same(tmp_path):
         ({"file": "C:other.onnx"}, "beside the manifest"),
         ({"file": ""}, "beside the manifest"),
         ({"name": "two\nlines"}, "in one line"),
+        ({"name": "heavy"}, "not be one of our own"),
         ({"format": "pickle"}, "format"),
         ({"joint_set": "openpose"}, "joint_set"),
         ({"outputs": {}}, "joints2d or joints3d"),
