@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
@@ -99,7 +99,18 @@ def _positive(text: str) -> int:
 
 
 def _add_network_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", choices=("heavy", "full"), default="heavy", help="landmark network")
+    parser.add_argument(
+        "--model",
+        default="heavy",
+        metavar="MODEL",
+        help="landmark network: heavy (default) or full; or a file: weights of a HybrIK, IKOL or own trained network, "
+        "or a manifest of another (docs/models/bring_your_own.md)",
+    )
+    parser.add_argument(
+        "--trust-model",
+        action="store_true",
+        help="load a network that is a program (TorchScript, exported program), which can do all that you can",
+    )
     parser.add_argument("--device", default="cpu", help="torch device of the networks (default: cpu)")
     parser.add_argument(
         "--threads", type=_positive, default=None, help="CPU threads of torch (default: half of the cores)"
@@ -109,12 +120,17 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
 def _pipeline(options: argparse.Namespace, body: "BodyModel | None" = None) -> "PosePipeline":
     import torch  # noqa: PLC0415 - torch is loaded only when there is work
 
-    from ikol.pipeline import PosePipeline  # noqa: PLC0415
+    from ikol.pipeline import Model, PosePipeline  # noqa: PLC0415
+    from ikol.regressor.manifest import load_own_network  # noqa: PLC0415
 
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("torch sees no CUDA device; leave out --device, or install a torch that is built for CUDA")
     torch.set_num_threads(options.threads or shared_threads())
-    return PosePipeline(options.device, options.model, body)
+    if options.model in get_args(Model):
+        return PosePipeline(options.device, options.model, body)
+    network = load_own_network(Path(options.model), trust=options.trust_model, device=options.device)
+    options.model = network.name
+    return PosePipeline(options.device, body=body, own_networks=[network])
 
 
 def _serve(options: argparse.Namespace) -> None:
