@@ -21,7 +21,7 @@ from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Annotate every frame of a calibrated recording.")
     parser.add_argument("folder", type=Path, help="clips and *_pseudo_gt_*.npz")
     parser.add_argument("out", type=Path, help="write the annotation to this .npz")
     parser.add_argument("--frames", type=int, default=100, help="how many frames each clip has (default: 100)")
@@ -56,7 +56,8 @@ def main() -> int:
     share = (found["n_views"][:, limb] >= MIN_VIEWS).mean()
     apart = difference(found, given)
     print(
-        f"wrote {options.out}: {options.frames} frames, {share:.0%} of the limb landmarks from {MIN_VIEWS} views or more"
+        f"wrote {options.out}: {options.frames} frames, {share:.0%} of the limb landmarks from at least "
+        f"{MIN_VIEWS} views"
     )
     print(
         f"from the given annotation: median {apart.median_mm:.1f} mm, mean {apart.mean_mm:.1f} mm, 95 % within "

@@ -20,6 +20,8 @@ from ikol.pipeline.evidence import Twist as Twist
 from ikol.pipeline.flips import Limb as Limb
 from ikol.pipeline.inspection import InspectedRow as InspectedRow
 from ikol.pipeline.inspection import Inspection as Inspection
+from ikol.pipeline.multiview import View as View
+from ikol.pipeline.multiview import ViewsSolution as ViewsSolution
 from ikol.pipeline.pose_pipeline import Model as Model
 from ikol.pipeline.pose_pipeline import PosePipeline as PosePipeline
 from ikol.pipeline.swaps import Swap as Swap

@@ -21,12 +21,14 @@ from ikol.pipeline.evidence import Detection, Intrinsics, NamedEvidence, Pose, P
 from ikol.pipeline.flips import Limb
 from ikol.pipeline.inspection import Inspection, inspect_problem
 from ikol.pipeline.own_network import look_with
+from ikol.pipeline.multiview import View, ViewsSolution, solve_views
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.posing import solve_pose
 from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.problem import Extrinsics, make_problem
 from ikol.pipeline.reading import detected_person, intrinsics_of
 from ikol.pipeline.swaps import Swap
+from ikol.pipeline.same_person import solve_same_person
 from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, decode_image
 from ikol.regressor.manifest import OwnNetwork
 
@@ -261,6 +263,16 @@ class PosePipeline:
             solve_shape=solve_shape,
         )
         return alternative_poses(problem, limb, count, self._prepared)
+
+    def solve_views(self, views: Sequence[View], *, progress: Progress | None = None) -> ViewsSolution:
+        """Find the pose that fits 2 to 8 pictures of it best; see `multiview.solve_views`."""
+        return solve_views(self.body, views, progress)
+
+    def solve_same_person(
+        self, pictures: Sequence[View], *, progress: Progress | None = None
+    ) -> tuple[PoseSolution, ...]:
+        """Find the poses of one person on several pictures, with one shape; see `same_person.solve_same_person`."""
+        return solve_same_person(self.body, pictures, progress)
 
     def landmark_positions(self, pose: Pose) -> Float[Tensor, "33 3"]:
         """Return the body's 33 landmarks in the world for a pose, metres, in the picture network's order."""
