@@ -19,6 +19,7 @@ import numpy as np
 from ikol.errors import IkolError, InputError
 from ikol.evaluate_command import CommandParts, add_evaluate
 from ikol.threads import shared_threads, wait_without_spinning
+from ikol.views_command import add_several_pictures, pose_several
 
 if TYPE_CHECKING:
     from ikol.body.model import BodyModel
@@ -50,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     pose = commands.add_parser("pose", help="pose the default body as the persons of a photograph")
-    pose.add_argument("photo", type=Path, help="JPEG, PNG or WebP")
+    pose.add_argument("photo", type=Path, nargs="+", help="JPEG, PNG or WebP")
+    add_several_pictures(pose)
     pose.add_argument("--out", type=Path, help="write the poses to this .npz")
     pose.add_argument("--focal-px", type=float, help="focal length in pixels (default: EXIF, else a 35 mm lens)")
     _add_network_options(pose)
@@ -146,13 +148,18 @@ def _serve(options: argparse.Namespace) -> None:
 def _pose(options: argparse.Namespace) -> None:
     from ikol.geometry.rotations import rotmat_to_quat  # noqa: PLC0415 - torch is loaded only when there is work
 
-    if options.photo.stat().st_size > MAX_PICTURE_BYTES:
-        raise IkolError(f"{options.photo} is larger than {MAX_PICTURE_BYTES >> 20} MB; save it smaller")
+    for photo in options.photo:
+        if photo.stat().st_size > MAX_PICTURE_BYTES:
+            raise IkolError(f"{photo} is larger than {MAX_PICTURE_BYTES >> 20} MB; save it smaller")
     if options.out is not None and not options.out.resolve().parent.is_dir():
         raise InputError(f"the folder of {options.out} does not exist; make it first")
     pipeline = _pipeline(options)
+    if len(options.photo) > 1:
+        pose_several(options, pipeline)
+        return
+    photo = options.photo[0]
     start = time.perf_counter()
-    detection = pipeline.detect(options.photo.read_bytes(), model=options.model, focal_px=options.focal_px)
+    detection = pipeline.detect(photo.read_bytes(), model=options.model, focal_px=options.focal_px)
     detected = time.perf_counter()
     extrinsics, solutions = None, []
     for person in detection.persons:
@@ -169,7 +176,7 @@ def _pose(options: argparse.Namespace) -> None:
     print(f"{len(solutions)} person(s); detection {detected - start:.2f} s, solve {solved - detected:.2f} s")
     if not solutions:
         raise IkolError(
-            f"no person was found on {options.photo}; try a picture in which the person is larger, or crop it"
+            f"no person was found on {photo}; try a picture in which the person is larger, or crop it"
         )
     if options.out is not None:
         camera = solutions[0].camera
