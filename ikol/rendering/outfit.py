@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 # Heights and distances of the default body at rest, see `default_body`: what the outfit's edges are drawn between.
-_WAIST, _CROTCH, _KNEE, _ANKLE, _SOLE = -0.10, -0.36, -0.68, -1.10, -1.185
-_ELBOW_X, _WRIST_X, _SHOULDER_X = 0.436, 0.66, 0.18
+_WAIST, _ANKLE = -0.10, -1.10
 _NECK_Y = 0.235
 _EYE = np.array([0.030, 0.386, 0.148])
 _SKULL = np.array([0.0, 0.40, 0.06])
