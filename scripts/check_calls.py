@@ -16,10 +16,13 @@ FOLDERS = ("ikol", "solver_server", "blender_addon", "scripts", "tests")
 
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
 RUNNERS = {"eval", "exec", "compile", "__import__"}
-SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
-OBJECT_SOCKETS = {"recv_pyobj", "send_pyobj"}
+SHELLS = {
+    "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "asyncio.create_subprocess_shell",
+}  # fmt: skip
+UNPICKLING_NAMES = {"recv_pyobj", "send_pyobj", "read_pickle", "unsafe_load", "full_load"}
 SAFE_VALUES = {"allow_pickle": False, "weights_only": True, "shell": False}
 ALL_INTERFACES = ("0.0.0.0", "tcp://*", "tcp://[::]")  # text to be found, nothing binds it
+POSITION_OF_ALLOW_PICKLE = 2  # of np.load's arguments
 
 ALLOWED = {
     ("scripts/check_calls.py", "all interfaces"): "the rule itself",
@@ -28,6 +31,7 @@ ALLOWED = {
     ("tests/ikol_tests/body/test_default_body.py", "allow_pickle"): "writes the hostile file",
     ("tests/ikol_tests/body/test_array_archive.py", "unpickler"): "makes the hostile file, and shows that it works",
     ("tests/ikol_tests/restricted_pickle/test_read.py", "unpickler"): "makes the files, and shows that one works",
+    ("tests/ikol_tests/exchange/test_motion_files.py", "unpickler"): "makes the files, and shows that ours can be read",
     ("tests/support/pickles.py", "unpickler"): "writes files as other programs do",
     ("tests/addon_tests/core/test_keypoint_files.py", "unpickler"): "makes the hostile file",
     ("tests/server_tests/test_hostile_input.py", "unpickler"): "makes the hostile file",
@@ -60,14 +64,20 @@ def findings(source: str, path: str) -> Iterator[Finding]:
             case ast.ImportFrom(module=str(module), level=0):
                 if module.split(".")[0] in UNPICKLERS:
                     yield Finding(path, line, "unpickler", module)
-                yield from (
-                    Finding(path, line, "shell", f"{module}.{alias.name}")
-                    for alias in node.names
-                    if f"{module}.{alias.name}" in SHELLS
-                )
+                for name in (f"{module}.{alias.name}" for alias in node.names):
+                    if name in SHELLS:
+                        yield Finding(path, line, "shell", name)
+                    if name.removeprefix("builtins.") in RUNNERS:
+                        yield Finding(path, line, "runs text", name)
+                    if name == "torch.load":  # then nobody sees at the call what it is
+                        yield Finding(path, line, "weights_only", name)
             case ast.Call():
                 yield from _findings_in_call(node, path)
-            case ast.Attribute(attr=name) if name in OBJECT_SOCKETS:
+            case ast.Dict(keys, values):
+                for key, value in zip(keys, values, strict=True):
+                    if isinstance(key, ast.Constant) and not _is_safe(key.value, value):
+                        yield Finding(path, line, str(key.value), "in a dictionary of arguments")
+            case ast.Attribute(attr=name) if name in UNPICKLING_NAMES:
                 yield Finding(path, line, "unpickler", name)
             case ast.Constant(value=str(text)) if id(node) not in docstrings:
                 if any(address in text for address in ALL_INTERFACES):
@@ -83,12 +93,26 @@ def _findings_in_call(node: ast.Call, path: str) -> Iterator[Finding]:
     if name in SHELLS:
         yield Finding(path, node.lineno, "shell", name)
     keywords = {keyword.arg: keyword.value for keyword in node.keywords}
-    for keyword, safe in SAFE_VALUES.items():
-        value = keywords.get(keyword)
-        if value is not None and not (isinstance(value, ast.Constant) and value.value is safe):
-            yield Finding(path, node.lineno, keyword, ast.unparse(value))
+    for keyword, value in keywords.items():
+        if not _is_safe(keyword, value):
+            yield Finding(path, node.lineno, str(keyword), ast.unparse(value))
+    if name in {"np.load", "numpy.load"} and len(node.args) > POSITION_OF_ALLOW_PICKLE:
+        yield Finding(path, node.lineno, "allow_pickle", ast.unparse(node.args[POSITION_OF_ALLOW_PICKLE]))
+    if name in {"importlib.import_module", "import_module", "runpy.run_module"} and node.args:
+        module = node.args[0]
+        if isinstance(module, ast.Constant) and str(module.value).split(".")[0] in UNPICKLERS:
+            yield Finding(path, node.lineno, "unpickler", str(module.value))
+    if name.endswith(".bind") and node.args and isinstance(node.args[0], ast.Tuple):
+        host = node.args[0].elts[0] if node.args[0].elts else None
+        if isinstance(host, ast.Constant) and host.value in ("", "::"):
+            yield Finding(path, node.lineno, "all interfaces", ast.unparse(node.args[0]))
     if name == "torch.load" and "weights_only" not in keywords:
         yield Finding(path, node.lineno, "weights_only", "not said")
+
+
+def _is_safe(keyword: object, value: ast.expr) -> bool:
+    """Say whether an argument is none that matters, or has the one value that is allowed."""
+    return keyword not in SAFE_VALUES or (isinstance(value, ast.Constant) and value.value is SAFE_VALUES[str(keyword)])
 
 
 def our_files() -> Iterator[Path]:

@@ -6,6 +6,7 @@ Here: the container. Not here: what the arrays mean. Imports: numpy, ikol.errors
 
 import io
 import math
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -16,6 +17,8 @@ import numpy as np
 from ikol.errors import FileFormatError
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+# a header is read by Python's own parser and by numpy's reader of types
+_BAD_HEADER = (ValueError, SyntaxError, TypeError, LookupError, tokenize.TokenError, RecursionError, SystemError)
 
 
 def array_names(data: bytes, source: str) -> tuple[str, ...]:
@@ -79,7 +82,7 @@ def _parse_array(member: bytes, name: str, source: str) -> np.ndarray:
             # headers of Python 2, as in SMPL-H's files, are welcome
             warnings.filterwarnings("ignore", "Reading `.npy` or `.npz` file required additional header parsing")
             return _parse_stream(stream, len(member), name, source)
-    except (ValueError, SyntaxError, TypeError) as error:
+    except _BAD_HEADER as error:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(f"{source}: {name} is not a .npy array: {error}") from error

@@ -14,6 +14,7 @@ import numpy as np
 from ikol.body.array_archive import array_names, read_arrays
 from ikol.body.smpl_trees import MODELS, model_of
 from ikol.errors import FileFormatError
+from ikol.files import read_limited
 from ikol.restricted_pickle import PickleLimits, read_pickle, resolve_array
 
 MAX_FILE_BYTES: Final = 1 << 30  # SMPL-X in float64 with pose blend shapes has 240 MB
@@ -67,17 +68,7 @@ def read_smpl_arrays(path: Path, extra: tuple[str, ...] = ()) -> SmplArrays:
 
 
 def _read(path: Path) -> bytes:
-    if not path.is_file():  # also no pipe, which could be waited for without end
-        raise FileFormatError(f"there is no body file {path}; name another file")
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise FileFormatError(f"cannot read the body file {path}: {error.strerror}; name another file") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise FileFormatError(
-            f"{path.name} is larger than {MAX_FILE_BYTES >> 20} MiB; it is not a body in SMPL's layout"
-        )
+    data = read_limited(path, MAX_FILE_BYTES, "body file")
     if data[:2] != b"PK" and path.suffix.lower() == ".npz":
         raise FileFormatError(f"{path.name} is not a readable .npz file, it may be truncated")
     return data

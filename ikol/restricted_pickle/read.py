@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from ikol.errors import FileFormatError
+from ikol.files import read_limited
 from ikol.restricted_pickle.calls import made_by_call
 from ikol.restricted_pickle.finish import Finisher
 from ikol.restricted_pickle.objects import ChumpyObject, Opaque, PendingArray, PendingDtype, SparseMatrix
@@ -38,14 +39,7 @@ _VALUES: Final = (
 
 def load_pickle(path: Path, limits: PickleLimits = DEFAULT_LIMITS) -> object:
     """Return what the pickle in a file holds; see `read_pickle`."""
-    if not path.is_file():  # also no pipe, which could be waited for without end
-        raise FileFormatError(f"there is no file {path}; name another file")
-    try:
-        with path.open("rb") as file:
-            data = file.read(limits.max_bytes + 1)
-    except OSError as error:
-        raise FileFormatError(f"cannot read {path}: {error.strerror}; name another file") from error
-    return read_pickle(data, path.name, limits)
+    return read_pickle(read_limited(path, limits.max_bytes), path.name, limits)
 
 
 def read_pickle(data: bytes, source: str, limits: PickleLimits = DEFAULT_LIMITS) -> object:
