@@ -21,11 +21,24 @@ FORBIDDEN = {
     "module = __import__(name)": "runs text",
     "np.load(path, allow_pickle=True)": "allow_pickle",
     "np.load(path, allow_pickle=flag)": "allow_pickle",
+    "np.load(path, None, True)": "allow_pickle",
+    'options = {"allow_pickle": True}': "allow_pickle",
+    "import importlib\nimportlib.import_module('pickle')": "unpickler",
+    "frame = pandas.read_pickle(path)": "unpickler",
+    "document = yaml.unsafe_load(text)": "unpickler",
+    "from builtins import eval as judge": "runs text",
     "torch.load(path)": "weights_only",
+    "from torch import load": "weights_only",
+    "torch.load(path, **dict(weights_only=flag))": "weights_only",
     "torch.load(path, weights_only=False)": "weights_only",
     "subprocess.run(line, shell=True)": "shell",
     "os.system(line)": "shell",
     "from os import popen": "shell",
+    "await_ = asyncio.create_subprocess_shell(line)": "shell",
+    "subprocess.Popen(line, shell=is_windows)": "shell",
+    'options = {"shell": True}': "shell",
+    'listener.bind(("", 80))': "all interfaces",
+    'listener.bind(("::", 80))': "all interfaces",
     'socket.bind(("0.0.0.0", 80))': "all interfaces",
     'socket.bind(f"tcp://*:{port}")': "all interfaces",
 }
@@ -36,6 +49,9 @@ import re
 PATTERN = re.compile("eval")
 np.load(path, allow_pickle=False)
 torch.load(path, weights_only=True)
+listener.bind(("127.0.0.1", 0))
+import_module("zlib")
+from torch import nn
 subprocess.run(["ls"], shell=False)
 network.eval()
 socket.bind("tcp://127.0.0.1:*")
