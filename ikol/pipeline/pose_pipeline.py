@@ -17,20 +17,22 @@ from ikol.body.default_body import load_default_body
 from ikol.body.model import BodyModel
 from ikol.errors import InputError
 from ikol.pipeline.alternatives import Alternative, alternative_poses
-from ikol.pipeline.evidence import Detection, Intrinsics, NamedEvidence, Pose, PoseSolution, Progress
+from ikol.pipeline.evidence import DetectedPerson, Detection, Intrinsics, NamedEvidence, Pose, PoseSolution, Progress
 from ikol.pipeline.flips import Limb
 from ikol.pipeline.inspection import Inspection, inspect_problem
-from ikol.pipeline.own_network import look_with
 from ikol.pipeline.multiview import View, ViewsSolution, solve_views
+from ikol.pipeline.own_network import look_with
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.posing import solve_pose
 from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.problem import Extrinsics, make_problem
 from ikol.pipeline.reading import detected_person, intrinsics_of
-from ikol.pipeline.swaps import Swap
 from ikol.pipeline.same_person import solve_same_person
+from ikol.pipeline.swaps import Swap
 from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, decode_image
+from ikol.regressor.head import LandmarkHead, load_head
 from ikol.regressor.manifest import OwnNetwork
+from ikol.regressor.person import PersonLandmarks
 
 Model = Literal["heavy", "full"]
 DETECT_SHARE = 0.05  # of the progress of `detect` is decoding the picture
@@ -43,6 +45,7 @@ class PosePipeline:
         device: where the networks run. The solve of one person stays on the CPU: it is a few hundred small operations.
         model: the landmark network that is loaded at once; another is loaded when it is asked for.
         body: what is posed, in float64 on the CPU, with the 33 landmarks; None for the default body.
+        head: what reads the landmarks further; "shipped" for the one of the package, None for none.
         own_networks: networks that the user brings, which `detect` takes by their names.
     """
 
@@ -51,10 +54,12 @@ class PosePipeline:
         device: str = "cpu",
         model: Model = "heavy",
         body: BodyModel | None = None,
+        head: LandmarkHead | Literal["shipped"] | None = None,
         own_networks: Sequence[OwnNetwork] = (),
     ) -> None:
         self.device = device
         self.body = load_default_body(dtype=torch.float64) if body is None else body
+        self.head = load_head() if head == "shipped" else head
         self._prepared = PreparedProblems()
         self._regressors: dict[str, LandmarkRegressor] = {model: LandmarkRegressor(model, device)}
         self._own = {network.name: network for network in own_networks}
@@ -151,7 +156,7 @@ class PosePipeline:
                 intrinsics,
                 look_with(own, rgb, intrinsics, self.body, found, max_persons=max_persons, rotation_deg=rotation_deg),
             )
-        persons = tuple(detected_person(person) for person in found)
+        persons = self.read(found, intrinsics, model=model)
         return Detection(intrinsics, tuple(person for person in persons if person.evidence))
 
     def _regressor(self, model: str) -> LandmarkRegressor:
@@ -161,6 +166,21 @@ class PosePipeline:
                 raise InputError(f"unknown network {model!r}; there are {names}")
             self._regressors[model] = LandmarkRegressor(cast("Model", model), self.device)
         return self._regressors[model]
+
+    def read(
+        self, found: Sequence[PersonLandmarks], intrinsics: Intrinsics, *, model: str = "heavy"
+    ) -> tuple[DetectedPerson, ...]:
+        """Return persons of one picture with their evidence, from their landmarks.
+
+        Args:
+            found: what the landmark network saw.
+            intrinsics: the picture's lens.
+            model: which network it was. The head knows the errors of "heavy" only, and does not read the other's.
+        """
+        if self.head is None or model != "heavy":
+            return tuple(detected_person(person) for person in found)
+        predictions = self.head.predict(found, intrinsics.focal, intrinsics.center)
+        return tuple(map(detected_person, found, predictions))
 
     def solve(
         self,

@@ -57,11 +57,15 @@ class _Block(nn.Module):
         return values + self.outer(self.dropout(inner))
 
 
-_SIZES = (3 * NUM_NODES, 3 * NUM_NODES, 2 * NUM_JOINTS, NUM_JOINTS, NUM_BETAS, NUM_BETAS, 3, 3)
+_SIZES = (3 * NUM_NODES, 3 * NUM_NODES, 2 * NUM_JOINTS, NUM_JOINTS, 3, 3)
 
 
 class HeadNetwork(nn.Module):
-    """Residual MLP; a linear path beside it carries what is nearly linear, as landmarks to joints are."""
+    """Residual MLP; a linear path beside it carries what is nearly linear, as landmarks to joints are.
+
+    The shape is linear in the features alone: a picture says little of it, and a deep network would rather learn the
+    people by heart.
+    """
 
     mean: Tensor
     scale: Tensor
@@ -85,6 +89,10 @@ class HeadNetwork(nn.Module):
         nn.init.normal_(self.outlet.weight, std=0.01)
         nn.init.zeros_(self.outlet.bias)
         nn.init.zeros_(self.direct.weight)
+        self.shape = nn.Linear(NUM_FEATURES, NUM_BETAS)
+        nn.init.zeros_(self.shape.weight)
+        nn.init.zeros_(self.shape.bias)
+        self.shape_spread = nn.Parameter(torch.zeros(NUM_BETAS))
 
     def standardise(self, features: Float[Tensor, "people features"]) -> None:
         """Take the mean and the spread of the training's features as those that the network expects."""
@@ -96,15 +104,15 @@ class HeadNetwork(nn.Module):
         # five deviations off is as far as training has seen; a wild value must not take all others along
         standard = ((features - self.mean) * self.scale).clamp(-5.0, 5.0)
         deep = self.outlet(self.norm(self.blocks(self.inlet(standard))))
-        joints, spread, twist, concentration, betas, betas_spread, hips, hips_spread = deep.split(_SIZES, -1)
+        joints, spread, twist, concentration, hips, hips_spread = deep.split(_SIZES, -1)
         joints = (joints + self.direct(standard)).unflatten(-1, (NUM_NODES, 3))
         return HeadOutput(
             joints=joints,
             joints_sigma=_sigma(spread - 2.5).unflatten(-1, (NUM_NODES, 3)),
             twist=functional.normalize(twist.unflatten(-1, (NUM_JOINTS, 2)) + twist.new_tensor((0.1, 0.0)), dim=-1),
             concentration=functional.softplus(concentration + 1.0).clamp(1e-3, MAX_CONCENTRATION),
-            betas=betas,
-            betas_sigma=_sigma(betas_spread, 0.05, 1.5),
+            betas=self.shape(standard),
+            betas_sigma=_sigma(self.shape_spread, 0.05, 1.5).expand(len(standard), -1),
             hips=hips,
             hips_sigma=_sigma(hips_spread - 2.0),
         )

@@ -51,6 +51,8 @@ class HeadTrainer:
         self._generator = torch.Generator().manual_seed(config.seed)
         self._bodies = PosedBodies(body)
         self.layer = IKOLLayer(self._bodies.skeleton)
+        # only of rendered people is it known how little a picture says of the shape
+        self._shaped = slice(None) if rendered is None else slice(round(config.rendered * config.batch) or None)
         self.network = HeadNetwork(config.width, config.depth, config.dropout)
         batches = [canonical(self._batch().landmarks).features for _ in range(_FEATURE_BATCHES)]
         self.network.standardise(torch.cat(batches))
@@ -82,7 +84,9 @@ class HeadTrainer:
         frame = canonical(batch.landmarks)
         output = network(frame.features)
         truth = batch.truth.turned(frame.R_ray_camera)
-        losses = head_losses(output, truth, frame.distance, self._bodies.parents, self.layer, config.through)
+        losses = head_losses(
+            output, truth, frame.distance, self._bodies.parents, self.layer, config.through, self._shaped
+        )
         self._optimizer.zero_grad(set_to_none=True)
         losses.total(config.losses).backward()
         norm = clip_grad_norm_(network.parameters(), config.clip)
@@ -122,8 +126,8 @@ class HeadTrainer:
         return functools.reduce(HeadExamples.joined, parts)
 
     def _draw(self, count: int) -> tuple[Float[Tensor, "people 24 3 3"], Float[Tensor, "people 10"]]:
-        index = torch.randint(len(self._poses.betas), (count,), generator=self._generator)
-        return self._poses.local_rotmat[index], self._poses.betas[index]
+        pose, shape = torch.randint(len(self._poses.betas), (2, count), generator=self._generator)
+        return self._poses.local_rotmat[pose], self._poses.betas[shape]
 
     def _changed(self, people: HeadExamples, *, is_rendered: bool) -> HeadExamples:
         return augmented(people, self._generator, self.config.augmentation, is_rendered=is_rendered)

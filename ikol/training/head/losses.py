@@ -63,6 +63,7 @@ def head_losses(
     parents: list[int],
     layer: IKOLLayer,
     through: Through,
+    shaped: slice = slice(None),
 ) -> Losses:
     """Return the losses of what the head says in the persons' own frames.
 
@@ -73,6 +74,7 @@ def head_losses(
         parents: of the nodes.
         layer: of a skeleton with the ends.
         through: how the rotations train the head.
+        shaped: the people who teach the shape.
     """
     error = output.joints - truth.joints
     bones = (output.joints - output.joints[:, parents])[:, 1:] - (truth.joints - truth.joints[:, parents])[:, 1:]
@@ -90,7 +92,7 @@ def head_losses(
         # 5 cm: what a bone's ends are usually off by, one against the other
         bones=(bones / 0.05).square().sum(-1).add(1.0).sqrt().mean(),
         twist=twist.mean() + (1.0 - cosine).mean(),
-        betas=_gaussian(output.betas - truth.betas, output.betas_sigma),
+        betas=_gaussian((output.betas - truth.betas)[shaped], output.betas_sigma[shaped]),
         # a body that reaches for the camera has no distance to speak of
         hips=_gaussian((output.hips - hips).clamp(-1.0, 1.0), output.hips_sigma),
         rotations=rotation_loss(output, truth, layer, through),

@@ -19,7 +19,7 @@ from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.pipeline.problem import LEVEL
 from ikol.regressor.head import HeadInput
 from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS, LEFT_RIGHT, NUM_LANDMARKS
-from ikol.training.head.truth import HeadTruth, PosedBodies
+from ikol.training.head.truth import HeadTruth, PosedBodies, rest_height
 
 _Draw = Callable[..., Tensor]
 _LIMBS = tuple(
@@ -108,7 +108,9 @@ def simulate(
     shown = shown + error / away[..., None]
 
     lean = rotvec_to_rotmat(math.radians(config.lean_deg) * normal(count, 3))
-    world = (points @ lean.mT) * (config.scale * normal(count, 1, 1)).exp()
+    # a picture does not say how large a person is: the network's metres are those of a mean one
+    mean = rest_height(bodies, torch.zeros(1, betas.shape[1])) / rest_height(bodies, betas)
+    world = (points @ lean.mT) * mean[:, None, None] * (config.scale * normal(count, 1, 1)).exp()
     unit = torch.tensor(config.world_error)
     world = world + unit * (spread[..., None] * normal(count, NUM_LANDMARKS, 3) + quality[..., None] * common)
     world = world - world[:, list(_ROOTS[1::2])].mean(1, keepdim=True) * (uniform(0, 1, count, 1, 1) < 0.9)

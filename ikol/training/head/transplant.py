@@ -14,7 +14,7 @@ from ikol.pipeline.problem import LEVEL
 from ikol.regressor.head import HeadInput
 from ikol.regressor.head.network import NUM_TREE
 from ikol.training.head.examples import HeadExamples
-from ikol.training.head.truth import HeadTruth, PosedBodies
+from ikol.training.head.truth import HeadTruth, PosedBodies, rest_height
 
 CANDIDATES = 96  # rendered people, of whom the one is taken whose pose is nearest
 PITCH = 0.25  # radians, standard deviation: how far the camera looks up or down
@@ -48,10 +48,12 @@ def transplanted(
     donor = rendered[candidates[nearest]]
     landmarks, was = donor.landmarks, donor.truth.joints[:, NUM_TREE:]
     hips = donor.truth.hips
+    # a picture does not say how large a person is: the network's metres are as large whoever is seen
+    size = (rest_height(bodies, donor.truth.betas) / rest_height(bodies, betas))[:, None, None]
     seen = HeadInput(
         landmarks.rays + _seen(points + hips[:, None]) - _seen(was + hips[:, None]),
         landmarks.rays_sigma,
-        landmarks.world + points - was,
+        landmarks.world + size * points - was,
         landmarks.world_sigma,
         landmarks.visibility,
         landmarks.in_picture,

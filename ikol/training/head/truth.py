@@ -111,6 +111,12 @@ class PosedBodies:
         return truth, landmarks - middle
 
 
+def rest_height(bodies: PosedBodies, betas: Float[Tensor, "people 10"]) -> Float[Tensor, " people"]:
+    """Return how high the joints of people who stand straight reach, metres."""
+    rest = bodies.skeleton.rest_joints(betas)[..., 1]
+    return rest.amax(-1) - rest.amin(-1)
+
+
 def straight_ends(body: BodyModel) -> AttachedPoints:
     """Return a point beyond each joint without children, as far as its parent is before it and in line with it.
 
