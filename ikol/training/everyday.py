@@ -16,7 +16,7 @@ from torch import Tensor
 from ikol.body import BodyModel
 from ikol.geometry.rotations import rotvec_to_rotmat
 
-Spread = tuple[float, float]  # mean and standard deviation
+Spread = tuple[int, int]  # mean and standard deviation, degrees
 
 
 @dataclass(frozen=True)
