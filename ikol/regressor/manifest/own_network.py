@@ -47,7 +47,8 @@ def load_own_network(path: Path, *, trust: bool = False, device: str = "cpu") ->
     """Load a user's network, ready to run.
 
     Args:
-        path: a manifest (.toml, .json), or weights of a HybrIK, IKOL or own trained network (.safetensors, .pth, ...).
+        path: a manifest (.toml, .json), weights of a HybrIK or IKOL network (.safetensors, .pth, ...), or the folder
+            of a training of `ikol train`.
         trust: load files that are programs (TorchScript, exported programs) and so can do anything.
         device: what torch calls it; ONNX networks run on the CPU.
 
@@ -55,9 +56,10 @@ def load_own_network(path: Path, *, trust: bool = False, device: str = "cpu") ->
         InputError: the file is a program and is not trusted, or needs a package that is missing.
         FileFormatError: the manifest or the network cannot be read, or is not the one that is meant.
     """
-    if path.suffix in WEIGHT_SUFFIXES:
-        return OwnNetwork(Manifest(name=path.stem[:64], format="state_dict", file=path.name, sha256="0" * 64),
-                          network=load_pose_network(path), device=device)  # fmt: skip
+    if path.suffix in WEIGHT_SUFFIXES or path.is_dir():
+        name = f"{path.resolve().stem[:58]} (own)"  # never that of one of ours
+        weights = Manifest(name=name, format="state_dict", file=path.name or ".", sha256="0" * 64)
+        return OwnNetwork(weights, network=load_pose_network(path), device=device)
     if path.suffix not in MANIFEST_SUFFIXES:
         raise InputError(
             f"{path} is neither a manifest (.toml, .json) nor weights ({', '.join(WEIGHT_SUFFIXES)}); other networks "

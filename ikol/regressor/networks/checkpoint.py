@@ -5,6 +5,7 @@ Files are safetensors, or torch.save's, which are read without running what they
 the network.
 """
 
+import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import safetensors
 import safetensors.torch
 import torch
@@ -102,6 +104,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    tensors.pop("n_averaged", None)  # torch's AveragedModel counts in it
     for prefix in _PREFIXES:
         if tensors and all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
@@ -197,16 +200,37 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> LoadRepor
     return report
 
 
+def _trained(folder: Path) -> tuple[Path, NetworkConfig]:
+    """Return the weights (the averaged ones, where there are) and the settings that a training has left.
+
+    Raises:
+        FileFormatError: the folder holds no complete checkpoint.
+    """
+    inside = sorted(path.parent for path in folder.glob("checkpoints/step_*/checkpoint.json"))
+    folder = inside[-1] if inside else folder
+    try:
+        settings = json.loads((folder / "checkpoint.json").read_bytes())["values"]["config"]["network"]
+        config = msgspec.convert(settings, NetworkConfig)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise FileFormatError(f"{folder} holds no checkpoint of `ikol train`: {error!r}") from error
+    averaged = folder / "ema.safetensors"
+    return averaged if averaged.is_file() else folder / "network.safetensors", config
+
+
 def load_pose_network(path: Path, config: NetworkConfig | None = None) -> PoseNetwork:
     """Read a published or a trained network, ready for use (`eval`).
 
     Args:
-        path: safetensors, or a file of torch.save with a state dict.
-        config: which network; None to tell from the names and shapes.
+        path: safetensors, or a file of torch.save with a state dict; or the folder of a training of `ikol train`, or
+            one of its checkpoints.
+        config: which network; None to tell from the names and shapes, or from the training's settings.
 
     Raises:
         FileFormatError: the file cannot be read, or lacks something; all that is wrong is in the message.
     """
+    if path.is_dir():
+        path, trained = _trained(path)
+        config = config or trained
     tensors = read_tensors(path)
     network = PoseNetwork(config or config_of(tensors))
     report = load_tensors(network, tensors)

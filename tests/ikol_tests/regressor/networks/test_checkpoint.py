@@ -3,6 +3,7 @@ import os
 import pickle
 import sys
 
+import msgspec
 import pytest
 import safetensors.torch
 import torch
@@ -10,6 +11,7 @@ from published_layouts import PUBLISHED, hrnet_w48, random_state, resnet
 
 from ikol.errors import FileFormatError
 from ikol.regressor.networks import NetworkConfig, PoseNetwork, config_of, load_pose_network, load_tensors, read_tensors
+from ikol.training.network.checkpoint import Checkpoint, save_checkpoint
 
 
 def small_state():
@@ -101,6 +103,31 @@ def test_the_report_counts_the_body_s_tensors_and_nothing_else_as_ignored():
     assert report.is_complete
     assert str(report) == ""
     assert report.ignored == 9
+
+
+@pytest.mark.parametrize("averaged", [True, False])
+@pytest.mark.parametrize("inside", [True, False], ids=["training", "checkpoint"])
+def test_a_training_s_folder_is_a_network(tmp_path, averaged, inside):
+    config = NetworkConfig(
+        backbone="resnet18", input_size=64, heatmap_size=16, depth_cells=4, deconv_channels=(8, 8, 8), mean=(0.5,) * 3
+    )
+    torch.manual_seed(0)
+    state = PoseNetwork(config).state_dict()
+    values = {"config": {"network": msgspec.to_builtins(config)}}
+    tensors = {"network": state}
+    if averaged:
+        moved = {f"module.{name}": value + 1 for name, value in state.items()}
+        tensors["ema"] = moved | {"n_averaged": torch.tensor(3)}
+    folder = save_checkpoint(tmp_path / "checkpoints", Checkpoint(7, tensors, values), keep=1)
+    network = load_pose_network(tmp_path if inside else folder)
+    assert network.config == config
+    expected = state["fc1.bias"] + (1 if averaged else 0)
+    assert torch.equal(network.state_dict()["fc1.bias"], expected)
+
+
+def test_a_folder_without_a_training_is_none(tmp_path):
+    with pytest.raises(FileFormatError, match="no checkpoint of `ikol train`"):
+        load_pose_network(tmp_path)
 
 
 class _Touch:
