@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from ikol.body.default_body import load_default_body
+from ikol.evaluation.motion_clips import CLIPS
 from ikol.regressor.head import LandmarkHead
 from ikol.regressor.head.prediction import Calibration
 from ikol.regressor.head.weights import encode_head
@@ -19,7 +22,7 @@ from ikol.training.head.losses import Losses
 from ikol.training.head.rendered import rendered_examples
 from ikol.training.head.truth import PosedBodies
 from ikol.training.observations import read_observations
-from ikol.training.poses import sample_poses
+from ikol.training.poses import PoseSample, sample_poses
 
 Progress = Callable[[float, str], None]
 _READING = 0.05  # share of the progress
@@ -47,7 +50,8 @@ def train_head(config: TrainingConfig, data: Path, out: Path, motion: Path, prog
         )
 
     train, val = people("train"), people("val")
-    trainer = HeadTrainer(config, body, sample_poses(config.poses, config.seed + 1, "train", folder=motion), train)
+    poses = everyday_first(sample_poses(config.poses, config.seed + 1, "train", folder=motion), config)
+    trainer = HeadTrainer(config, body, poses, train)
 
     def report(step: int, losses: Losses) -> None:
         text = " ".join(f"{name} {float(value.detach()):.2f}" for name, value in vars(losses).items())
@@ -65,6 +69,14 @@ def train_head(config: TrainingConfig, data: Path, out: Path, motion: Path, prog
     out.write_bytes(content)
     out.with_suffix(".json").write_text(summary + "\n", encoding="utf-8")
     return summary
+
+
+def everyday_first(poses: PoseSample, config: TrainingConfig) -> PoseSample:
+    """Return the poses without most of those of captured motion."""
+    generator = torch.Generator().manual_seed(config.seed)
+    is_lucky = torch.rand(len(poses.motion_id), generator=generator) < config.captured
+    kept = (poses.motion_id >= len(CLIPS)) | is_lucky
+    return PoseSample(poses.local_rotmat[kept], poses.betas[kept], poses.motion_id[kept], poses.subject_id[kept])
 
 
 def _summary(

@@ -33,7 +33,10 @@ class TrainingConfig:
     dropout: float = 0.1
     through: Through = "end_to_end"
     poses: int = 60000
-    """How many poses the simulation draws from."""
+    """How many poses new people are drawn from, before the next."""
+    captured: float = 0.3
+    """Share that is kept of the poses of captured motion, which is mostly acrobatics: people on photographs mostly
+    stand, sit and walk."""
     losses: LossWeights = field(default_factory=LossWeights)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)

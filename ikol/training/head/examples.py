@@ -40,9 +40,9 @@ class HeadExamples:
 class AugmentationConfig:
     """How far examples are changed; standard deviations."""
 
-    roll_deg: float = 12.0
+    roll_deg: float = 8.0
     """About the optical axis."""
-    any_roll: float = 0.1
+    any_roll: float = 0.06
     """Share of the people who are turned by any angle."""
     focal: float = 0.12
     """Of the logarithm of the focal length: a photograph's is often a guess."""

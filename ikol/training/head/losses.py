@@ -37,7 +37,7 @@ class LossWeights:
     twist: float = 0.5
     betas: float = 0.1
     hips: float = 0.1
-    rotations: float = 1.0
+    rotations: float = 0.5
 
 
 @dataclass(frozen=True)

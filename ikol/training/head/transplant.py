@@ -17,7 +17,7 @@ from ikol.training.head.examples import HeadExamples
 from ikol.training.head.truth import HeadTruth, PosedBodies, rest_height
 
 CANDIDATES = 96  # rendered people, of whom the one is taken whose pose is nearest
-PITCH = 0.25  # radians, standard deviation: how far the camera looks up or down
+PITCH = 0.15  # radians, standard deviation: how far the camera looks up or down
 
 
 def transplanted(

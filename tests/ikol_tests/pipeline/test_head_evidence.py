@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a head says, as evidence."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from head_people import one_person
+from photo_evidence import LENS
+
+from ikol.body.default_body import load_default_body
+from ikol.pipeline import Keypoints2D, RelativeKeypoints3D, Shape, Twist
+from ikol.pipeline.alternatives import alternative_poses
+from ikol.pipeline.posing import solve_pose
+from ikol.pipeline.prepared import PreparedProblems
+from ikol.pipeline.problem import make_problem
+from ikol.pipeline.reading import TWISTED, evidence_of
+from ikol.regressor.head import HeadPrediction
+from ikol.regressor.networks.joints import SMPL24
+
+
+def prediction() -> HeadPrediction:
+    generator = torch.Generator().manual_seed(2)
+    sigma = torch.full((24,), 0.3)
+    sigma[SMPL24.index("L_Elbow")] = 2.0
+    return HeadPrediction(
+        landmarks=0.4 * torch.randn(33, 3, generator=generator),
+        landmarks_sigma=torch.full((33, 3), 0.05),
+        twist=0.2 * torch.randn(24, generator=generator),
+        twist_sigma=sigma,
+        betas=torch.full((10,), 0.5),
+        betas_sigma=torch.full((10,), 0.8),
+        betas_body="default body",
+    )
+
+
+def test_the_heads_places_stand_in_for_the_networks_under_the_same_names() -> None:
+    person = one_person()
+    person = replace(person, in_picture=torch.arange(33) != 15)
+    picture, relative, *_ = evidence_of(person, prediction())
+    assert isinstance(picture, Keypoints2D)
+    assert isinstance(relative, RelativeKeypoints3D)
+    assert picture.names == relative.names
+    assert "left_wrist" not in relative.names
+    landmarks = prediction().landmarks
+    assert landmarks is not None
+    assert torch.equal(relative.points[11].float(), landmarks[11])
+    before = evidence_of(person)[0]
+    assert isinstance(before, Keypoints2D)
+    assert torch.equal(picture.points, before.points)
+
+
+def test_sure_twists_are_evidence_and_the_shape_names_its_body() -> None:
+    twist, shape = evidence_of(one_person(), prediction())[2:]
+    assert isinstance(twist, Twist)
+    assert {*twist.names} == {*TWISTED} - {"L_Elbow"}
+    assert isinstance(shape, Shape)
+    assert shape.body == "default body"
+
+
+def test_without_a_head_nothing_is_added() -> None:
+    assert len(evidence_of(one_person())) == 2
+    assert len(evidence_of(one_person(), HeadPrediction())) == 2
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 4])
+def test_evidence_of_a_head_is_solved(blocks: int) -> None:
+    body = load_default_body(dtype=torch.float64)
+    solution = solve_pose(body, evidence_of(one_person(), prediction())[:blocks], intrinsics=LENS)
+    assert bool(solution.joints.isfinite().all())
+
+
+def test_a_flipped_limb_is_not_held_by_the_twists_of_the_other_way() -> None:
+    body = load_default_body(dtype=torch.float64)
+    evidence = evidence_of(one_person(), prediction())
+    solution = solve_pose(body, evidence, intrinsics=LENS)
+    camera = solution.camera
+    assert camera is not None
+    problem = make_problem(
+        body,
+        evidence,
+        intrinsics=LENS,
+        extrinsics=(camera.R_camera_world, camera.t_camera_world),
+        initial=solution.pose,
+    )
+    found = alternative_poses(problem, "left_arm", 4, PreparedProblems())
+    assert len(found) >= 1
