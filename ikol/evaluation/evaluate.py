@@ -15,7 +15,6 @@ from ikol.evaluation.picture_errors import PictureErrors, picture_errors, point_
 from ikol.evaluation.report import Report, make_report
 from ikol.evaluation.samples import EvaluationSample, EvaluationSet
 from ikol.pipeline import DetectedPerson, Model, PosePipeline, PoseSolution
-from ikol.pipeline.reading import detected_person
 from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS
 
 Progress = Callable[[float, str], None]
@@ -87,7 +86,7 @@ def found_person(
     """
     person = sample.person if cache is None else cache.find(f"{model}: {sample.name}")
     if person is not None:
-        return detected_person(person)
+        return pipeline.read((person,), sample.intrinsics, model=model)[0]
     if sample.picture is None:
         raise InputError(f"{sample.name} has neither a picture nor landmarks")
     boxes = () if sample.box is None else (sample.box,)

@@ -27,6 +27,7 @@ from ikol.pipeline.evidence import (
     PoseSolution,
     Progress,
     RelativeKeypoints3D,
+    Shape,
 )
 from ikol.pipeline.placement import place_upright, point_positions
 from ikol.pipeline.posing import reprojection_px, solve_pose
@@ -145,7 +146,11 @@ def views_problem(body: BodyModel, views: Sequence[View], start: Pose | None = N
     """
     problems = tuple(
         make_problem(
-            body, _weighted(view.evidence), intrinsics=view.intrinsics, extrinsics=view.extrinsics, start=start
+            body,
+            _weighted(view.evidence, len(views)),
+            intrinsics=view.intrinsics,
+            extrinsics=view.extrinsics,
+            start=start,
         )
         for view in views
     )
@@ -159,14 +164,19 @@ def views_problem(body: BodyModel, views: Sequence[View], start: Pose | None = N
     return ViewsProblem(problems, tuple(blocks))
 
 
-def _weighted(evidence: Sequence[NamedEvidence]) -> list[NamedEvidence]:
-    """Return the evidence of one picture with its weight among others; what somebody has placed keeps its own."""
+def _weighted(evidence: Sequence[NamedEvidence], count: int) -> list[NamedEvidence]:
+    """Return the evidence of one of some pictures with its weight among them; what somebody has placed keeps its own.
+
+    Guesses of one person's shape are wrong together: all of them count as one.
+    """
     weighted: list[NamedEvidence] = []
     for block in evidence:
         if isinstance(block, Keypoints2D) and block.is_robust:
             weighted.append(replace(block, sigma=PIXEL_SHARE * block.sigma))
         elif isinstance(block, RelativeKeypoints3D):
             weighted.append(replace(block, sigma=GUESS_INFLATION * block.sigma))
+        elif isinstance(block, Shape):
+            weighted.append(replace(block, sigma=count**0.5 * block.sigma))
         else:
             weighted.append(block)
     return weighted

@@ -4,6 +4,7 @@
 Each picture is solved by itself, which gives its betas as a normal distribution (`ikol.solver.uncertainty`). All of
 them contain the same prior; the shape that all pictures say is the product of their likelihoods and of the prior once:
 precision P = I + sum_i (C_i^-1 - I), mean P^-1 sum_i C_i^-1 betas_i. The poses are then solved again with these betas.
+Pictures whose evidence guesses a shape contain that guess in place of the prior, and nothing is taken off.
 
 What one picture does not tell (the person's size, mostly) has C_i near I and does not dilute what another tells.
 """
@@ -12,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ikol.body.model import BodyModel
 from ikol.errors import InputError
 from ikol.pipeline.blocks import block_targets, solver_blocks
-from ikol.pipeline.evidence import PoseSolution, Progress
+from ikol.pipeline.evidence import PoseSolution, Progress, Shape
 from ikol.pipeline.multiview import View
 from ikol.pipeline.posing import solve_pose, solve_problem
 from ikol.pipeline.prepared import PreparedProblems
@@ -59,7 +60,9 @@ def solve_same_person(
         )
         problems.append(problem)
         shapes.append((single.pose.betas, shape_covariance(problem)))
-    betas = shared_shape(*(torch.stack(part) for part in zip(*shapes, strict=True)))
+    has_prior = [not any(isinstance(block, Shape) for block in picture.evidence) for picture in pictures]
+    found, sure = (torch.stack(part) for part in zip(*shapes, strict=True))
+    betas = shared_shape(found, sure, torch.tensor(has_prior))
     solutions: list[PoseSolution] = []
     for number, (picture, problem) in enumerate(zip(pictures, problems, strict=True)):
         report(len(pictures) + number, f"picture {number + 1} with the shape of all")
@@ -85,13 +88,20 @@ def shape_covariance(problem: Problem) -> Float[Tensor, "betas betas"]:
 
 
 def shared_shape(
-    betas: Float[Tensor, "pictures betas"], covariance: Float[Tensor, "pictures betas betas"]
+    betas: Float[Tensor, "pictures betas"],
+    covariance: Float[Tensor, "pictures betas betas"],
+    has_prior: Bool[Tensor, "pictures"],
 ) -> Float[Tensor, "betas"]:
-    """Return the betas that all pictures together say; each picture's contain the prior N(0, I)."""
-    eye = torch.eye(betas.shape[-1], dtype=betas.dtype)
-    precision = torch.linalg.inv(covariance)
-    values, vectors = torch.linalg.eigh(precision - eye)
+    """Return the betas that all pictures together say.
+
+    Args:
+        betas: of each picture.
+        covariance: of these.
+        has_prior: whether a picture's contain the prior N(0, I).
+    """
+    prior = has_prior.to(betas)[:, None, None] * torch.eye(betas.shape[-1], dtype=betas.dtype)
+    values, vectors = torch.linalg.eigh(torch.linalg.inv(covariance) - prior)
     # a picture can only add to the prior; rounding, and a Hessian that is not exactly the prior's, may say otherwise
     told = vectors * values.clamp_min(0.0)[..., None, :] @ vectors.mT
-    information = ((told + eye) @ betas[..., None])[..., 0].sum(0)
-    return torch.linalg.solve(told.sum(0) + eye, information)
+    information = ((told + prior) @ betas[..., None])[..., 0].sum(0)
+    return torch.linalg.solve(told.sum(0) + prior.amax(0), information)

@@ -92,7 +92,7 @@ class _Sequence:
 
     def is_usable(self, actor: int, frame: int) -> bool:
         """Say whether an actor's truth is good in a frame, and the picture shows the actor."""
-        return self._valid[actor][frame] != 0 and is_in_picture(self._in_camera(actor, frame), self._lens)
+        return bool(self._valid[actor][frame]) and is_in_picture(self._in_camera(actor, frame), self._lens)
 
     def sample(self, actor: int, frame: int) -> EvaluationSample:
         """Return one actor in one frame."""

@@ -20,6 +20,7 @@ from ikol.regressor.person import CropSamples, combine
 class NoNetworks(PosePipeline):
     def __init__(self) -> None:
         self.body = BODY
+        self.head = None
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ class NoNetworks(PosePipeline):
 
     def __init__(self) -> None:
         self.body = BODY
+        self.head = None
 
 
 @pytest.fixture(scope="module")

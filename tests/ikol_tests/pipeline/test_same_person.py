@@ -9,25 +9,32 @@ from ikol.errors import InputError
 from ikol.pipeline.multiview import View
 from ikol.pipeline.same_person import shared_shape, solve_same_person
 
+ALL = torch.ones(3, dtype=torch.bool)
 EYE = torch.eye(4, dtype=torch.float64)
 
 
 def test_shape_of_pictures_that_tell_nothing_is_the_prior_s() -> None:
     betas = torch.zeros(3, 4, dtype=torch.float64)
-    torch.testing.assert_close(shared_shape(betas, EYE.expand(3, 4, 4)), torch.zeros(4, dtype=torch.float64))
+    torch.testing.assert_close(shared_shape(betas, EYE.expand(3, 4, 4), ALL[:3]), torch.zeros(4, dtype=torch.float64))
 
 
 def test_prior_counts_once() -> None:
     # each picture: likelihood of precision 3 around 1, prior of precision 1 around 0
     betas = torch.full((2, 4), 0.75, dtype=torch.float64)
     expected = torch.full((4,), 6.0 / 7.0, dtype=torch.float64)
-    torch.testing.assert_close(shared_shape(betas, EYE.expand(2, 4, 4) / 4.0), expected)
+    torch.testing.assert_close(shared_shape(betas, EYE.expand(2, 4, 4) / 4.0, ALL[:2]), expected)
+
+
+def test_guessed_shapes_have_no_prior_to_take_off() -> None:
+    betas = torch.stack((torch.full((4,), 1.0), torch.full((4,), 2.0))).double()
+    found = shared_shape(betas, EYE.expand(2, 4, 4) / 4.0, ~ALL[:2])
+    torch.testing.assert_close(found, torch.full((4,), 1.5, dtype=torch.float64))
 
 
 def test_surer_picture_has_more_to_say() -> None:
     betas = torch.stack((torch.full((4,), 1.0), torch.full((4,), -1.0))).double()
     covariance = torch.stack((0.01 * EYE, 0.5 * EYE))
-    assert float(shared_shape(betas, covariance).min()) > 0.95
+    assert float(shared_shape(betas, covariance, ALL[:2]).min()) > 0.95
 
 
 def test_all_pictures_get_one_shape_nearer_to_the_truth_than_the_mean_body() -> None:
