@@ -18,6 +18,7 @@ import numpy as np
 
 from ikol.errors import IkolError, InputError
 from ikol.evaluate_command import CommandParts, add_evaluate
+from ikol.exchange_command import add_exchange
 from ikol.threads import shared_threads, wait_without_spinning
 from ikol.views_command import add_several_pictures, pose_several
 
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="measure accuracy on a data set")
     add_evaluate(evaluate, CommandParts(_add_network_options, _pipeline))
+    add_exchange(commands)
 
     train = commands.add_parser(
         "train",

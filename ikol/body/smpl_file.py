@@ -51,9 +51,8 @@ def load_smpl_body(path: Path, num_betas: int = 10, dtype: torch.dtype = torch.f
     held = read_smpl_arrays(path)
     if not 1 <= num_betas <= held.num_betas:
         raise FileFormatError(f"{path.name}: shapedirs has {held.num_betas} betas, {num_betas} are asked for")
-    default = load_default_body(dtype=dtype)
     body = _bare_body(held, path.name, num_betas, dtype)
-    _check_stance(body)
+    check_stance(body)
     return BodyModel.from_arrays(
         name=body.name,
         tree=body.tree,
@@ -62,7 +61,7 @@ def load_smpl_body(path: Path, num_betas: int = 10, dtype: torch.dtype = torch.f
         shapedirs=body.shapedirs,
         J_regressor=body.J_regressor,
         lbs_weights=body.lbs_weights,
-        landmarks=_attach_landmarks(body, default),
+        landmarks=attach_landmarks(body),
     )
 
 
@@ -84,7 +83,7 @@ def _bare_body(held: SmplArrays, name: str, num_betas: int, dtype: torch.dtype) 
     )
 
 
-def _check_stance(body: BodyModel) -> None:
+def check_stance(body: BodyModel) -> None:
     """Raise FileFormatError where the joints do not stand as SMPL's do."""
     height = _joint_height(body)
     if not MIN_HEIGHT <= height <= MAX_HEIGHT:
@@ -99,14 +98,20 @@ def _check_stance(body: BodyModel) -> None:
 
 def _joint_height(body: BodyModel) -> float:
     """Return the height from the lowest foot to the head's joint, metres."""
-    heights = body.joints_template[[body.tree.index(name) for name in ("L_Foot", "R_Foot", "Head")], 1]
+    ends = [
+        body.tree.index(name) for name in ("L_Foot", "R_Foot", "L_Ankle", "R_Ankle", "Head") if name in body.tree.names
+    ]
+    heights = body.joints_template[ends, 1]
     return float(heights.max() - heights.min())
 
 
-def _attach_landmarks(body: BodyModel, default: BodyModel) -> AttachedPoints:
-    """Return the default body's landmarks, carried over as `load_smpl_body` says."""
-    landmarks = default.points.select(default.points.names[default.tree.num_joints :])
-    joint = torch.tensor([body.tree.index(default.tree.names[carrier]) for carrier in landmarks.joint_index.tolist()])
+def attach_landmarks(body: BodyModel) -> AttachedPoints:
+    """Return the default body's landmarks, carried over as `load_smpl_body` says; those whose joint the body has."""
+    default = load_default_body(dtype=body.v_template.dtype)
+    names, carriers = default.points.names[default.tree.num_joints :], default.tree.names
+    carried_by = dict(zip(default.points.names, default.points.joint_index.tolist(), strict=True))
+    landmarks = default.points.select(tuple(name for name in names if carriers[carried_by[name]] in body.tree.names))
+    joint = torch.tensor([body.tree.index(carriers[carried_by[name]]) for name in landmarks.names])
     offset = landmarks.rest - default.joints_template[landmarks.joint_index]
     rest = body.joints_template[joint] + offset * (_joint_height(body) / _joint_height(default))
     nearest = torch.cdist(rest, body.v_template).argmin(-1)

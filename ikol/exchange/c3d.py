@@ -118,7 +118,7 @@ def _number(parameter: _Parameter | None, order: str) -> float | None:
     """Return the one number of a parameter; whole numbers count from 0 to 65535."""
     if parameter is None or parameter[0] not in (_INTEGERS, _FLOATS) or len(parameter[2]) < parameter[0]:
         return None
-    return struct.unpack_from(order + ("H" if parameter[0] == _INTEGERS else "f"), parameter[2])[0]
+    return float(struct.unpack_from(order + ("H" if parameter[0] == _INTEGERS else "f"), parameter[2])[0])
 
 
 def _header(data: bytes, parameters: dict[str, _Parameter], order: str, source: str) -> _Header:

@@ -62,9 +62,12 @@ def our_names(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
         known: our own names, which stay as they are.
     """
     found: list[str] = []
-    for full in names:
-        name = full.rpartition(":")[2].strip()
-        mine = name if name in known else _our_name(name) or name
+    plain = [full.rpartition(":")[2].strip() for full in names]
+    # a head among other programs' points is its top, SMPL's is the joint at its base
+    is_smpl = any(name in known and name[:2] in ("L_", "R_") for name in plain)
+    for name in plain:
+        is_ours = name in known and (is_smpl or not name[0].isupper())
+        mine = name if is_ours else _our_name(name) or (name.lower() if name in known else name)
         found.append(mine if mine not in found else f"{mine}.{len(found)}")
     return tuple(found)
 

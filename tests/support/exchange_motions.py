@@ -27,7 +27,7 @@ def walking(model: str = "SMPL", frames: int = 7, fps: float = 25.0) -> Motion:
     local = rotvec_to_rotmat(rotvec)
     local[:, 0] = rotvec_to_rotmat(turn) @ local[:, 0]
     quarter = torch.tensor([[torch.pi / 2, 0.0, 0.0], [0.0, torch.pi / 2, 0.0]], dtype=torch.float64)
-    local[0, 4], local[1, 5] = rotvec_to_rotmat(quarter)
+    local[0, 4], local[-1, 5] = rotvec_to_rotmat(quarter)
     transl = torch.randn(frames, 3, generator=generator, dtype=torch.float64) + torch.tensor([0.0, 1.0, 0.0])
     betas = torch.linspace(-1, 1, 10, dtype=torch.float64)[None]
     return Motion(tree.names, local, transl, betas, fps, "female")
@@ -53,7 +53,7 @@ def markers(frames: int = 5) -> Keypoints:
     pose = forward_kinematics(body.tree, body.joints_template, motion.local_rotmat, motion.transl)
     places = points.posed_points(points.rest, body.joints_template, pose)
     confidence = torch.ones(frames, len(names), dtype=torch.float64)
-    confidence[1, 3] = confidence[2, 10] = 0
+    confidence[1, 3] = confidence[-1, 10] = 0
     return Keypoints(names, places * (confidence > 0)[..., None], confidence, 120.0)
 
 

@@ -92,7 +92,7 @@ def test_both_families_of_keys_say_the_same(tmp_path: Path, model: str) -> None:
 
 
 def test_a_file_of_the_reference_library_is_read() -> None:
-    """scripts/make_exchange_golden with smplcodec 2.3.0 made it: SMPL-X, 4 frames, male, 50 frames a second."""
+    """SMPLCodec(...).write of smplcodec 2.3.0 made it: SMPL-X, 4 frames, male, 50 a second, poses 0.3 sin(0, 1 ...)."""
     motion = read_smpl_codec(GOLDEN / "smplcodec_2_3_0.smpl", axes="y")
     rotvec = rotmat_to_rotvec(motion.local_rotmat)
     wanted = torch.sin(torch.arange(4 * 55 * 3, dtype=torch.float64)).reshape(4, 55, 3) * 0.3
