@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     add_several_pictures(pose)
     pose.add_argument("--out", type=Path, help="write the poses to this .npz")
     pose.add_argument("--focal-px", type=float, help="focal length in pixels (default: EXIF, else a 35 mm lens)")
+    _add_person_options(pose)
     _add_network_options(pose)
     pose.set_defaults(run=_pose)
 
@@ -93,6 +95,23 @@ def _parser() -> argparse.ArgumentParser:
     solver.add_argument("--seconds", type=float, default=2.0, help="for each figure (default: 2)")
     solver.set_defaults(run=_bench_solver)
     return parser
+
+
+def _add_person_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--distortion", type=float, nargs=4, metavar=("K1", "K2", "P1", "P2"), help="of the lens, as OpenCV has them"
+    )
+    parser.add_argument(
+        "--box",
+        type=float,
+        nargs=4,
+        action="append",
+        default=[],
+        metavar=("X0", "Y0", "X1", "Y1"),
+        help="look at the person in this box, pixels; may be repeated",
+    )
+    parser.add_argument("--rotation-deg", type=float, default=0.0, help="by how much persons are turned clockwise")
+    parser.add_argument("--thorough", action="store_true", help="look for far persons also where others are found")
 
 
 def _positive(text: str) -> int:
@@ -148,7 +167,8 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _pose(options: argparse.Namespace) -> None:
-    from ikol.geometry.rotations import rotmat_to_quat  # noqa: PLC0415 - torch is loaded only when there is work
+    from ikol.distortion import UNDISTORTED  # noqa: PLC0415 - torch is loaded only when there is work
+    from ikol.geometry.rotations import rotmat_to_quat  # noqa: PLC0415
 
     for photo in options.photo:
         if photo.stat().st_size > MAX_PICTURE_BYTES:
@@ -161,11 +181,19 @@ def _pose(options: argparse.Namespace) -> None:
         return
     photo = options.photo[0]
     start = time.perf_counter()
-    detection = pipeline.detect(photo.read_bytes(), model=options.model, focal_px=options.focal_px)
+    detection = pipeline.detect(
+        photo.read_bytes(),
+        model=options.model,
+        focal_px=options.focal_px,
+        boxes=[tuple(box) for box in options.box],
+        rotation_deg=options.rotation_deg,
+        thorough=options.thorough,
+    )
+    lens = replace(detection.intrinsics, distortion=tuple(options.distortion or UNDISTORTED))
     detected = time.perf_counter()
     extrinsics, solutions = None, []
     for person in detection.persons:
-        solution = pipeline.solve(person.evidence, intrinsics=detection.intrinsics, extrinsics=extrinsics)
+        solution = pipeline.solve(person.evidence, intrinsics=lens, extrinsics=extrinsics)
         assert solution.camera is not None
         extrinsics = (solution.camera.R_camera_world, solution.camera.t_camera_world)
         solutions.append(solution)
@@ -173,6 +201,7 @@ def _pose(options: argparse.Namespace) -> None:
             f"person {len(solutions)}: score {person.score:.2f}, {len(solution.point_names)} keypoints, "
             f"reprojection {solution.reprojection_px_median:.1f} px (median), {solution.status} "
             f"after {solution.iterations} iterations"
+            + (f"; doubtful: {', '.join(person.doubts)}" if person.doubts else "")
         )
     solved = time.perf_counter()
     print(f"{len(solutions)} person(s); detection {detected - start:.2f} s, solve {solved - detected:.2f} s")
