@@ -14,7 +14,7 @@ from ikol.pipeline.alternatives import alternative_poses
 from ikol.pipeline.posing import solve_pose
 from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.problem import make_problem
-from ikol.pipeline.reading import TWISTED, evidence_of
+from ikol.pipeline.reading import TWISTED, detected_person, evidence_of
 from ikol.regressor.head import HeadPrediction
 from ikol.regressor.networks.joints import SMPL24
 
@@ -29,7 +29,7 @@ def prediction() -> HeadPrediction:
         twist=0.2 * torch.randn(24, generator=generator),
         twist_sigma=sigma,
         betas=torch.full((10,), 0.5),
-        betas_sigma=torch.full((10,), 0.8),
+        betas_sigma=torch.full((10,), 0.5),
         betas_body="default body",
     )
 
@@ -58,9 +58,25 @@ def test_sure_twists_are_evidence_and_the_shape_names_its_body() -> None:
     assert shape.body == "default body"
 
 
+def test_a_shape_that_is_no_surer_than_the_prior_is_left_out() -> None:
+    vague = replace(prediction(), betas_sigma=torch.full((10,), 0.95))
+    assert not any(isinstance(block, Shape) for block in evidence_of(one_person(), vague))
+
+
 def test_without_a_head_nothing_is_added() -> None:
     assert len(evidence_of(one_person())) == 2
     assert len(evidence_of(one_person(), HeadPrediction())) == 2
+
+
+def test_what_the_head_cannot_place_is_doubtful() -> None:
+    person = one_person()
+    plain = detected_person(person, prediction())
+    lost = detected_person(person, replace(prediction(), landmarks_sigma=torch.full((33, 3), 0.2)))
+    assert plain.doubts == person.doubts
+    assert "unsteady" in lost.doubts
+    # 0.09 m and 0.35 m, of which half is lost at 0.25 m
+    assert plain.confidence["left_wrist"] > 0.95
+    assert lost.confidence["left_wrist"] < 0.25
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 4])
