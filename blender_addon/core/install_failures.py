@@ -29,8 +29,8 @@ _CAUSES: tuple[tuple[str, str, Fix], ...] = (
         Fix.OPEN_PREFERENCES,
     ),
     (
-        r"WinError 225|contains a virus",
-        "the antivirus program took a file away; allow Blender's folder in it and try again",
+        r"WinError 225|contains a virus|(\[Errno 2\]|WinError 2\b).*\.whl",
+        "a file was taken away, as antivirus programs do; allow Blender's folder in yours and try again",
         Fix.INSTALL,
     ),
     (

@@ -23,6 +23,12 @@ NO_MATCH = "ERROR: No matching distribution found for torch===2.13.0"
         ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "not the one that", "INSTALL"),
         ("OSError: [WinError 206] The filename or extension is too long", "path is too long", "OPEN_PREFERENCES"),
         ("OSError: [WinError 225] Operation did not complete: the file contains a virus", "antivirus", "INSTALL"),
+        (
+            "OSError: [Errno 2] No such file or directory: '/x/wheels/tqdm-4.70.1-py3-none-any.whl'",
+            "taken away",
+            "INSTALL",
+        ),
+        ("FileNotFoundError: [WinError 2] not found: 'C:\\\\x\\\\torch-2-py3-none-any.whl'", "taken away", "INSTALL"),
         ("PermissionError: [WinError 5] Access is denied: 'torch_cpu.dll'", "refused to write", "INSTALL"),
         (
             "WARNING: Retrying after connection broken by 'ProxyError('Cannot connect to proxy.', "
