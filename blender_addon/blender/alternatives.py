@@ -20,6 +20,7 @@ from ..core.jobs import Alternative, JobResult, Steps
 from ..core.keypoints import forget_depth
 from ..core.pose_conversion import body_to_scene
 from ..core.rig import JOINT_NAMES, JOINT_PARENTS
+from ..core.swaps import SWAPS, swap_sides
 from . import runtime
 from .bodies import body_to_world, find_body, get_body, read_record
 from .camera import current_photo_camera
@@ -84,6 +85,9 @@ class IKOL_OT_alternatives(SolveOperator, bpy.types.Operator):
             ("right_leg", "Right Leg", "Thigh and shin on the right"),
             ("head", "Head", "Neck and head"),
             ("torso", "Torso", "The lean of the upper body"),
+            ("arms", "Arms Swapped", "The left arm is the right one"),
+            ("legs", "Legs Swapped", "The left leg is the right one"),
+            ("sides", "Sides Swapped", "The body faces the other way: all that is left is right"),
         ],
         default="SELECTED",
         options={"SKIP_SAVE"},
@@ -110,7 +114,7 @@ class IKOL_OT_alternatives(SolveOperator, bpy.types.Operator):
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
         """Begin to choose; without a window there is nobody to choose."""
         found = result.alternatives.solutions
-        limb = iface(self._limb.replace("_", " ").title())
+        limb = iface("Left and right" if self._limb in SWAPS else self._limb.replace("_", " ").title())
         if len(found) < 2:
             return iface("{limb}: no other pose fits the picture about as well", limb=limb)
         text = iface("{limb}: {number} poses fit the picture about as well", limb=limb, number=len(found))
@@ -195,6 +199,11 @@ class IKOL_OT_choose_alternative(bpy.types.Operator):
         """Solve from the chosen pose with what the user has decided: the network's depth of the limb has no say."""
         choice = _Holder.choice
         armature = get_body(choice.body)
+        if choice.limb in SWAPS:
+            self._drag = LiveDrag(context, armature, ())
+            record = self._drag.record
+            self._drag.update(record if choice.chosen == 0 else swap_sides(record, choice.limb))
+            return
         self._drag = LiveDrag(context, armature, PARTS[choice.limb])
         self._drag.update(forget_depth(self._drag.record, limb_points(choice.limb)))
 

@@ -6,17 +6,22 @@ import math
 from pathlib import Path
 
 import bpy
+import msgspec
 import numpy as np
 from mathutils import Matrix
 
 from ..core.body import FloatArray
+from ..core.errors import SceneError
 from ..core.photo import Orientation
-from ..core.pose_conversion import BlenderCamera, to_blender_camera, to_photo_camera
+from ..core.pose_conversion import BlenderCamera, CameraData, fitted_to_width, to_blender_camera, to_photo_camera
 from ..core.record import PhotoCamera, Record
 from .armature import link_visibly
 from .bodies import body_camera, body_to_world
 
 logger = logging.getLogger(__name__)
+
+SAME_SHAPE = 0.005
+"""Relative difference of the sides' ratio of render and picture that nobody sees."""
 
 DISPLAY_SIZE = 0.3
 """Metres that the camera is drawn with; Blender's own one metre is half as large as the person."""
@@ -34,20 +39,93 @@ def build_camera(
         orientation: How the file must be turned.
         place: Where the body stands (`body_to_world`).
     """
-    converted = to_blender_camera(photo, place)
     data = bpy.data.cameras.new("IKOL Camera")
     camera = bpy.data.objects.new("IKOL Camera", data)
     link_visibly(context, camera)
+    data.display_size = DISPLAY_SIZE
+    place_camera(context, camera, photo, place)
+    _show_photo(data, image_path, orientation)
+    context.scene.camera = camera
+    return camera
+
+
+def place_camera(context: bpy.types.Context, camera: bpy.types.Object, photo: PhotoCamera, place: FloatArray) -> None:
+    """Put a camera where the photograph was taken, with its lens, and have the scene rendered in its size."""
+    converted, data = to_blender_camera(photo, place), camera.data
     data.sensor_fit = "HORIZONTAL"
     data.sensor_width = converted.sensor_width_mm
     data.lens = converted.lens_mm
     data.shift_x, data.shift_y = converted.shift_x, converted.shift_y
-    data.display_size = DISPLAY_SIZE
     camera.matrix_world = Matrix(converted.matrix_world.tolist())
-    _show_photo(data, image_path, orientation)
     _fit_render(context.scene, photo, converted)
-    context.scene.camera = camera
+
+
+def use_scene_camera(
+    context: bpy.types.Context, photo: PhotoCamera, image_path: Path, orientation: Orientation
+) -> bpy.types.Object:
+    """Put the picture behind what the scene's camera sees, and render in the picture's shape; the camera stays."""
+    camera = scene_camera(context)
+    for background in list(camera.data.background_images):
+        if background.image is not None and Path(bpy.path.abspath(background.image.filepath)) == image_path:
+            camera.data.background_images.remove(background)  # of an earlier run
+    _show_photo(camera.data, image_path, orientation)
+    render = context.scene.render
+    seen = render.resolution_x * render.pixel_aspect_x / (render.resolution_y * render.pixel_aspect_y)
+    if not math.isclose(seen, photo.width / photo.height, rel_tol=SAME_SHAPE):
+        render.resolution_x, render.resolution_y = photo.width, photo.height
+        render.pixel_aspect_x = render.pixel_aspect_y = 1.0
     return camera
+
+
+def scene_camera(context: bpy.types.Context) -> bpy.types.Object:
+    """Return the scene's camera, which has taken the photograph.
+
+    Raises:
+        SceneError: There is none, or no pinhole sees as it does.
+    """
+    camera = context.scene.camera
+    if camera is None or camera.type != "CAMERA":
+        raise SceneError("the scene has no camera; add one, or choose New Camera in the panel")
+    if camera.data.type != "PERSP":
+        raise SceneError("the scene's camera is not a perspective one; change its type, or choose New Camera")
+    return camera
+
+
+def photo_camera(camera: bpy.types.Object, photo: PhotoCamera, place: FloatArray) -> PhotoCamera:
+    """Return a camera of the scene as the camera of a photograph: lens, principal point and where it stands.
+
+    Args:
+        camera: That has taken the picture.
+        photo: What the picture tells of its camera, such as its size.
+        place: Where the body stands (`body_to_world`).
+    """
+    square = msgspec.structs.replace(photo, focal_y=photo.focal_x)
+    seen = fitted_to_width(_camera_data(camera), photo.width, photo.height)
+    return msgspec.structs.replace(to_photo_camera(seen, square, place), focal_source="given")
+
+
+def picture_size(image_path: Path, orientation: Orientation) -> tuple[int, int] | None:
+    """Return width and height of the upright picture in pixels, None when Blender cannot read it."""
+    try:
+        width, height = bpy.data.images.load(str(image_path), check_existing=True).size
+    except RuntimeError:
+        return None
+    if min(width, height) < 1:
+        return None
+    return (height, width) if orientation.swaps_sides else (width, height)
+
+
+def _camera_data(camera: bpy.types.Object) -> CameraData:
+    data = camera.data
+    return CameraData(
+        np.array(camera.matrix_world),
+        data.lens,
+        data.sensor_width,
+        data.sensor_height,
+        data.sensor_fit,
+        data.shift_x,
+        data.shift_y,
+    )
 
 
 def _show_photo(data: "bpy.types.Camera", image_path: Path, orientation: Orientation) -> None:
@@ -88,9 +166,10 @@ def current_photo_camera(armature: bpy.types.Object, record: Record) -> PhotoCam
     if record.camera is None or camera is None:
         return record.camera
     data = camera.data
-    if data.type != "PERSP" or data.sensor_fit != "HORIZONTAL":
+    if data.type != "PERSP":
         return record.camera
-    seen = BlenderCamera(np.array(camera.matrix_world), data.lens, data.sensor_width, data.shift_x, data.shift_y)
+    stretch = record.camera.focal_x / record.camera.focal_y  # of pixels that are not square
+    seen = fitted_to_width(_camera_data(camera), record.camera.width, record.camera.height * stretch)
     return to_photo_camera(seen, record.camera, body_to_world(armature))
 
 

@@ -4,12 +4,15 @@
 import bpy
 
 from ..core.errors import AddonError
+from ..core.people import DOUBT_HELP, doubt_text
+from ..core.record import Record
 from ..core.solver_state import big_button
 from ..core.wording import focal_text
 from . import runtime
 from .bodies import body_camera, find_body, read_record
 from .panel_parts import SubPanel, draw_rows
-from .text import iface
+from .people_scene import has_people
+from .text import draw_sentence, iface, sidebar_width
 
 
 class IKOL_PT_picture(SubPanel, bpy.types.Panel):
@@ -25,12 +28,26 @@ class IKOL_PT_picture(SubPanel, bpy.types.Panel):
         column.use_property_decorate = False  # no dots for keys: these choices are for the next command
         column.prop(context.scene.ikol, "persons")
         column.prop(context.scene.ikol, "target")
+        column.prop(context.scene.ikol, "camera")
         column.prop(runtime.get_preferences(), "model")
         actions = layout.column(align=True)
         if big_button(runtime.get().solver.state).operator != "ikol.pick_image":
             actions.operator("ikol.pick_image", icon="IMAGE_DATA")
+        actions.operator("ikol.pick_people", icon="COMMUNITY")
+        if has_people(context.scene.camera):
+            actions.operator("ikol.choose_people", icon="RESTRICT_SELECT_OFF")
         actions.operator("ikol.pick_keypoints", icon="EMPTY_DATA")
+        self._draw_lens(context)
         self._draw_camera(context)
+
+    def _draw_lens(self, context: bpy.types.Context) -> None:
+        """Draw what few need: the distortion of the next picture's lens, folded away."""
+        header, body = self.layout.panel("IKOL_lens", default_closed=True)
+        header.label(text="Lens Distortion")
+        if body is not None:
+            row = body.row(align=True)
+            for index, name in enumerate(("k1", "k2", "p1", "p2")):
+                row.prop(context.scene.ikol, "distortion", index=index, text=name)
 
     def _draw_camera(self, context: bpy.types.Context) -> None:
         armature = find_body(context)
@@ -47,6 +64,7 @@ class IKOL_PT_picture(SubPanel, bpy.types.Panel):
         if record.camera is not None:
             rows.append(("Focal length", focal_text(record.camera, iface)))
         draw_rows(layout, rows)
+        _draw_doubts(layout, context, record)
         column = layout.column()
         column.use_property_split = True
         column.use_property_decorate = False
@@ -56,3 +74,15 @@ class IKOL_PT_picture(SubPanel, bpy.types.Panel):
         row = layout.row(align=True)
         row.prop(context.scene.ikol, "show_points", toggle=True, icon="HIDE_OFF")
         row.prop(context.scene.ikol, "show_residuals", toggle=True, icon="DRIVER_DISTANCE")
+
+
+def _draw_doubts(layout: bpy.types.UILayout, context: bpy.types.Context, record: Record) -> None:
+    """Draw in a box why the pose may be wrong as a whole, and what helps."""
+    text = doubt_text(record.doubts, iface)
+    if not text:
+        return
+    box, width = layout.box(), sidebar_width(context)
+    draw_sentence(box, text, width, icon="ERROR")
+    draw_sentence(box, iface(DOUBT_HELP), width)
+    if "swapped" in record.doubts:
+        box.operator("ikol.alternatives", text=iface("Swap Left and Right"), icon="ARROW_LEFTRIGHT").limb = "sides"

@@ -67,9 +67,9 @@ def draw() -> None:
     label = _labelled(seen, points, is_used)
     text = "" if label is None else _label_text(seen, label)
     place = None if label is None else _add_label(shapes, context.region, seen, label, text)
-    _draw_shapes(shapes)
+    draw_shapes(shapes)
     if place is not None:
-        _draw_text(text, place, seen.scale)
+        draw_text(text, place, seen.scale)
 
 
 def _add_points(shapes: Shapes, context: bpy.types.Context, seen: PhotoScene, points: list[PhotoPoint]) -> None:
@@ -139,9 +139,7 @@ def _add_label(
     shapes: Shapes, region: "bpy.types.Region", seen: PhotoScene, point: PhotoPoint, text: str
 ) -> Vector2 | None:
     """Add the label's background and return where its text begins: beside the point, within the region."""
-    blf.size(FONT, FONT_SIZE * seen.scale)
-    width, _ = blf.dimensions(FONT, text)
-    _, height = blf.dimensions(FONT, "Xg")
+    width, height = text_size(text, seen.scale)
     padding = PADDING * seen.scale
     away = (RADIUS + ACTIVE_GROWTH + 3 * OUTLINE) * seen.scale + padding
     x, y = seen.view.to_region(point.pixel)
@@ -155,7 +153,15 @@ def _add_label(
     return left, low
 
 
-def _draw_shapes(shapes: Shapes) -> None:
+def text_size(text: str, scale: float) -> Vector2:
+    """Return width of a text, and the height of any, in pixels of the region."""
+    blf.size(FONT, FONT_SIZE * scale)
+    width, _ = blf.dimensions(FONT, text)
+    return width, blf.dimensions(FONT, "Xg")[1]
+
+
+def draw_shapes(shapes: Shapes) -> None:
+    """Draw all at once."""
     positions, colors = shapes.triangles()
     shader = gpu.shader.from_builtin("SMOOTH_COLOR")
     batch = batch_for_shader(shader, "TRIS", {"pos": positions.astype("float32"), "color": colors.astype("float32")})
@@ -164,7 +170,8 @@ def _draw_shapes(shapes: Shapes) -> None:
     gpu.state.blend_set("NONE")
 
 
-def _draw_text(text: str, place: Vector2, scale: float) -> None:
+def draw_text(text: str, place: Vector2, scale: float) -> None:
+    """Write a text whose lower left corner is at a place of the region."""
     blf.size(FONT, FONT_SIZE * scale)
     blf.color(FONT, *WHITE)
     blf.position(FONT, *place, 0.0)

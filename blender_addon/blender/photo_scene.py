@@ -70,7 +70,7 @@ def photo_scene(context: bpy.types.Context) -> PhotoScene:
     if region_3d.view_perspective != "CAMERA" or seen_by != camera:
         raise SceneError("the view does not look through the camera of the photograph; use Edit on Photograph")
     record = newest_record(armature)
-    view = None if record.camera is None else PhotoView.from_frame(_frame(context, camera), record.camera)
+    view = None if record.camera is None else PhotoView.from_frame(camera_frame(context, camera), record.camera)
     if view is None:
         raise SceneError("the photograph is not seen in this view")
     return PhotoScene(armature, record, view, ui_scale(context))
@@ -108,7 +108,7 @@ def redraw(context: bpy.types.Context) -> None:
                 region.tag_redraw()
 
 
-def _frame(context: bpy.types.Context, camera: bpy.types.Object) -> list[Vector2]:
+def camera_frame(context: bpy.types.Context, camera: bpy.types.Object) -> list[Vector2]:
     """Return the corners of the camera's frame in the region: top left, top right, bottom left."""
     place = camera.matrix_world.normalized()  # Blender leaves a camera's scale out of what it sees
     top_right, _, bottom_left, top_left = camera.data.view_frame(scene=context.scene)

@@ -1,26 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The commands that pose a body: from a picture, from 3D keypoints, again from moved keypoints."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import bpy
+import numpy as np
 from bpy.props import StringProperty
 from msgspec.structs import replace
 
-from ..core import jobs
-from ..core.body import BodyData
+from ..core import jobs, picture_jobs
+from ..core.body import BodyData, FloatArray
 from ..core.errors import SceneError
 from ..core.jobs import JobResult, Steps
 from ..core.keypoint_files import KEYPOINT_SUFFIXES, read_keypoints
-from ..core.photo import PHOTO_SUFFIXES, read_photo
-from ..core.record import KeypointEdit, Record
+from ..core.people import DOUBT_HELP, doubt_text
+from ..core.photo import PHOTO_SUFFIXES, Orientation, read_photo
+from ..core.record import KeypointEdit, PhotoCamera, Record
 from ..core.rig import CAMERA_PROPERTY
 from ..core.wording import count_text
 from . import live_edit, runtime
 from .armature import build_body, check_writable, key_pose, read_betas, set_shape
 from .bodies import body_camera, body_to_world, find_body, get_body, read_record, write_record
-from .camera import build_camera, current_photo_camera, look_through
+from .camera import (
+    build_camera,
+    current_photo_camera,
+    look_through,
+    photo_camera,
+    picture_size,
+    scene_camera,
+    use_scene_camera,
+)
 from .default_scene import hide_default_cube
 from .handles import record_with_handles, show_handles
 from .keys import KeyPlan, plan_by_settings
@@ -32,7 +42,7 @@ from .solve_operator import SolveOperator
 from .text import iface
 
 
-def _target(context: bpy.types.Context) -> bpy.types.Object | None:
+def target_body(context: bpy.types.Context) -> bpy.types.Object | None:
     """Return the armature that gets the pose, None for a new one; look before the solve whether its body fits."""
     if context.scene.ikol.target == "NEW":
         current_body()
@@ -45,11 +55,12 @@ def _target(context: bpy.types.Context) -> bpy.types.Object | None:
     return armature
 
 
-def _target_betas(armature: bpy.types.Object | None) -> tuple[float, ...] | None:
+def target_betas(armature: bpy.types.Object | None) -> tuple[float, ...] | None:
+    """Return the shape of the body that gets the pose; None where a new one takes the person's."""
     return None if armature is None else read_betas(armature, read_record(armature).solution.pose.betas)
 
 
-def _place_body(
+def place_body(
     context: bpy.types.Context, body: BodyData, record: Record, armature: bpy.types.Object | None, plan: KeyPlan | int
 ) -> bpy.types.Object:
     """Pose the armature (a new one for None), store the record; the shape is the record's.
@@ -75,17 +86,50 @@ def _place_body(
     return armature
 
 
-def _select_only(context: bpy.types.Context, armature: bpy.types.Object) -> None:
+def select_only(context: bpy.types.Context, armature: bpy.types.Object) -> None:
+    """Make a body the active object, and the only one that is selected."""
     for thing in context.selected_objects:
         thing.select_set(False)
     armature.select_set(True)
     context.view_layer.objects.active = armature
 
 
-def _object_mode(context: bpy.types.Context) -> None:
+def object_mode(context: bpy.types.Context) -> None:
+    """Leave whatever mode the active object is in."""
     active = context.view_layer.objects.active
     if active is not None and active.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
+
+
+def choose_lens(
+    context: bpy.types.Context, place: FloatArray, path: Path, orientation: Orientation
+) -> tuple[picture_jobs.Lens, float | None]:
+    """Return which camera has taken the picture, by the panel's choices, and its focal length where that is known.
+
+    Args:
+        context: For the scene.
+        place: Where the body stands that gets the pose (`body_to_world`).
+        path: The picture file.
+        orientation: How it must be turned.
+    """
+    settings = context.scene.ikol
+    distortion = tuple(settings.distortion)
+    if settings.camera == "NEW":
+        return (lambda told: replace(told, distortion=distortion)), None
+    camera = scene_camera(context)
+
+    def lens(told: PhotoCamera) -> PhotoCamera:
+        return replace(photo_camera(camera, told, place), distortion=distortion)
+
+    size = picture_size(path, orientation)
+    return lens, None if size is None else lens(PhotoCamera(*size, 1.0, 1.0, 0.0, 0.0)).focal_x
+
+
+def say_doubts(operator: bpy.types.Operator, records: Iterable[Record]) -> None:
+    """Warn of poses that may be wrong as a whole, with what helps."""
+    for text in dict.fromkeys(doubt_text(record.doubts, iface) for record in records):
+        if text:
+            operator.report({"WARNING"}, f"{text}. {iface(DOUBT_HELP)}")
 
 
 class IKOL_OT_pose_from_image(SolveOperator, bpy.types.Operator):
@@ -104,40 +148,57 @@ class IKOL_OT_pose_from_image(SolveOperator, bpy.types.Operator):
         if not self.filepath:
             bpy.ops.ikol.pick_image("INVOKE_DEFAULT")
             return {"CANCELLED"}
+        if context.scene.ikol.persons == "CHOOSE":
+            return start_on_file(self, bpy.ops.ikol.find_people, "INVOKE_DEFAULT")
         return super().invoke(context, event)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Run to the end; where persons are to be chosen, until they are found."""
+        if context.scene.ikol.persons == "CHOOSE":
+            return start_on_file(self, bpy.ops.ikol.find_people, "EXEC_DEFAULT")
+        return super().execute(context)
 
     def prepare(self, context: bpy.types.Context) -> Steps:
         """Read the picture file."""
         path = Path(bpy.path.abspath(self.filepath))
         photo = read_photo(path)
-        armature = _target(context)
+        armature = target_body(context)
+        place = np.eye(4) if armature is None else body_to_world(armature)
+        lens, focal = choose_lens(context, place, path, photo.orientation)
+        self._is_scene_camera = context.scene.ikol.camera == "SCENE"
         settings = context.scene.ikol
         is_single = armature is not None or settings.persons == "BEST"
         self._path, self._orientation = path, photo.orientation
         self._frame = context.scene.frame_current
         self._armature_name = None if armature is None else armature.name
-        return jobs.pose_from_image(
+        return picture_jobs.pose_from_image(
             photo.name,
             photo.data,
             runtime.get_preferences().model,
             1 if is_single else jobs.MAX_PERSONS,
-            _target_betas(armature),
+            target_betas(armature),
+            lens,
+            focal,
         )
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
         """Make bodies, camera and handles."""
         body = current_body()
         target = None if self._armature_name is None else get_body(self._armature_name)
-        _object_mode(context)
-        armatures = [_place_body(context, body, record, target, self._frame) for record in result.records]
+        object_mode(context)
+        armatures = [place_body(context, body, record, target, self._frame) for record in result.records]
         first = result.records[0]
-        camera = build_camera(context, first.camera, self._path, self._orientation, body_to_world(armatures[0]))
+        if self._is_scene_camera:
+            camera = use_scene_camera(context, first.camera, self._path, self._orientation)
+        else:
+            camera = build_camera(context, first.camera, self._path, self._orientation, body_to_world(armatures[0]))
         for armature, record in zip(armatures, result.records, strict=True):
             armature[CAMERA_PROPERTY] = camera
             show_handles(context, armature, record)
-        _select_only(context, armatures[0])
+        select_only(context, armatures[0])
         hide_default_cube(context)
         look_through(context)
+        say_doubts(self, result.records)
         persons = count_text(len(armatures), "{number} person", "{number} persons", iface)
         missed = first.solution.reprojection_px
         return iface("Posed {persons}, keypoints met within {pixels:.1f} px", persons=persons, pixels=missed)
@@ -181,7 +242,7 @@ class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
         live_edit.finish()
         armature = get_body(self._armature_name)
         record = self._with_newest_edits(read_record(armature), result.records[0])
-        _place_body(context, current_body(), record, armature, self._plan)
+        place_body(context, current_body(), record, armature, self._plan)
         show_handles(context, armature, record)
         if self._plan.is_dropped:
             warn_of_drop(armature)
@@ -225,23 +286,33 @@ class IKOL_OT_solve_keypoints(SolveOperator, bpy.types.Operator):
         """Read the keypoint file."""
         path = Path(bpy.path.abspath(self.filepath))
         keypoints = read_keypoints(path)
-        armature = _target(context)
+        armature = target_body(context)
         self._frame = context.scene.frame_current
         self._armature_name = None if armature is None else armature.name
-        return jobs.solve_keypoints(path.name, keypoints, _target_betas(armature))
+        return jobs.solve_keypoints(path.name, keypoints, target_betas(armature))
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
         """Make or pose the body and show the handles."""
         (record,) = result.records
         target = None if self._armature_name is None else get_body(self._armature_name)
-        _object_mode(context)
-        armature = _place_body(context, current_body(), record, target, self._frame)
+        object_mode(context)
+        armature = place_body(context, current_body(), record, target, self._frame)
         if body_camera(armature) is not None:
             del armature[CAMERA_PROPERTY]  # it belongs to the picture that this record replaces
         show_handles(context, armature, record)
-        _select_only(context, armature)
+        select_only(context, armature)
         hide_default_cube(context)
         return iface("Solved {number} keypoints", number=len(record.evidence[0].names))
+
+
+def start_on_file(operator: bpy.types.Operator, command: Callable[..., set[str]], how: str) -> set[str]:
+    """Start another command on an operator's file; what it refuses is its user's business, not an exception."""
+    try:
+        answer = command(how, filepath=operator.filepath)
+    except RuntimeError as error:  # its report, which Blender turns into an exception when a script calls
+        operator.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
+        return {"CANCELLED"}
+    return {"CANCELLED"} if "CANCELLED" in answer else {"FINISHED"}
 
 
 class _FilePicker:
@@ -254,15 +325,6 @@ class _FilePicker:
         """Open the file browser."""
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
-
-    def _start(self, command: Callable[..., set[str]]) -> set[str]:
-        """Start the command on the file; what it refuses is its user's business, not an exception."""
-        try:
-            answer = command("INVOKE_DEFAULT", filepath=self.filepath)
-        except RuntimeError as error:  # its report, which Blender turns into an exception when a script calls
-            self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
-            return {"CANCELLED"}
-        return {"CANCELLED"} if "CANCELLED" in answer else {"FINISHED"}
 
 
 class IKOL_OT_pick_image(_FilePicker, bpy.types.Operator):
@@ -277,7 +339,7 @@ class IKOL_OT_pick_image(_FilePicker, bpy.types.Operator):
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Start the command that poses."""
-        return self._start(bpy.ops.ikol.pose_from_image)
+        return start_on_file(self, bpy.ops.ikol.pose_from_image, "INVOKE_DEFAULT")
 
 
 class IKOL_OT_pick_keypoints(_FilePicker, bpy.types.Operator):
@@ -292,7 +354,22 @@ class IKOL_OT_pick_keypoints(_FilePicker, bpy.types.Operator):
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Start the command that poses."""
-        return self._start(bpy.ops.ikol.solve_keypoints)
+        return start_on_file(self, bpy.ops.ikol.solve_keypoints, "INVOKE_DEFAULT")
+
+
+class IKOL_OT_pick_people(_FilePicker, bpy.types.Operator):
+    """The command *Find Persons*."""
+
+    bl_idname = "ikol.pick_people"
+    bl_label = "Find Persons"
+    bl_description = "Choose a photograph, mark all persons on it, small ones too, and click those to pose"
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default=";".join(f"*{suffix}" for suffix in PHOTO_SUFFIXES), options={"HIDDEN"})
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Start the command that finds."""
+        return start_on_file(self, bpy.ops.ikol.find_people, "INVOKE_DEFAULT")
 
 
 class IKOL_FH_photo(bpy.types.FileHandler):

@@ -14,6 +14,7 @@ from . import (
     live_handles,
     menus,
     panel_icons,
+    people_tool,
     photo_tool,
     runtime,
     translations,
@@ -51,6 +52,8 @@ from .panel_picture import IKOL_PT_picture
 from .panel_server import IKOL_PT_server
 from .panel_solve import IKOL_PT_solve
 from .part_operators import IKOL_OT_solve_part
+from .people_operators import IKOL_OT_box_person, IKOL_OT_find_people, IKOL_OT_pose_person
+from .people_tool import IKOL_OT_choose_people, IKOL_OT_hover_people
 from .photo_drag import IKOL_OT_drag_point
 from .photo_edits import IKOL_OT_add_point, IKOL_OT_nudge_points, IKOL_OT_remove_photo_points
 from .photo_hover import IKOL_OT_hover_points
@@ -60,6 +63,7 @@ from .pose_operators import (
     IKOL_FH_photo,
     IKOL_OT_pick_image,
     IKOL_OT_pick_keypoints,
+    IKOL_OT_pick_people,
     IKOL_OT_pose_from_image,
     IKOL_OT_resolve,
     IKOL_OT_solve_keypoints,
@@ -108,6 +112,12 @@ CLASSES = (
     IKOL_OT_solve_keypoints,
     IKOL_OT_pick_image,
     IKOL_OT_pick_keypoints,
+    IKOL_OT_find_people,
+    IKOL_OT_pick_people,
+    IKOL_OT_pose_person,
+    IKOL_OT_box_person,
+    IKOL_OT_choose_people,
+    IKOL_OT_hover_people,
     IKOL_FH_photo,
     IKOL_OT_look_through,
     IKOL_OT_key_pose,
@@ -159,6 +169,7 @@ MODULES = (
     menus,
     keymaps,
     photo_tool,
+    people_tool,
     live_handles,
     handle_overlay,
     alternatives,

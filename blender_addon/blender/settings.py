@@ -2,7 +2,7 @@
 """What the user chooses in the panel: stored with the scene for all bodies, with the armature for one body."""
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatVectorProperty, StringProperty
 
 from .text import CONTEXT
 
@@ -30,6 +30,7 @@ class IKOL_PG_settings(bpy.types.PropertyGroup):
         items=[
             ("ALL", "All", "Every person that is found, up to four; they share one camera"),
             ("BEST", "Largest", "Only the person that is largest on the picture"),
+            ("CHOOSE", "Choose", "Mark all persons on the photograph; a click on one makes its body"),
         ],
         default="ALL",
     )
@@ -41,6 +42,34 @@ class IKOL_PG_settings(bpy.types.PropertyGroup):
             ("ACTIVE", "Active Body", "The IKOL armature that is active: a key on the current frame, its shape stays"),
         ],
         default="NEW",
+    )
+    camera: EnumProperty(
+        name="Camera",
+        description="Which camera has taken the picture",
+        items=[
+            ("NEW", "New Camera", "A new camera, placed by what the picture shows"),
+            (
+                "SCENE",
+                "Scene Camera",
+                "The scene's camera: its lens and its place are kept, and bodies appear where it sees them",
+            ),
+        ],
+        default="NEW",
+    )
+    distortion: FloatVectorProperty(
+        name="Lens Distortion",
+        description="k1, k2, p1, p2 of the lens, as OpenCV's calibration gives them; all zero for a straight picture",
+        size=4,
+        default=(0.0, 0.0, 0.0, 0.0),
+        soft_min=-1.0,
+        soft_max=1.0,
+        min=-10.0,
+        max=10.0,
+        precision=4,
+        step=1,
+    )
+    show_people: BoolProperty(
+        name="Persons", description="Show boxes around the persons that were found on the photograph", default=True
     )
     part: EnumProperty(
         name="Move",

@@ -48,7 +48,7 @@ FloatArray = NDArray[np.float64]
 T = TypeVar("T")
 
 
-_TOO_OLD = "this needs a newer solver (it speaks protocol {}.{}, needed is 1.2); update the solver"
+_TOO_OLD = "this needs a newer solver (it speaks protocol {}.{}, needed is {}.{}); update the solver"
 
 
 def encode_call(call: Call, request_id: int, server: tuple[int, int] = wire.PROTOCOL_VERSION) -> list[bytes]:
@@ -63,8 +63,9 @@ def encode_call(call: Call, request_id: int, server: tuple[int, int] = wire.PROT
     Raises:
         SolverError: The call cannot be sent, because it is too large or the server too old.
     """
-    if server < (1, 2) and _needs_1_2(call):
-        raise SolverError(_TOO_OLD.format(*server), code="unsupported_version")
+    needed = _needed_version(call)
+    if server < needed:
+        raise SolverError(_TOO_OLD.format(*server, *needed), code="unsupported_version")
     frames = wire.FrameWriter()
     try:
         return wire.encode(_message(call, request_id, frames, server), frames)
@@ -72,22 +73,35 @@ def encode_call(call: Call, request_id: int, server: tuple[int, int] = wire.PROT
         raise SolverError(f"the request cannot be sent: {error}", code=error.code) from error
 
 
-def _needs_1_2(call: Call) -> bool:
+def _needed_version(call: Call) -> tuple[int, int]:
+    """Return the protocol that a call needs. A thorough search is no need: an older solver looks as it can."""
     match call:
         case DetectCall():
-            return False
-        case SolveCall():
-            new = (Pins, Orientations)
-            return bool(call.joints) or any(isinstance(block, new) for block in call.evidence)
+            return (1, 3) if call.model == "own" else (1, 0)
         case InspectCall() | AlternativesCall():
-            return True
+            is_swap = isinstance(call, AlternativesCall) and call.limb in ("arms", "legs", "sides")
+            return (1, 3) if is_swap else max((1, 2), _needed_version(call.solve))
+        case SolveCall():
+            if call.camera is not None and any(call.camera.distortion):
+                return (1, 3)
+            is_new = bool(call.joints) or any(isinstance(block, Pins | Orientations) for block in call.evidence)
+            return (1, 2) if is_new else (1, 0)
 
 
 def _message(call: Call, request_id: int, frames: wire.FrameWriter, server: tuple[int, int]) -> wire.Request:
     match call:
         case DetectCall():
             image = frames.add_blob(call.image)
-            return wire.Detect(request_id, image, model=call.model, max_persons=call.max_persons, shape=True)
+            return wire.Detect(
+                request_id,
+                image,
+                model=call.model,
+                max_persons=call.max_persons,
+                boxes=call.boxes,
+                focal_px=call.focal_px,
+                thorough=call.thorough,
+                shape=True,
+            )
         case SolveCall():
             return wire.Solve(request_id, **_problem(call, frames, server))
         case InspectCall():

@@ -22,6 +22,9 @@ PARTS = MappingProxyType(
         **_LIMBS,
         "upper_body": (*_SPINE, *_HEAD, *_LIMBS["left_arm"], *_LIMBS["right_arm"]),
         "lower_body": (*_LIMBS["left_leg"], *_LIMBS["right_leg"]),
+        "arms": (*_LIMBS["left_arm"], *_LIMBS["right_arm"]),
+        "legs": (*_LIMBS["left_leg"], *_LIMBS["right_leg"]),
+        "sides": tuple(name for name in JOINT_NAMES if name != "Pelvis"),
         "head": _HEAD,
         "torso": _SPINE,
     }

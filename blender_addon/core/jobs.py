@@ -25,7 +25,7 @@ MIN_SECOND_SCORE = 0.5
 
 FloatArray = NDArray[np.float64]
 
-Model = Literal["heavy", "full"]
+Model = Literal["heavy", "full", "own"]
 Limb = Literal["left_arm", "right_arm", "left_leg", "right_leg", "head", "torso", "arms", "legs", "sides"]
 Betas = tuple[float, ...]
 
@@ -37,6 +37,9 @@ class DetectCall:
     image: bytes
     model: Model = "heavy"
     max_persons: int = MAX_PERSONS
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    thorough: bool = False
+    focal_px: float | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,7 @@ class JobResult:
     """One record for each person, and what did not work although the job as a whole did.
 
     `inspection` and `alternatives` are there when they were asked for; the record is then the one they are about.
+    `detection` is there when persons were looked for, to choose from or in a box.
     """
 
     records: tuple[Record, ...]
@@ -167,6 +171,7 @@ class JobResult:
     detect_seconds: float = 0.0
     inspection: Inspection | None = None
     alternatives: Alternatives | None = None
+    detection: Detection | None = None
 
 
 Steps = Generator[Step, Answer, JobResult]
@@ -174,50 +179,12 @@ Steps = Generator[Step, Answer, JobResult]
 _WRONG_ANSWER = "the solver answered something else than it was asked; update the solver"
 
 
-def pose_from_image(
-    name: str, image: bytes, model: Model = "heavy", max_persons: int = MAX_PERSONS, body_betas: Betas | None = None
-) -> Steps:
-    """Detect persons and solve each of them; the first one places the camera, the others are seen by it.
-
-    Args:
-        name: File name of the picture, for records and sentences.
-        image: The encoded picture.
-        model: Which landmark network.
-        max_persons: How many persons are solved at most: the largest. As many as ever are looked for, since the
-            solver sorts only what it has found.
-        body_betas: Shape of the body that the pose is for; None: the shape is solved as well.
-
-    Raises:
-        SolverError: Nobody was found, or the first person could not be solved.
-    """
-    detection = yield Step(DetectCall(image, model), "Looking for persons", 0.05, 0.6)
-    if not isinstance(detection, Detection):
-        raise SolverError(_WRONG_ANSWER)
-    persons = [person for rank, person in enumerate(detection.persons) if rank == 0 or person.score >= MIN_SECOND_SCORE]
-    persons = persons[:max_persons]
-    if not persons:
-        raise SolverError(
-            f"no person was found on {name}; use a picture in which a person is larger, or crop it to the person"
-        )
-    camera, records, warnings = detection.camera, list[Record](), list[str]()
-    for rank, person in enumerate(persons):
-        text = "Solving the pose" if len(persons) == 1 else f"Solving person {rank + 1} of {len(persons)}"
-        share = 0.4 / len(persons)
-        try:
-            solution = yield from _solve(
-                person.evidence, camera, body_betas, text, 0.6 + rank * share, 0.6 + (rank + 1) * share
-            )
-        except SolverError as error:
-            if rank == 0:
-                raise
-            warnings.append(f"person {rank + 1} was left out: {error}")
-            continue
-        camera = solution.camera or camera
-        records.append(Record(name, person.evidence, solution, person.confidence, person.score, person.box))
-    return JobResult(tuple(records), tuple(warnings), detection.seconds)
+def wrong_answer() -> SolverError:
+    """Return the error of an answer to another question."""
+    return SolverError(_WRONG_ANSWER)
 
 
-def _solve(
+def solve_evidence(
     evidence: tuple[Evidence, ...], camera: PhotoCamera | None, betas: Betas | None, text: str, begin: float, end: float
 ) -> Generator[Step, Answer, Solution]:
     """Solve from the evidence alone; for a body whose shape is given, once more with that shape.
@@ -245,7 +212,7 @@ def inspect(record: Record, camera: PhotoCamera | None, current: Pose, joints: t
     call = InspectCall(edit_call(record, camera, current, joints))
     inspection = yield Step(call, "Looking at the evidence", 0.1, 1.0)
     if not isinstance(inspection, Inspection):
-        raise SolverError(_WRONG_ANSWER)
+        raise wrong_answer()
     return JobResult((record,), inspection=inspection)
 
 
@@ -254,7 +221,7 @@ def alternatives(record: Record, camera: PhotoCamera | None, current: Pose, limb
     call = AlternativesCall(edit_call(record, camera, current), limb)
     found = yield Step(call, "Looking for other poses", 0.1, 1.0)
     if not isinstance(found, Alternatives):
-        raise SolverError(_WRONG_ANSWER)
+        raise wrong_answer()
     return JobResult((record,), alternatives=found)
 
 
@@ -279,7 +246,7 @@ def edit_call(
 
 def solve_keypoints(name: str, keypoints: Keypoints3D, body_betas: Betas | None = None) -> Steps:
     """Solve 3D keypoints of a file, without a picture. With `body_betas` the body keeps its shape."""
-    solution = yield from _solve((keypoints,), None, body_betas, "Solving the keypoints", 0.1, 1.0)
+    solution = yield from solve_evidence((keypoints,), None, body_betas, "Solving the keypoints", 0.1, 1.0)
     return JobResult((Record(name, (keypoints,), solution),))
 
 
@@ -290,7 +257,7 @@ def usable(answer: Answer) -> Solution:
         SolverError: It is none, or no pose fits.
     """
     if not isinstance(answer, Solution):
-        raise SolverError(_WRONG_ANSWER)
+        raise wrong_answer()
     if answer.status == "failed":
         raise SolverError("no pose fits the keypoints; move or remove those that contradict the others")
     return answer

@@ -46,6 +46,39 @@ class BlenderCamera:
     pixel_aspect_y: float = 1.0
 
 
+@dataclass(frozen=True)
+class CameraData:
+    """A perspective camera as a user may have set it in Blender, its sensor fitted to either side."""
+
+    matrix_world: FloatArray
+    """(4, 4) rotation, translation, and a scale that Blender passes over."""
+    lens_mm: float
+    sensor_width_mm: float
+    sensor_height_mm: float
+    sensor_fit: str
+    """AUTO, HORIZONTAL or VERTICAL."""
+    shift_x: float
+    shift_y: float
+
+
+def fitted_to_width(camera: CameraData, width: float, height: float) -> BlenderCamera:
+    """Return the same camera described by a sensor that is fitted to the picture's width.
+
+    Args:
+        camera: As the user has set it.
+        width: Of the picture.
+        height: Of the picture, in the same unit: with pixels that are not square, no count of them.
+    """
+    is_vertical = camera.sensor_fit == "VERTICAL"
+    fitted = height if is_vertical or (camera.sensor_fit == "AUTO" and height > width) else width
+    # AUTO takes the sensor's width for whichever side is longer (Blender: BKE_camera_sensor_size)
+    sensor = camera.sensor_height_mm if is_vertical else camera.sensor_width_mm
+    share = fitted / width
+    return BlenderCamera(
+        camera.matrix_world, camera.lens_mm, sensor / share, camera.shift_x * share, camera.shift_y * share
+    )
+
+
 def to_blender(points: ArrayLike) -> FloatArray:
     """Return SMPL points or directions (..., 3) in Blender's axes."""
     return np.asarray(points, dtype=np.float64) @ _BLENDER_FROM_SMPL.T
@@ -95,7 +128,27 @@ def project(camera: PhotoCamera, points: ArrayLike) -> FloatArray:
     rotation, translation = _place(camera)
     seen = np.asarray(points, dtype=np.float64) @ rotation.T + translation
     focal, center = (camera.focal_x, camera.focal_y), (camera.center_x, camera.center_y)
-    return seen[..., :2] / np.maximum(seen[..., 2:], NEAR) * focal + center
+    return _bent(seen[..., :2] / np.maximum(seen[..., 2:], NEAR), camera.distortion) * focal + center
+
+
+def _bent(points: FloatArray, distortion: tuple[float, float, float, float]) -> FloatArray:
+    """Return where a lens shows what a pinhole would show at `points`, in focal lengths from the principal point.
+
+    Source: Brown 1971, with OpenCV's k1, k2, p1, p2.
+    """
+    if not any(distortion):
+        return points
+    k1, k2, p1, p2 = distortion
+    radii = np.linspace(0.0, 3.0, 3001)
+    turns = np.flatnonzero(np.diff(radii * (1.0 + radii**2 * (k1 + radii**2 * k2))) <= 0.0)
+    last = radii[turns[0]] if len(turns) else np.inf  # from there on the model turns back on itself
+    points = points * np.minimum(last / np.maximum(np.linalg.norm(points, axis=-1, keepdims=True), 1e-12), 1.0)
+    x, y = points[..., 0], points[..., 1]
+    square = x * x + y * y
+    radial = 1.0 + square * (k1 + square * k2)
+    bent_x = x * radial + 2.0 * p1 * x * y + p2 * (square + 2.0 * x * x)
+    bent_y = y * radial + p1 * (square + 2.0 * y * y) + 2.0 * p2 * x * y
+    return np.stack([bent_x, bent_y], axis=-1)
 
 
 def _place(camera: PhotoCamera) -> tuple[FloatArray, FloatArray]:

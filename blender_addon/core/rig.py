@@ -38,6 +38,9 @@ HANDLE_COLLECTION = "Handles"
 """After the name of the armature: the collection of its handles."""
 
 # Custom properties on Blender objects. They are read back from files, so that renaming one needs a migration.
+PEOPLE_PROPERTY = "ikol_people"
+"""On the camera: the persons that were found on its photograph as JSON (core/people.py)."""
+
 EVIDENCE_PROPERTY = "ikol_evidence"
 """On the armature: the stored record as JSON (core/record.py)."""
 BODY_FILE_PROPERTY = "ikol_body_file"

@@ -35,6 +35,7 @@ MODES = (
     "fail_second",  # cannot solve the second person
     "nan",  # answers with numbers that are not finite
     "problem",  # its worker cannot start
+    "doubtful",  # is not sure of any person
 )
 
 TRANSL = (0.0, 1.05, 0.0)
@@ -201,7 +202,9 @@ class FakeSolver:
             wire.RelativeKeypoints3D(names, add(writer, relative), add(writer, np.full((len(names), 3), 0.1))),
         )
         confidence = {name: 0.9 if "left" in name else 0.3 for name in names}
-        return wire.Person(0.9 - 0.1 * rank, (1.0, 2.0, 3.0, 4.0), evidence, confidence)
+        doubts = ("small", "swapped") if self.mode == "doubtful" else ()
+        box = (1.0 + 10.0 * rank, 2.0, 9.0 + 10.0 * rank, 40.0)
+        return wire.Person(0.9 - 0.1 * rank, box, evidence, confidence, doubts)
 
     def solve(self, request, frames):
         """Give the fixed pose; from a given start, that start with the head nodding a little."""

@@ -11,7 +11,8 @@ from PIL import Image
 from blender_addon.client.process import SolverConfig
 from blender_addon.client.solver import Solver
 from blender_addon.core.errors import Fix
-from blender_addon.core.jobs import Job, JobState, pose_from_image, solve_keypoints
+from blender_addon.core.jobs import Job, JobState, solve_keypoints
+from blender_addon.core.picture_jobs import pose_from_image
 from blender_addon.core.record import Keypoints3D
 from blender_addon.core.solver_state import Phase
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,10 +11,13 @@ from numpy_body import quat_to_rotmat
 
 from blender_addon.core.errors import SceneError
 from blender_addon.core.pose_conversion import (
+    CameraData,
     as_rotation,
     as_vector,
     body_to_scene,
     continuous_quaternion,
+    fitted_to_width,
+    project,
     scene_to_body,
     to_blender,
     to_blender_camera,
@@ -120,3 +124,29 @@ def test_a_continuous_quaternion_is_the_same_rotation_on_the_nearer_side(quat, p
     chosen = continuous_quaternion(quat, previous)
     assert chosen in (quat, tuple(-value for value in quat))
     assert np.dot(chosen, previous) >= 0
+
+
+def test_a_sensor_fitted_to_any_side_sees_the_same_as_one_fitted_to_the_width():
+    # a portrait of 600 x 900: AUTO fits the height with the sensor's width, VERTICAL with its height
+    cases = (("AUTO", 36.0), ("VERTICAL", 24.0), ("HORIZONTAL", 36.0))
+    for fit, sensor in cases:
+        seen = fitted_to_width(CameraData(np.eye(4), 50.0, 36.0, 24.0, fit, 0.1, -0.2), 600.0, 900.0)
+        fitted = 600.0 if fit == "HORIZONTAL" else 900.0
+        assert seen.lens_mm * 600.0 / seen.sensor_width_mm == pytest.approx(50.0 * fitted / sensor), fit
+        assert (600.0 * seen.shift_x, 600.0 * seen.shift_y) == pytest.approx((0.1 * fitted, -0.2 * fitted)), fit
+
+
+def test_points_are_where_a_bent_picture_shows_them():
+    # x = 0.5, y = 0.25: r^2 = 0.3125, radial 1 - 0.25 * 0.3125 + 0.0625 * 0.09765625 = 0.92797852
+    camera = PhotoCamera(640, 480, 500, 400, 320, 240, (1, 0, 0, 0, 1, 0, 0, 0, 1), (0, 0, 0))
+    bent = msgspec.structs.replace(camera, distortion=(-0.25, 0.0625, 0.01, 0.02))
+    expected = (320 + 500 * (0.46398926 + 0.0025 + 0.01625), 240 + 400 * (0.23199463 + 0.004375 + 0.005))
+    np.testing.assert_allclose(project(bent, [[1.0, 0.5, 2.0]])[0], expected, atol=1e-4)  # eight digits above
+    np.testing.assert_allclose(project(camera, [[1.0, 0.5, 2.0]])[0], (570.0, 340.0))
+
+
+def test_points_beyond_the_fold_of_a_barrel_stay_at_its_edge():
+    camera = PhotoCamera(640, 480, 500, 500, 320, 240, (1, 0, 0, 0, 1, 0, 0, 0, 1), (0, 0, 0))
+    bent = msgspec.structs.replace(camera, distortion=(-0.3, 0.0, 0.0, 0.0))
+    x = project(bent, [[9.0, 0.0, 1.0]])[0, 0]
+    assert x == pytest.approx(320 + 500 * 0.70273, abs=0.1)  # r (1 - 0.3 r^2) at r = 1.054
