@@ -134,6 +134,7 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="load a network that is a program (TorchScript, exported program), which can do all that you can",
     )
+    parser.add_argument("--no-head", action="store_true", help="solve the landmarks as they are (docs/models/head.md)")
     parser.add_argument("--device", default="cpu", help="torch device of the networks (default: cpu)")
     parser.add_argument(
         "--threads", type=_positive, default=None, help="CPU threads of torch (default: half of the cores)"
@@ -150,10 +151,11 @@ def _pipeline(options: argparse.Namespace, body: "BodyModel | None" = None) -> "
         raise InputError("torch sees no CUDA device; leave out --device, or install a torch that is built for CUDA")
     torch.set_num_threads(options.threads or shared_threads())
     if options.model in get_args(Model):
-        return PosePipeline(options.device, options.model, body)
+        return PosePipeline(options.device, options.model, body, head=None if options.no_head else "shipped")
     network = load_own_network(Path(options.model), trust=options.trust_model, device=options.device)
     options.model = network.name
-    return PosePipeline(options.device, body=body, own_networks=[network])
+    head = None if options.no_head else "shipped"
+    return PosePipeline(options.device, body=body, head=head, own_networks=[network])
 
 
 def _serve(options: argparse.Namespace) -> None:

@@ -54,7 +54,7 @@ class PosePipeline:
         device: str = "cpu",
         model: Model = "heavy",
         body: BodyModel | None = None,
-        head: LandmarkHead | Literal["shipped"] | None = None,
+        head: LandmarkHead | Literal["shipped"] | None = "shipped",
         own_networks: Sequence[OwnNetwork] = (),
     ) -> None:
         self.device = device
