@@ -57,7 +57,6 @@ def add_evaluate(parser: argparse.ArgumentParser, parts: CommandParts) -> None:
         one.add_argument(
             "--landmarks", type=Path, help="keep what the landmark network finds in this .npz, and use it again"
         )
-        one.add_argument("--no-head", action="store_true", help="leave the learned head out, to compare with it")
         parts.add_network_options(one)
         one.set_defaults(run=run, dataset=name, views=False)
         return one
@@ -87,8 +86,6 @@ def _run(options: argparse.Namespace, parts: CommandParts) -> None:
         if path is not None and not path.resolve().parent.is_dir():
             raise InputError(f"the folder of {path} does not exist; make it first")
     dataset, pipeline = _loaded(options, parts)
-    if options.no_head:
-        pipeline.head = None
     if options.landmarks is not None and options.model not in ("heavy", "full"):
         raise InputError(f"--landmarks keeps those of heavy and full, not of {options.model}; leave it out")
     cache = None if options.landmarks is None else LandmarkCache(options.landmarks)
