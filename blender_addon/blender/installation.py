@@ -99,7 +99,11 @@ def folders() -> Folders:
     if limit is None:
         return Folders(own)
     short = Path(os.environ.get("LOCALAPPDATA", own)) / "ikol" / ".".join(map(str, bpy.app.version[:2]))
-    return Folders(choose_root((own, short), max(read_lock().longest.values(), default=0), limit))
+    try:
+        longest = max(read_lock().longest.values(), default=0)
+    except InstallError:  # nothing can be installed from here; what is in the folder counts all the same
+        longest = 0
+    return Folders(choose_root((own, short), longest, limit))
 
 
 @functools.cache

@@ -25,6 +25,14 @@ class IKOL_OT_start_solver(bpy.types.Operator):
     bl_label = "Start Solver"
     bl_description = "Start the solver process; the commands that need it also start it by themselves"
 
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        """Not while it is being replaced."""
+        if runtime.get().solver.state.phase is Phase.INSTALLING:
+            cls.poll_message_set(iface("An installation runs"))
+            return False
+        return True
+
     def execute(self, _context: bpy.types.Context) -> set[str]:
         """Start it; in background mode, where no timer looks after it, wait until it answers."""
         state = runtime.get()

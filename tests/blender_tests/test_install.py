@@ -110,7 +110,7 @@ def test_cancelling_shows_that_it_can_be_continued(box, part, preferences):
         pytest.skip(str(error))  # no room for CUDA here
     state = part("blender.runtime").get().solver.state
     assert (state.phase.value, bool(state.work)) == ("installing", True)
-    with pytest.raises(RuntimeError, match="The solver is not installed"):
+    with pytest.raises(RuntimeError, match="An installation runs|poll"):
         bpy.ops.ikol.start_solver()
     seen = box()
     assert seen.operators == [("ikol.cancel_install", "")]
