@@ -171,6 +171,7 @@ def _serve(options: argparse.Namespace) -> None:
 def _pose(options: argparse.Namespace) -> None:
     from ikol.distortion import UNDISTORTED  # noqa: PLC0415 - torch is loaded only when there is work
     from ikol.geometry.rotations import rotmat_to_quat  # noqa: PLC0415
+    from ikol.pipeline.placement import place_together  # noqa: PLC0415
 
     for photo in options.photo:
         if photo.stat().st_size > MAX_PICTURE_BYTES:
@@ -193,11 +194,9 @@ def _pose(options: argparse.Namespace) -> None:
     )
     lens = replace(detection.intrinsics, distortion=tuple(options.distortion or UNDISTORTED))
     detected = time.perf_counter()
-    extrinsics, solutions = None, []
+    solutions = []
     for person in detection.persons:
-        solution = pipeline.solve(person.evidence, intrinsics=lens, extrinsics=extrinsics)
-        assert solution.camera is not None
-        extrinsics = (solution.camera.R_camera_world, solution.camera.t_camera_world)
+        solution = pipeline.solve(person.evidence, intrinsics=lens)
         solutions.append(solution)
         print(
             f"person {len(solutions)}: score {person.score:.2f}, {len(solution.point_names)} keypoints, "
@@ -205,6 +204,7 @@ def _pose(options: argparse.Namespace) -> None:
             f"after {solution.iterations} iterations"
             + (f"; doubtful: {', '.join(person.doubts)}" if person.doubts else "")
         )
+    solutions = place_together(pipeline.body, solutions)
     solved = time.perf_counter()
     print(f"{len(solutions)} person(s); detection {detected - start:.2f} s, solve {solved - detected:.2f} s")
     if not solutions:

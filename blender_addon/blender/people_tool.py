@@ -39,7 +39,6 @@ class IKOL_OT_hover_people(bpy.types.Operator):
             hovered = None
         if hovered != STATE.hovered:
             STATE.hovered = hovered
-            context.workspace.status_text_set(None if hovered is None else iface(HINT))
             redraw(context)
         return {"PASS_THROUGH"}
 
@@ -90,16 +89,9 @@ class PeopleTool(bpy.types.WorkSpaceTool):
     @staticmethod
     def draw_settings(context: bpy.types.Context, layout: bpy.types.UILayout, _tool: object) -> None:
         """Draw the tool's settings in the header and the sidebar."""
+        layout.label(text=iface(HINT), translate=False)
         layout.prop(context.scene.ikol, "show_people")
         layout.prop(context.scene.ikol, "target")
-
-
-def _forget_status() -> None:
-    """Take the hint out of the status bar."""
-    if STATE.hovered is not None:
-        STATE.hovered = None
-        for window in bpy.context.window_manager.windows:
-            window.workspace.status_text_set(None)
 
 
 def register() -> None:
@@ -110,7 +102,6 @@ def register() -> None:
 
 def unregister() -> None:
     """Take both back; what was never registered is no error."""
-    _forget_status()
     people_overlay.unregister()
     if hasattr(PeopleTool, "_bl_tool"):  # Blender's own mark of a registered one
         bpy.utils.unregister_tool(PeopleTool)
