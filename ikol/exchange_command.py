@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ikol.exchange.bvh import Rig
     from ikol.exchange.convert import Settings
 
-FORMATS = ("body", "amass", "smpl", "hybrik", "bvh", "trc", "c3d", "openpose", "coco", "wholebody", "blazepose")
+FORMATS = ("body", "pose", "amass", "smpl", "hybrik", "bvh", "trc", "c3d", "openpose", "coco", "wholebody", "blazepose")
 AXES = ("y", "z", "camera")
 
 
@@ -52,7 +52,7 @@ def add_exchange(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--person", type=int, default=0, help="which of several in a .json, from 0 (default: 0)")
+    parser.add_argument("--person", type=int, default=0, help="which of several in a file, from 0 (default: 0)")
     parser.add_argument("--size", type=_size, metavar="WxH", help="of the picture in pixels")
     parser.add_argument("--fps", type=float, help="frames a second, where a file does not say")
     parser.add_argument("--scale", type=float, help="metres of a unit of a .bvh (default: seen from its size)")

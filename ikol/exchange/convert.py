@@ -20,11 +20,14 @@ from ikol.exchange.c3d import read_c3d, write_c3d
 from ikol.exchange.hybrik import read_hybrik, write_hybrik
 from ikol.exchange.keypoint_json import KeypointFormat, read_keypoint_json, write_keypoint_json
 from ikol.exchange.motion import Axes, Keypoints, Motion
+from ikol.exchange.pose_file import read_pose_file
 from ikol.exchange.smpl_codec import read_smpl_codec, write_smpl_codec
 from ikol.exchange.trc import read_trc, write_trc
 from ikol.files import read_limited
 
-Format = Literal["body", "amass", "smpl", "hybrik", "bvh", "trc", "c3d", "openpose", "coco", "wholebody", "blazepose"]
+Format = Literal[
+    "body", "pose", "amass", "smpl", "hybrik", "bvh", "trc", "c3d", "openpose", "coco", "wholebody", "blazepose"
+]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 _BY_SUFFIX: Final[dict[str, Format]] = {
     ".npz": "amass",
@@ -73,7 +76,7 @@ def format_of(path: Path, asked: Format | None = None) -> Format:
         )
     if form == "amass" and path.is_file():
         present = array_names(read_limited(path, MAX_FILE_BYTES), path.name)
-        return "body" if "v_template" in present else "amass"
+        return "body" if "v_template" in present else "pose" if "local_quat" in present else "amass"
     return form
 
 
@@ -87,6 +90,8 @@ def read_file(path: Path, form: Format, settings: Settings) -> Motion | Rig | Ke
     match form:
         case "amass":
             found: Motion | Rig | Keypoints = read_amass(path, settings.source_axes, pelvis)
+        case "pose":
+            found = read_pose_file(path, settings.person)
         case "smpl":
             found = read_smpl_codec(path, settings.source_axes, pelvis)
         case "hybrik":
