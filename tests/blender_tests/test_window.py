@@ -29,7 +29,7 @@ class Window:
 @pytest.fixture
 def command(part, solver, photo):
     """A modal command that detects and solves, and counts how often it is applied."""
-    operator, jobs = part("blender.solve_operator"), part("core.jobs")
+    operator = part("blender.solve_operator")
 
     class Command(operator.SolveOperator):
         def __init__(self):
@@ -39,7 +39,7 @@ def command(part, solver, photo):
             self.reports.append((kind, text))
 
         def prepare(self, _context):
-            return jobs.pose_from_image(photo.name, photo.read_bytes())
+            return part("core.picture_jobs").pose_from_image(photo.name, photo.read_bytes())
 
         def apply(self, _context, result):
             self.results.append(result)
@@ -100,7 +100,7 @@ def test_a_newer_command_takes_the_place_of_an_older_one(command, window, solver
     jobs, living = part("core.jobs"), part("blender.runtime").get()
     command.invoke(window, None)
     run_modal(command, window, lambda _: living.solver.job is not None and living.solver.job.text == "Thinking")
-    newer = jobs.Job(jobs.pose_from_image(photo.name, photo.read_bytes()))
+    newer = jobs.Job(part("core.picture_jobs").pose_from_image(photo.name, photo.read_bytes()))
     living.solver.submit(newer, living.config())
     assert run_modal(command, window, lambda result: result != {"PASS_THROUGH"}) == {"CANCELLED"}
     assert not command.results

@@ -18,7 +18,8 @@ from blender_addon.client.process import SolverConfig
 from blender_addon.client.shared import SharedServer, find_shared_problem
 from blender_addon.client.solver import Solver
 from blender_addon.core.errors import Fix, SolverError
-from blender_addon.core.jobs import Job, SolveCall, pose_from_image
+from blender_addon.core.jobs import Job, SolveCall
+from blender_addon.core.picture_jobs import pose_from_image
 from blender_addon.core.record import Keypoints3D
 from blender_addon.core.solver_state import Phase
 from solver_server.listen_file import make_key
