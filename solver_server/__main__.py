@@ -156,7 +156,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--idle-timeout", type=float, default=0.0, metavar="SECONDS", help="end when unused (0: never)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="where the log goes (default: stderr)")
     parser.add_argument("--memory", type=int, default=4096, metavar="MIB", help="memory for the work (0: no limit)")
-    parser.add_argument("--body", type=Path, metavar="FILE", help="an own body: .npz in SMPL's layout")
+    parser.add_argument("--body", type=Path, metavar="FILE", help="an own body: SMPL, SMPL-H or SMPL-X, .npz or .pkl")
     shared = parser.add_argument_group("a server for several clients")
     shared.add_argument("--listen-file", type=Path, metavar="FILE", help="where clients find port and key (mode 0600)")
     shared.add_argument("--clients", type=Path, metavar="FILE", help="public keys that are let in, each with a name")

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from model_files import model_arrays, official_objects
 from own_body import SCALE, write_own_body
+from pickles import python2_pickle
 from server_client import ServerProcess
 
 from solver_server import protocol
@@ -17,8 +20,14 @@ COMMAND = [sys.executable, "-m", "solver_server"]
 OPTIONS = ["--device", "cpu", "--threads", "1", "--body"]
 
 
-def test_a_pose_of_an_own_body_is_solved_with_its_own_bone_lengths(tmp_path: Path) -> None:
-    path = write_own_body(tmp_path / "own.npz")
+@pytest.mark.parametrize("model", ["SMPL", "SMPL-X"])
+def test_a_pose_of_an_own_body_is_solved_with_its_own_bone_lengths(tmp_path: Path, model: str) -> None:
+    path = tmp_path / "own.npz"
+    if model == "SMPL":
+        write_own_body(path)
+    else:  # 55 joints, as the official pickle
+        path = tmp_path / "official.pkl"
+        path.write_bytes(python2_pickle(official_objects(model_arrays(model))))
     points = SCALE * np.array(
         list(ANSWER.values())
     )  # a pose that the smaller body reaches and the default one does not
