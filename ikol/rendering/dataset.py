@@ -166,8 +166,8 @@ def render_shard(
         "landmarks_camera": camera_points[:, 24:].contiguous(),
         "landmarks_px": torch.from_numpy(pixels).float(),
         "twist": twist_angle(local_rotmat, bone_axes(body)),
-        "motion_id": motion_id.contiguous(),
-        "subject_id": subject_id.contiguous(),
+        "motion_id": motion_id.clone(),
+        "subject_id": subject_id.clone(),
     }
 
 
