@@ -59,14 +59,14 @@ def attach(
     wide = springs.problem
     here = normal_equations(wide, posed, wide.rows(posed), with_shape=config.solve_shape)
     equations = unknowns.pick(here.gauss_newton)
-    fixed, gauss_newton = detached((wide, posed)), equations.hessian.detach()
+    fixed, gauss_newton, gradient = detached((wide, posed)), equations.hessian.detach(), equations.gradient.detach()
 
     def inverse() -> SpringInverse:
         hessian = gauss_newton
         if config.backward == "implicit":
             hessian = unknowns.pick_square(exact_hessian(*fixed, with_shape=config.solve_shape))
         columns = spring_columns(*fixed, with_shape=config.solve_shape)[..., unknowns.columns]
-        return SpringInverse(invert(hessian, gauss_newton), columns, springs.compliance.detach())
+        return SpringInverse(invert(hessian, gauss_newton, gradient), columns, springs.compliance.detach())
 
     step: Tensor = _Step.apply(equations.gradient, springs.offset, inverse)  # pyright: ignore[reportUnknownMemberType]
     state = moved(problem, base, unknowns.spread(step), with_shape=config.solve_shape)

@@ -9,11 +9,16 @@ from torch import Tensor
 
 from ikol.solver.linear import diagonal_scale
 
-# Of a matrix with unit diagonal. A prior of one radian beside keypoints of a centimetre leaves 1e-5. What nothing sees
-# comes out at 1e-14 of Gauss and Newton's matrix, but chains of joints that can take each other's turns are coupled in
-# the exact one by what is left of the gradient: that is no knowledge. A minimum has no negative curvature either.
-LEAST_EIGENVALUE = 1e-7
-SAFE_PIVOT = 1e-6  # of Cholesky's factor, of which the least eigenvalue was found to be 2 to 6 times smaller
+# Of a matrix with unit diagonal: what rows must see of a direction for it to follow them, which bounds by how much: a
+# target by its standard deviation moves no direction by more than 1 / sqrt(LEAST_SEEN) = 316 of those it would have if
+# all others were known. What nothing sees comes out at 1e-14; in between are bends of limbs that are nearly straight.
+LEAST_SEEN = 1e-5
+# A prior of one radian beside keypoints of a millimetre leaves 1e-7: it is not less known for what is known beside it.
+WIDEST = 10.0  # standard deviations, in radians or metres, of what is seen less than that
+LEAST_EIGENVALUE = 1e-9  # of what forces hold, and of what a prior knows
+LEAST_SHARE = 1e-3  # of what the rows see of a direction: where forces leave less, it is about to give way
+OVER_GRADIENT = 100.0  # what a force holds, beyond what the rest of the gradient could make of nothing
+SAFE_PIVOT = 6e-5  # of Cholesky's factor, of which the least eigenvalue was found to be 2 to 6 times smaller
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +87,18 @@ class SpringInverse:
         return alone - answer @ forces, forces
 
 
-def invert(hessian: Float[Tensor, "n free free"], gauss_newton: Float[Tensor, "n free free"]) -> Inverse:
+def invert(
+    hessian: Float[Tensor, "n free free"],
+    gauss_newton: Float[Tensor, "n free free"],
+    gradient: Float[Tensor, "n free"] | None = None,
+) -> Inverse:
     """Return the pseudo-inverse of symmetric matrices, scaled by the diagonals of others that are never negative.
 
     Args:
         hessian: to invert.
         gauss_newton: at the same place.
+        gradient: what is left of it there, which is not zero to the last digit. Given, a direction that no row sees but
+            a force holds is not left out: of a straight limb before a target out of reach, its bend.
     """
     if hessian.shape[-1] == 0:
         nothing = hessian.sum(-1)
@@ -99,30 +110,46 @@ def invert(hessian: Float[Tensor, "n free free"], gauss_newton: Float[Tensor, "n
             hessian[:0],
         )
     scale = diagonal_scale(gauss_newton).reciprocal()
-    scaled = scale[..., :, None] * hessian * scale[..., None, :]
-    factor, info = torch.linalg.cholesky_ex(scaled)
-    least_pivot = factor.diagonal(dim1=-2, dim2=-1).square().amin(-1)
-    is_singular = ~((info == 0) & (least_pivot > SAFE_PIVOT))
+    scaled, rows = (scale[..., :, None] * each * scale[..., None, :] for each in (hessian, gauss_newton))
+    factor, is_safe = _cholesky(scaled)
+    # of a matrix that the rest of the gradient has made definite nothing would tell that there is nothing to be seen
+    is_singular = ~(is_safe & _cholesky(rows)[1])
     eye = torch.eye(scaled.shape[-1], dtype=scaled.dtype, device=scaled.device)
     factor = torch.where(is_singular[:, None, None], eye, factor)
-    values, vectors = _seen(
-        scaled[is_singular], (scale[..., :, None] * gauss_newton * scale[..., None, :])[is_singular]
-    )
-    is_seen = values > LEAST_EIGENVALUE
-    inverse = torch.where(is_seen, 1.0 / torch.where(is_seen, values, 1.0), 0.0)
-    return Inverse(scale, factor, is_singular, inverse, vectors)
+    left = None if gradient is None else (gradient * scale)[is_singular]
+    values, vectors = _seen(scaled[is_singular], rows[is_singular], scale[is_singular], left)
+    return Inverse(scale, factor, is_singular, values, vectors)
+
+
+def _cholesky(scaled: Float[Tensor, "n free free"]) -> tuple[Float[Tensor, "n free free"], Bool[Tensor, "n"]]:
+    factor, info = torch.linalg.cholesky_ex(scaled)
+    return factor, (info == 0) & (factor.diagonal(dim1=-2, dim2=-1).square().amin(-1) > SAFE_PIVOT)
 
 
 def _seen(
-    scaled: Float[Tensor, "n free free"], gauss_newton: Float[Tensor, "n free free"]
+    scaled: Float[Tensor, "n free free"],
+    gauss_newton: Float[Tensor, "n free free"],
+    scale: Float[Tensor, "n free"],
+    gradient: Float[Tensor, "n free"] | None,
 ) -> tuple[Float[Tensor, "n free"], Float[Tensor, "n free free"]]:
-    """Return eigenvalues and eigenvectors, after taking out what no row sees.
+    """Return inverse eigenvalues, 0 where left out, and eigenvectors, after taking out what nothing sees.
 
     A turn that changes no residual is exactly that for Gauss-Newton's matrix. In the exact one it couples with the rest
-    by what is left of the gradient, which would make it look as if it were seen.
+    by what is left of the gradient, which would make it look as if it were seen. What forces hold stands out of that.
     """
     values, vectors = torch.linalg.eigh(gauss_newton)
-    vectors = vectors * (values > LEAST_EIGENVALUE)[..., None, :]
-    projector = vectors @ vectors.transpose(-1, -2)
-    found = torch.linalg.eigh(projector @ scaled @ projector)
-    return found.eigenvalues, found.eigenvectors
+    wide = (vectors * scale[..., None]).square().sum(-2) / WIDEST**2  # the eigenvalue with that standard deviation
+    is_seen = ((values > LEAST_SEEN) | (values > torch.clamp(wide, min=LEAST_EIGENVALUE)))[..., None, :]
+    seen = vectors * is_seen
+    if gradient is not None:
+        unseen = vectors * ~is_seen
+        values, turns = torch.linalg.eigh(unseen.mT @ scaled @ unseen)
+        unseen = unseen @ turns
+        size = unseen.abs().mT
+        left = (size @ gradient.abs()[..., None] * (size @ scale[..., None])).squeeze(-1)
+        seen = torch.cat((seen, unseen * (values > LEAST_SEEN + OVER_GRADIENT * left)[..., None, :]), dim=-1)
+    projector = seen @ seen.mT
+    values, vectors = torch.linalg.eigh(projector @ scaled @ projector)
+    rows = (vectors * (gauss_newton @ vectors)).sum(-2)
+    is_kept = (values > LEAST_EIGENVALUE) & (values > LEAST_SHARE * rows)
+    return torch.where(is_kept, 1.0 / torch.where(is_kept, values, 1.0), 0.0), vectors
