@@ -16,6 +16,7 @@ from ikol.errors import InputError
 from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat
 from ikol.solver.analytic_start import analytic_start
 from ikol.solver.backward import attach, attach_native, can_attach, unroll, wants_gradient
+from ikol.solver.checks import check_tensor
 from ikol.solver.config import Progress, SolveConfig
 from ikol.solver.evidence import Evidence
 from ikol.solver.general_native import PackedProblem, library_for, minimise_native
@@ -48,8 +49,8 @@ def solve(
         start: where to start; what is not free keeps its value. None: near the 3D points that there are, else the rest
             pose, placed by the first picture.
         config: settings; None for the defaults.
-        on_iteration: called after each iteration, or at the end where the compiled kernel does them; may
-            raise `ikol.errors.Cancelled` to stop.
+        on_iteration: called after each iteration, or where the compiled kernel does them after every 4,096 frames,
+            with a cost of NaN for those to come; may raise `ikol.errors.Cancelled` to stop.
 
     Returns:
         State, status and residuals. Not converging is a status, not an error.
@@ -100,8 +101,7 @@ def solve(
     if library is not None and problem.pins is None:
         packed = PackedProblem(problem, config, free)
         if not has_gradient or can_attach(packed, initial):
-            result = packed.run(library, initial, batch)
-            report(int(result.iterations.max()) if result.iterations.numel() else 0, result.cost, 0)
+            result = packed.run(library, initial, batch, None if on_iteration is None else report)
             return attach_native(packed, initial, result) if has_gradient else result
     with torch.no_grad():
         if problem.pins is None:
@@ -140,6 +140,7 @@ def free_axes(skeleton: Skeleton, config: SolveConfig) -> Bool[Tensor, "joints 3
     mask = config.free_joints
     if mask is None:
         return torch.ones(count, 3, dtype=torch.bool, device=skeleton.joints_template.device)
+    check_tensor("free_joints", mask)
     if mask.dtype != torch.bool or tuple(mask.shape) not in ((count,), (count, 3)):
         raise InputError(
             f"free_joints must be a mask of shape ({count},) or ({count}, 3), got {mask.dtype} {tuple(mask.shape)}"

@@ -31,6 +31,7 @@ from ikol.solver import (
     SolveConfig,
     SolveState,
     SolveStatus,
+    general_native,
     solve,
 )
 
@@ -143,6 +144,30 @@ def test_progress_is_reported_and_can_cancel() -> None:
     assert [progress.iteration for progress in seen] == [1, 2, 3]
     assert seen[0].max_iterations == SolveConfig().max_iterations
     assert seen[0].num_active == 1
+
+
+@pytest.mark.skipif(general_native.find_library() is None, reason="the compiled kernel cannot be loaded here")
+def test_a_long_batch_tells_how_far_it_is_and_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(general_native, "REPORT_FRAMES", 2)
+    truth = true_state((5,))
+    evidence = [Points3D(POINTS, RIG.posed_points(POINTS, truth), sigmas(35)), prior()]
+    seen: list[Progress] = []
+    result = solve(RIG, evidence, near(truth), on_iteration=seen.append)
+    assert [progress.num_active for progress in seen] == [3, 1, 0]
+    assert seen[0].cost.isnan().tolist() == [False, False, True, True, True]
+    assert torch.equal(seen[-1].cost, result.cost)
+    whole = solve(RIG, evidence, near(truth))
+    assert torch.equal(whole.state.local_rotmat, result.state.local_rotmat)
+    assert torch.equal(whole.status, result.status)
+
+    def stop(progress: Progress) -> None:
+        seen.append(progress)
+        raise Cancelled("the user pressed Escape")
+
+    seen.clear()
+    with pytest.raises(Cancelled, match="Escape"):
+        solve(RIG, evidence, near(truth), on_iteration=stop)
+    assert len(seen) == 1
 
 
 def test_status_of_a_solve_at_its_solution_is_converged_without_a_step() -> None:
