@@ -73,6 +73,10 @@ def main(argv: Sequence[str] | None = None, worker_command: Sequence[str] | None
     command += ["--memory", str(options.memory)]
     if options.body is not None:
         command += ["--body", str(options.body.absolute())]
+    for manifest in options.model_manifest:
+        command += ["--model-manifest", str(manifest.absolute())]
+    if options.trust_models:
+        command.append("--trust-models")
     if limit_memory(MAX_MEMORY):
         command.append("--lift-memory-limit")
     try:
@@ -157,6 +161,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--log", type=Path, metavar="FILE", help="where the log goes (default: stderr)")
     parser.add_argument("--memory", type=int, default=4096, metavar="MIB", help="memory for the work (0: no limit)")
     parser.add_argument("--body", type=Path, metavar="FILE", help="an own body: SMPL, SMPL-H or SMPL-X, .npz or .pkl")
+    parser.add_argument(
+        "--model-manifest",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a network of yours: its manifest or weights (docs/models/bring_your_own.md); may be given again",
+    )
+    parser.add_argument(
+        "--trust-models",
+        action="store_true",
+        help="load networks that are programs (TorchScript), which can do all that you can",
+    )
     shared = parser.add_argument_group("a server for several clients")
     shared.add_argument("--listen-file", type=Path, metavar="FILE", help="where clients find port and key (mode 0600)")
     shared.add_argument("--clients", type=Path, metavar="FILE", help="public keys that are let in, each with a name")

@@ -52,6 +52,7 @@ class Worker(Protocol):
     """What the dispatcher needs of the supervisor."""
 
     device: str
+    models: tuple[str, ...]
     restarts: int
     problem: Problem | None
 
@@ -220,7 +221,8 @@ class Dispatcher:
                 problem = _sendable(worker.problem.message) if worker.problem is not None else ""
                 busy = self._running is not None
                 queued = len(self._waiting)
-                self._reply(client, Pong(id, worker.is_ready, busy, queued, device=worker.device, problem=problem))
+                pong = Pong(id, worker.is_ready, busy, queued, worker.device, problem, worker.models)
+                self._reply(client, pong)
             case Stats(id):
                 self._reply(client, self._stats_reply(id))
             case Shutdown(id) if self._info.is_shared:

@@ -36,6 +36,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """From the worker: weights are loaded, jobs may come."""
 
     device: str
+    models: tuple[str, ...] = ()
 
 
 class StartFailed(msgspec.Struct, frozen=True, tag="start_failed"):

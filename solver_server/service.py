@@ -8,7 +8,7 @@ left to the worker, which logs it. Imports: protocol, ikol, torch.
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypedDict, cast
+from typing import Protocol, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from ikol.pipeline import PosePipeline
 from ikol.pipeline import evidence as named
 from ikol.pipeline.alternatives import Alternative
 from ikol.pipeline.inspection import Inspection
+from ikol.regressor.manifest import load_own_network
 from ikol.threads import shared_threads
 from solver_server.conversion import (
     Reader,
@@ -56,6 +57,7 @@ from solver_server.protocol import (
 from solver_server.self_test import DefaultBodySolver, check_solver, rest_answer
 
 BODY = "default"
+OWN_MODEL = "own"  # the first of the user's networks, whatever its name
 
 Progress = Callable[[float, str], None]
 """Takes a fraction of 0 to 1 and the present step; raises `ikol.errors.Cancelled` to stop."""
@@ -68,7 +70,7 @@ class Pipeline(Protocol):
         self,
         image: bytes,
         *,
-        model: Literal["heavy", "full"],
+        model: str,
         max_persons: int,
         boxes: Sequence[tuple[float, float, float, float]],
         rotation_deg: float,
@@ -140,10 +142,14 @@ class Service:
         device: Where the networks run, for the user.
         num_joints: Of the pipeline's body.
         num_betas: Of the pipeline's body.
+        models: The names of the user's own networks.
     """
 
-    def __init__(self, pipeline: Pipeline, device: str, num_joints: int, num_betas: int) -> None:
+    def __init__(
+        self, pipeline: Pipeline, device: str, num_joints: int, num_betas: int, models: tuple[str, ...] = ()
+    ) -> None:
         self.device = device
+        self.models = models
         self._pipeline = pipeline
         self._num_joints = num_joints
         self._num_betas = num_betas
@@ -181,9 +187,14 @@ class Service:
         self, request: Detect, frames: Frames, progress: Progress, start: float
     ) -> tuple[DetectReply, FrameWriter]:
         check_detect(request)
+        if request.model == OWN_MODEL and not self.models:
+            raise InputError(
+                "the solver was started without a network of yours; name its manifest in the preferences, or with "
+                "--model-manifest"
+            )
         detection = self._pipeline.detect(
             frames.blob(request.image),
-            model=request.model,
+            model=self.models[0] if request.model == OWN_MODEL else request.model,
             max_persons=request.max_persons,
             boxes=request.boxes,
             rotation_deg=request.rotation_deg,
@@ -280,7 +291,9 @@ class Service:
         return reply, writer.frames
 
 
-def make_service(device: str, threads: int, body: Path | None = None) -> Service:
+def make_service(
+    device: str, threads: int, body: Path | None = None, models: Sequence[Path] = (), *, trust_models: bool = False
+) -> Service:
     """Load networks and body, whose hashes are checked, and solve once what is known.
 
     On a user's own body the known answers are two: the default body's, and that the own rest pose is found.
@@ -289,6 +302,8 @@ def make_service(device: str, threads: int, body: Path | None = None) -> Service
         device: auto (CUDA where torch sees a device, else the CPU), cpu or cuda.
         threads: How many threads torch may use on the CPU; 0 for half of the cores.
         body: A user's own body in the layout of SMPL's files; None for the default body.
+        models: A user's own networks: manifests or weights.
+        trust_models: Load those of them that are programs.
 
     Raises:
         IkolError: The device or a file cannot be used, or the solver gives a wrong answer.
@@ -299,14 +314,16 @@ def make_service(device: str, threads: int, body: Path | None = None) -> Service
         raise InputError("torch sees no CUDA device; choose the CPU, or install a torch that is built for CUDA")
     is_cuda = has_cuda and device != "cpu"
     own_body = None if body is None else load_smpl_body(body)
-    pipeline = PosePipeline("cuda" if is_cuda else "cpu", body=own_body)
+    place = "cuda" if is_cuda else "cpu"
+    networks = [load_own_network(path, trust=trust_models, device=place) for path in models]
+    pipeline = PosePipeline(place, body=own_body, own_networks=networks)
     if own_body is None:
         check_solver(pipeline)
     else:
         check_solver(DefaultBodySolver())
         check_solver(pipeline, rest_answer(own_body), f"{own_body.name} cannot be posed; name another body file")
     name = f"cuda ({torch.cuda.get_device_name()})" if is_cuda else "cpu"
-    return Service(pipeline, name, pipeline.body.tree.num_joints, pipeline.body.num_betas)
+    return Service(pipeline, name, pipeline.body.tree.num_joints, pipeline.body.num_betas, pipeline.own_models)
 
 
 def _error(request: Work, code: str, text: str) -> tuple[Error, FrameWriter]:

@@ -23,6 +23,7 @@ RESTART_LIMIT = 5  # restarts within the window; the numbers with which VS Code 
 RESTART_WINDOW = 180.0  # seconds
 START_TIMEOUT = 180.0  # seconds until the worker is ready; torch on a cold disk with a virus scanner has taken a minute
 MAX_DEVICE_NAME = 100  # characters, below the limit of the protocol
+MAX_MODELS = 16  # as many as the protocol lets a pong name
 
 _NO_WINDOW: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # on Windows no console flashes up; elsewhere nothing
 
@@ -135,6 +136,8 @@ class Supervisor:
         self._start_deadline = 0.0
         self.device = ""
         """Where the worker computes; empty until it is ready."""
+        self.models: tuple[str, ...] = ()
+        """The user's own networks; none until it is ready."""
         self.restarts = 0
         self.problem: Problem | None = None
 
@@ -209,9 +212,10 @@ class Supervisor:
         if message.generation != self._generation or self._worker is None:
             return None
         match message.report:
-            case pipe.Ready(device):
+            case pipe.Ready(device, models):
                 _log.info("worker %d is ready on %s", self._worker.pid, device)
                 self.device = device[:MAX_DEVICE_NAME]
+                self.models = models[:MAX_MODELS]
                 return None
             case pipe.StartFailed(reason):
                 self.problem = Problem("start_failed", reason)

@@ -44,6 +44,11 @@ class Handler(Protocol):
         """Where it computes, for the user."""
         ...
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the user's own networks."""
+        ...
+
     def handle(self, request: Work, frames: Frames, progress: Progress) -> tuple[Result | Error, FrameWriter]:
         """Compute the reply and its frames."""
         ...
@@ -153,6 +158,8 @@ def main(argv: Sequence[str] | None = None, make_handler: HandlerFactory | None 
     parser.add_argument("--memory", type=int, default=0)
     parser.add_argument("--lift-memory-limit", action="store_true")
     parser.add_argument("--body", type=Path)
+    parser.add_argument("--model-manifest", type=Path, action="append", default=[])
+    parser.add_argument("--trust-models", action="store_true")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in Blender's terminal reaches the whole process group
     faulthandler.enable()
@@ -164,7 +171,10 @@ def main(argv: Sequence[str] | None = None, make_handler: HandlerFactory | None 
     orders.start()
     try:
         try:
-            handler = (make_handler or partial(_make_service, body=options.body))(options.device, options.threads)
+            make_service = partial(
+                _make_service, body=options.body, models=options.model_manifest, trust_models=options.trust_models
+            )
+            handler = (make_handler or make_service)(options.device, options.threads)
         except Exception as error:
             _log.exception("the worker cannot start")
             pipe.write(stdout, pipe.StartFailed(_start_failure(error)))
@@ -172,7 +182,7 @@ def main(argv: Sequence[str] | None = None, make_handler: HandlerFactory | None 
         if options.memory > 0 and not handler.device.startswith("cuda"):  # CUDA maps far more than it uses
             limit_memory(options.memory * 2**20 + (options.threads or os.cpu_count() or 1) * THREAD_BYTES)
         gc.freeze()  # torch's 200,000 objects stay: to look through them takes 0.2 s, in the middle of a drag
-        pipe.write(stdout, pipe.Ready(handler.device))
+        pipe.write(stdout, pipe.Ready(handler.device, handler.models))
         while True:
             sequence, parts = orders.next_job()
             code, frames = answer(handler, parts, _Reporter(sequence, orders, stdout), sequence)
@@ -181,14 +191,14 @@ def main(argv: Sequence[str] | None = None, make_handler: HandlerFactory | None 
         return 0
 
 
-def _make_service(device: str, threads: int, body: Path | None) -> Handler:
+def _make_service(device: str, threads: int, body: Path | None, models: Sequence[Path], trust_models: bool) -> Handler:
     # not at the top: torch takes seconds to import, and a failure has to be reported through the pipe
     from ikol.threads import wait_without_spinning  # noqa: PLC0415
 
     wait_without_spinning()
     from solver_server.service import make_service  # noqa: PLC0415
 
-    return make_service(device, threads, body)
+    return make_service(device, threads, body, models, trust_models=trust_models)
 
 
 def _start_failure(error: Exception) -> str:

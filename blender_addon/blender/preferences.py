@@ -2,7 +2,7 @@
 """Preferences of the add-on: installing the solver or naming a Python that has it, device, network, keys."""
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from ..core.solver_state import Phase
 from . import install_operators, keymaps, runtime
@@ -82,8 +82,21 @@ class IKOL_Preferences(bpy.types.AddonPreferences):
         items=[
             ("heavy", "Heavy", "The most exact one"),
             ("full", "Full", "Twice as fast, a little less exact"),
+            ("own", "Own", "Your own network, named in the preferences"),
         ],
         default="heavy",
+    )
+    own_network: StringProperty(
+        name="Own Network",
+        description="A network of yours: its manifest, or weights of HybrIK or IKOL; empty for none",
+        subtype="FILE_PATH",
+        update=_on_solver_changed,
+    )
+    is_network_trusted: BoolProperty(
+        name="Trust It",
+        description="Load the network also if its file is a program, which can do all that you can on this computer",
+        default=False,
+        update=_on_solver_changed,
     )
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -101,6 +114,9 @@ class IKOL_Preferences(bpy.types.AddonPreferences):
         column.prop(self, "body_file")
         column.prop(self, "device")
         column.prop(self, "model")
+        column.prop(self, "own_network")
+        if self.own_network:
+            column.prop(self, "is_network_trusted")
         result = runtime.get().check_result
         if result:
             draw_sentence(column, result, width=110)

@@ -77,7 +77,14 @@ class Runtime:
         problem = find_problem(python)
         if problem is not None:
             raise problem
-        return SolverConfig(python, preferences.device, log_path(), body_file())
+        return SolverConfig(
+            python,
+            preferences.device,
+            log_path(),
+            body_file(),
+            own_network=_path(preferences.own_network),
+            is_network_trusted=preferences.is_network_trusted,
+        )
 
     def configure(self) -> None:
         """Look at the preferences again."""

@@ -29,10 +29,13 @@ _SIDED = {
     "Knee": (_NEUTER, "Knie"),
     "Knee (handle)": (_NEUTER, "Knie (Griff)"),
     "Leg": (_NEUTER, "Bein"),
+    "Own": "Eigenes",
+    "Own Network": "Eigenes Netz",
     "Pinky": (_MASCULINE, "kleiner Finger"),
     "Shoulder": (_FEMININE, "Schulter"),
     "Shoulder (handle)": (_FEMININE, "Schulter (Griff)"),
     "Thumb": (_MASCULINE, "Daumen"),
+    "Trust It": "Ihm vertrauen",
     "Wrist": (_NEUTER, "Handgelenk"),
 }
 

@@ -2,6 +2,9 @@
 """German: what is shown while the mouse rests on a button."""
 
 TOOLTIPS = {
+    "A network of yours: its manifest, or weights of HybrIK or IKOL; empty for none": (
+        "Ein Netz von Ihnen: sein Manifest oder Gewichte von HybrIK oder IKOL; leer für keines"
+    ),
     "A new armature for each person": "Ein neues Skelett für jede Person",
     "A point of the body": "Ein Punkt des Körpers",
     "A set of weights and locks": "Ein Satz von Gewichten und fixierten Punkten",
@@ -108,6 +111,9 @@ TOOLTIPS = {
     ): (
         "In der Seitenleiste zeigen, was das ausgewählte Gelenk an seinem Ort hält, das Stärkste zuerst: welcher "
         "Hinweis, wie weit die Pose von ihm abweicht und wie weit er das Gelenk bewegt"
+    ),
+    "Load the network also if its file is a program, which can do all that you can on this computer": (
+        "Das Netz auch laden, wenn seine Datei ein Programm ist, das alles kann, was Sie auf diesem Rechner können"
     ),
     "Lock ankles and feet where they are now": "Knöchel und Füße da fixieren, wo sie jetzt sind",
     "Look through the camera of the photograph and take the tool that drags keypoints over it": (
@@ -262,5 +268,6 @@ TOOLTIPS = {
     "Your own body: an .npz file in the layout of SMPL's model files; empty for the default body": (
         "Ihr eigener Körper: eine .npz-Datei im Aufbau der Modelldateien von SMPL; leer für den Standardkörper"
     ),
+    "Your own network, named in the preferences": "Ihr eigenes Netz, in den Einstellungen genannt",
     "Which part of the body may move": "Welcher Teil des Körpers sich bewegen darf",
 }

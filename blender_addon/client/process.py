@@ -49,6 +49,10 @@ class SolverConfig:
     """Path of the file of a shared solver, which is then used instead of an own one; empty for an own one."""
     key_file: str = ""
     """Path of this client's key for the shared solver."""
+    own_network: str = ""
+    """Path of a manifest or weights of the user's own network; empty for none."""
+    is_network_trusted: bool = False
+    """Whether a network that is a program may be loaded."""
 
 
 class Handshake(Struct, frozen=True):
@@ -222,12 +226,21 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     return pipe
 
 
-def _launch(config: SolverConfig) -> "subprocess.Popen[bytes]":
+def solver_command(config: SolverConfig) -> list[str]:
+    """Return the command that starts the solver."""
     # stderr leads to the same file, for what Python says before the solver runs; the solver keeps it from growing
     log_options = ["--log", str(config.log_path)]
     command = [config.python, "-I", "-m", SOLVER_MODULE, "--device", config.device, *log_options]
     if config.body:
         command += ["--body", config.body]
+    if config.own_network:
+        command += ["--model-manifest", config.own_network]
+        command += ["--trust-models"] if config.is_network_trusted else []
+    return command
+
+
+def _launch(config: SolverConfig) -> "subprocess.Popen[bytes]":
+    command = solver_command(config)
     creation_flags = 0
     if sys.platform == "win32":
         creation_flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP

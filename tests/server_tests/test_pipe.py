@@ -21,7 +21,7 @@ def test_orders_arrive_with_their_frames(order: pipe.Order, frames: list[bytes])
 
 
 @pytest.mark.parametrize(
-    "report", [pipe.Ready("cpu"), pipe.StartFailed("why"), pipe.Step(1, 0.5, "text"), pipe.Done(1, None)]
+    "report", [pipe.Ready("cpu", ("NLF",)), pipe.StartFailed("why"), pipe.Step(1, 0.5, "text"), pipe.Done(1, None)]
 )
 def test_reports_arrive(report: pipe.Report) -> None:
     stream = io.BytesIO()

@@ -26,13 +26,16 @@ def ignore(fraction: float, text: str) -> None:
 
 
 def ask(
-    pipeline: FakePipeline, make: Callable[[FrameWriter], Any], progress: Any = ignore
+    pipeline: FakePipeline,
+    make: Callable[[FrameWriter], Any],
+    progress: Any = ignore,
+    models: tuple[str, ...] = (),
 ) -> tuple[Any, protocol.Frames]:
     """Send a request through the codec to a service, and its reply back through the codec."""
     writer = FrameWriter()
     request, frames = protocol.decode_request(protocol.encode(make(writer), writer))
     assert isinstance(request, protocol.Work)
-    service = Service(pipeline, "fake", NUM_JOINTS, NUM_BETAS)
+    service = Service(pipeline, "fake", NUM_JOINTS, NUM_BETAS, models)
     return protocol.decode_reply(protocol.encode(*service.handle(request, frames, progress)))
 
 
@@ -96,6 +99,26 @@ def test_detect_hands_everything_to_the_pipeline() -> None:
     options["thorough"] = True
     ask(pipeline, detect(**options, focal_px=1000.0))
     assert pipeline.calls == [{"image": b"JPEG", **options, "focal_px": 1000.0}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "models", "expected"),
+    [
+        ("own", ("RTMPose", "NLF"), "RTMPose"),
+        ("NLF", ("RTMPose", "NLF"), "NLF"),
+        ("full", ("RTMPose",), "full"),
+    ],
+)
+def test_own_is_the_first_of_the_user_s_networks(asked: str, models: tuple[str, ...], expected: str) -> None:
+    pipeline = FakePipeline()
+    ask(pipeline, detect(model=asked), models=models)
+    assert pipeline.calls[-1]["model"] == expected
+
+
+def test_own_without_a_network_of_the_user_s_says_what_to_do() -> None:
+    reply, _ = ask(FakePipeline(), detect(model="own"))
+    assert reply.code == "bad_input"
+    assert "--model-manifest" in reply.message
 
 
 def test_detect_reply_has_lens_persons_and_confidence() -> None:

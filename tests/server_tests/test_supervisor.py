@@ -112,8 +112,9 @@ def test_python_that_does_not_exist_is_a_failing_start(stage_of: Make) -> None:
 def test_ready_worker_says_where_it_computes_until_it_is_gone(stage_of: Make) -> None:
     stage = stage_of(SLEEP)
     assert not stage.supervisor.is_ready
-    assert stage.supervisor.receive(WorkerReport(1, pipe.Ready("cuda"))) is None
+    assert stage.supervisor.receive(WorkerReport(1, pipe.Ready("cuda", ("NLF",)))) is None
     assert (stage.supervisor.is_ready, stage.supervisor.device) == (True, "cuda")
+    assert stage.supervisor.models == ("NLF",)
     stage.supervisor.kill()
     assert not stage.supervisor.is_ready  # at once, or the next job would be given to it and lost with it
     stage.next()

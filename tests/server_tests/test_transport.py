@@ -84,10 +84,10 @@ def test_requests_wait_for_the_worker_while_ping_is_answered() -> None:
         client = server.client()
         detect, solve = client.detect("x"), client.solve()
         pong = client.ping()
-        assert (pong.ready, pong.busy, pong.queued, pong.device) == (False, False, 2, "")
+        assert (pong.ready, pong.busy, pong.queued, pong.device, pong.models) == (False, False, 2, "", ())
         assert client.hello_reply.device == "auto"
         assert [client.receive().id for _ in range(2)] == [detect, solve]
-        assert client.ping().ready
+        assert (client.ping().ready, client.ping().models) == (True, ("bright",))
 
 
 def test_worker_that_cannot_start_gives_the_reason_and_is_not_tried_again() -> None:

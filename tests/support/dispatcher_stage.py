@@ -17,6 +17,7 @@ class FakeWorker:
 
     def __init__(self) -> None:
         self.device = "fake"
+        self.models: tuple[str, ...] = ()
         self.restarts = 0
         self.problem: Problem | None = None
         self.pid = 4242

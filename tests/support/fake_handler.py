@@ -20,6 +20,7 @@ class FakeHandler:
     """Obeys the command in a request."""
 
     device = "fake"
+    models = ("bright",)
 
     def handle(
         self, request: protocol.Work, frames: protocol.Frames, progress: Callable[[float, str], None]

@@ -185,16 +185,17 @@ class Ping(Struct, frozen=True, tag="ping"):
 class Detect(Struct, frozen=True, tag="detect"):
     """Find persons on an encoded picture (JPEG, PNG or WebP) and return their evidence.
 
-    `boxes` (x0, y0, x1, y1 in pixels of the upright picture) replace the detector. `rotation_deg` says by how much the
-    persons are turned clockwise from upright. `focal_px` overrides EXIF and the default. `shape` asks for evidence
-    of that kind, which clients of 1.2 cannot read. `thorough` looks for small and
-    turned persons also in a picture where others are found. `timeout_seconds` counts from the arrival of the request;
-    None leaves it to the server.
+    `model` is heavy, full, or the name of a network that whoever started the server brought (`Pong`); own is the first
+    of these. `boxes` (x0, y0, x1, y1 in pixels of the upright picture) replace the detector. `rotation_deg` says by how
+    much the persons are turned clockwise from upright. `focal_px` overrides EXIF and the default. `shape` asks for
+    evidence of that kind, which clients of 1.2 cannot read. `thorough` looks for small and turned persons also in a
+    picture where others are found. `timeout_seconds` counts from the arrival of the request; None leaves it to the
+    server.
     """
 
     id: RequestId
     image: BlobRef
-    model: Literal["heavy", "full"] = "heavy"
+    model: Name = "heavy"
     max_persons: Annotated[int, Meta(ge=1, le=16)] = 8
     boxes: Annotated[tuple[tuple[float, float, float, float], ...], Meta(max_length=16)] = ()
     rotation_deg: Annotated[float, Meta(ge=-360, le=360)] = 0.0
@@ -283,7 +284,8 @@ class HelloReply(Struct, frozen=True, tag="hello_reply"):
 class Pong(Struct, frozen=True, tag="pong"):
     """`ready`: weights are loaded. `busy`: the worker computes. `queued`: requests that wait.
 
-    `device` is empty until `ready`. `problem` is a sentence when the worker cannot be started, else empty.
+    `device` is empty until `ready`. `problem` is a sentence when the worker cannot be started, else empty. `models` are
+    the names of the networks beside heavy and full that `detect` takes, none until `ready`.
     """
 
     id: RequestId
@@ -292,6 +294,7 @@ class Pong(Struct, frozen=True, tag="pong"):
     queued: int
     device: Name = ""
     problem: Text = ""
+    models: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()
 
 
 class Progress(Struct, frozen=True, tag="progress"):

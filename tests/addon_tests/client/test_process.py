@@ -15,6 +15,7 @@ from blender_addon.client.process import (
     explain_exit,
     prune_logs,
     read_tail,
+    solver_command,
 )
 from blender_addon.core.errors import Fix, SolverError
 
@@ -51,6 +52,15 @@ def test_the_first_line_is_read_without_waiting(start):
     assert handshake.pid == process.pid or psutil.pid_exists(handshake.pid)
     assert len(handshake.server_key) == 40
     assert handshake.protocol == (1, 0)
+
+
+def test_a_network_of_the_user_s_is_named_and_trusted_only_when_told_so():
+    config = SolverConfig("python", "cpu", Path("solver.log"))
+    assert "--model-manifest" not in solver_command(config)
+    config = SolverConfig("python", "cpu", Path("solver.log"), own_network="/my/net.toml")
+    assert solver_command(config)[-2:] == ["--model-manifest", "/my/net.toml"]
+    config = SolverConfig("python", "cpu", Path("solver.log"), own_network="/my/net.toml", is_network_trusted=True)
+    assert solver_command(config)[-3:] == ["--model-manifest", "/my/net.toml", "--trust-models"]
 
 
 def test_closing_its_stdin_ends_it_within_two_seconds(start):

@@ -253,6 +253,12 @@ def test_what_an_old_server_would_get_wrong_is_not_sent_to_it(name):
     assert encode_call(NEW[name], 1, server=(1, 2)) == encode_call(NEW[name], 1)
 
 
+def test_a_network_of_the_user_s_is_not_asked_for_of_a_server_that_knows_none():
+    with pytest.raises(SolverError, match=r"needed is 1.3"):
+        encode_call(DetectCall(b"x", "own"), 1, server=(1, 2))
+    assert encode_call(DetectCall(b"x", "own"), 1, server=(1, 3))
+
+
 @pytest.mark.parametrize("call", [DetectCall(b"x"), SolveCall(EVIDENCE[:6], start=POSE)], ids=["detect", "solve"])
 def test_what_an_old_server_knows_is_sent_to_it(call):
     assert encode_call(call, 1, server=(1, 0)) == encode_call(call, 1)
