@@ -10,7 +10,6 @@ ikol.body, ikol.evaluation, ikol.geometry, ikol.solver.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -24,8 +23,7 @@ from ikol.solver.anatomy import default_limits
 from ikol.solver.limits import clamp_rotations
 from ikol.training.everyday import everyday_poses
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 
 MOTION_REQUIREMENT = "pybullet==3.2.7"
 _CLIPS_OF: dict[str, tuple[str, ...]] = {"val": ("punch", "jump"), "test": ("kick", "dance_b", "getup_faceup")}
@@ -64,13 +62,13 @@ class PoseSample:
     """Which shape; splits share none."""
 
 
-def clips_of_split(split: Split) -> tuple[str, ...]:
+def clips_of_split(split: str) -> tuple[str, ...]:
     """Return the names of the clips that a split may use."""
     taken = {clip for clips in _CLIPS_OF.values() for clip in clips}
     return _CLIPS_OF.get(split, tuple(clip for clip in CLIPS if clip not in taken))
 
 
-def sample_poses(count: int, seed: int, split: Split, *, folder: Path = Path(".cache/motion")) -> PoseSample:
+def sample_poses(count: int, seed: int, split: str, *, folder: Path = Path(".cache/motion")) -> PoseSample:
     """Return poses and shapes; the same for the same arguments.
 
     Args:
@@ -101,7 +99,7 @@ def sample_poses(count: int, seed: int, split: Split, *, folder: Path = Path(".c
     return PoseSample(local, shapes[subject], motion_id, first + subject)
 
 
-def _subjects(split: Split) -> tuple[Float[Tensor, "subjects 10"], int]:
+def _subjects(split: str) -> tuple[Float[Tensor, "subjects 10"], int]:
     """Return the shapes of a split, always the same ones, and the number of the first."""
     first = sum(_NUM_SUBJECTS[other] for other in SPLITS[: SPLITS.index(split)])
     generator = torch.Generator().manual_seed(first)
@@ -109,7 +107,7 @@ def _subjects(split: Split) -> tuple[Float[Tensor, "subjects 10"], int]:
 
 
 def _captured_poses(
-    count: int, split: Split, folder: Path, generator: torch.Generator
+    count: int, split: str, folder: Path, generator: torch.Generator
 ) -> tuple[Float[Tensor, "poses 24 3 3"], Int[Tensor, "poses"]]:
     """Return frames of the clips, each clip equally often, and the clip's number; some with another frame's arms."""
     clips = read_clips(fetch_motion_archive(folder, MOTION_REQUIREMENT))
