@@ -83,7 +83,7 @@ def _errors(
     seconds: float,
 ) -> PictureErrors:
     body, pose, camera = pipeline.body, solution.pose, solution.cameras[0]
-    problem = views_problem(body, views, start=pose)
+    problem = views_problem(body, views, start=pose, is_weighted=False)
     result = problem.solve(SolveState(pose.transl, pose.local_rotmat, pose.betas))
     watched = body.points.select(tuple(dict.fromkeys((*recording.scored, *recording.origin))))
     optimum = find_optimum(problem.skeleton, problem.blocks, result, problem.config, watched)
