@@ -101,7 +101,7 @@ def photo_camera(camera: bpy.types.Object, photo: PhotoCamera, place: FloatArray
     """
     square = msgspec.structs.replace(photo, focal_y=photo.focal_x)
     seen = fitted_to_width(_camera_data(camera), photo.width, photo.height)
-    return msgspec.structs.replace(to_photo_camera(seen, square, place), focal_source="given")
+    return to_photo_camera(seen, square, place)
 
 
 def picture_size(image_path: Path, orientation: Orientation) -> tuple[int, int] | None:

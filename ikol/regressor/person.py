@@ -48,6 +48,7 @@ _WORLD_FLOOR = ((0.07, 0.012, 0.04), (0.07, 0.012, 0.04), (0.2, 0.03, 0.12))
 """Per axis: metres a metre of distance from the hips, at least, at most. Depth is three times worse than the plane."""
 _CONFIDENCE_SCALE = 0.03  # a crop that is this far off counts half
 _SAME_PERSON = 0.07  # of the diagonal of the box; two heads side by side are 0.3 apart
+_SAME_BOX = 0.65  # overlap: of a far person two crops may see skeletons that agree on little else
 _HIDDEN_SHARE = 0.6  # of the confidence is lost by a landmark that the network calls hidden
 
 
@@ -225,4 +226,12 @@ def is_same_person(first: PersonLandmarks, second: PersonLandmarks) -> bool:
         float((first.image_points - points)[both].norm(dim=-1).median())
         for points in (second.image_points, second.image_points[swap])
     ]
-    return min(apart) < _SAME_PERSON * extent
+    return min(apart) < _SAME_PERSON * extent or _overlap(first, second) > _SAME_BOX
+
+
+def _overlap(first: PersonLandmarks, second: PersonLandmarks) -> float:
+    """Return intersection over union of the boxes around the landmarks in the picture; there must be some."""
+    points = [one.image_points[one.in_picture] for one in (first, second)]
+    low, high = (torch.stack([each.amin(0) for each in points]), torch.stack([each.amax(0) for each in points]))
+    shared = float((high.amin(0) - low.amax(0)).clamp_min(0.0).prod())
+    return shared / max(float((high - low).prod(-1).sum()) - shared, 1e-9)

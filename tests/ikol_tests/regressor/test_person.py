@@ -184,6 +184,14 @@ def test_the_same_person_is_recognised_also_with_sides_swapped() -> None:
     assert not is_same_person(first, moved(first, 150.0))
 
 
+def test_another_skeleton_in_the_same_place_is_the_same_person_and_one_beside_is_not() -> None:
+    first = combine(agreeing(), WIDTH, HEIGHT)
+    order = torch.randperm(33, generator=torch.Generator().manual_seed(1))
+    elsewhere = dataclasses.replace(first, image_points=first.image_points[order])
+    assert is_same_person(first, elsewhere)
+    assert not is_same_person(first, moved(elsewhere, 150.0))
+
+
 def test_the_quick_look_is_one_crop_and_its_mirror_image() -> None:
     (first, second) = person.AUGMENTATIONS[: person.QUICK_LOOK]
     assert first == (1.0, 0.0, False)
