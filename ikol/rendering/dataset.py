@@ -4,7 +4,7 @@
 A shard is a safetensors file: the truth as arrays, the pictures as JPEG files one after the other. A sample depends on
 its shard's number and the seed only, so shards can be made in any order, by several processes, or again. Here: making,
 writing and reading. Not here: where poses come from. Imports: numpy, torch, safetensors, Pillow, ikol.body,
-ikol.camera, ikol.geometry, ikol.rendering.
+ikol.camera, ikol.geometry, ikol.regressor, ikol.rendering.
 """
 
 from collections.abc import Iterator
@@ -25,8 +25,9 @@ from ikol.body.bone_axes import bone_axes
 from ikol.camera import Camera
 from ikol.errors import FileFormatError, InputError
 from ikol.geometry.swing_twist import twist_angle
+from ikol.regressor.crops import PERSON_MARGIN
 from ikol.rendering.scene import render_scene
-from ikol.rendering.viewpoint import MARGIN, View, body_circle, draw_view
+from ikol.rendering.viewpoint import View, body_circle, draw_view
 
 CROP_SIZE = 256  # pixels of the detector's square in a picture around a person
 _WINDOW = 1.3  # the picture over that square: crops that are larger and turned find something at their edges
@@ -183,7 +184,7 @@ def _draw_view(rng: np.random.Generator, landmarks: Float[np.ndarray, "33 3"], l
     if long_side is not None:
         return view
     circle = body_circle(view.project(view.to_camera(landmarks)))
-    side = 2.0 * MARGIN * circle.radius
+    side = 2.0 * PERSON_MARGIN * circle.radius
     x, y = (float(value) for value in circle.center)
     half = _WINDOW * side / 2
     return view.window((x - half, y - half), (x + half, y + half), CROP_SIZE / side)

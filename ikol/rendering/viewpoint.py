@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-MARGIN = 1.25  # side of the detector's square over the diameter of the circle around the body, as in the regressor
-
 _ASPECTS = ((3, 4), (4, 3), (9, 16), (16, 9), (2, 3), (1, 1))
 _FOCAL = (0.75, 2.6)  # times the longer side; a phone's lens has 0.75, a portrait's 2.4
 _LEAST_DISTANCE = 1.4  # metres from the camera to the middle of the body
