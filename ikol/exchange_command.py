@@ -2,8 +2,9 @@
 """The commands `ikol convert` and `ikol solve`: arguments and what is printed; the work is ikol.exchange's."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
@@ -18,13 +19,17 @@ FORMATS = ("body", "pose", "amass", "smpl", "hybrik", "bvh", "trc", "c3d", "open
 AXES = ("y", "z", "camera")
 
 
-def add_exchange(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+@runtime_checkable
+class _Commands(Protocol):
+    def add_parser(self, name: str, *, help: str) -> argparse.ArgumentParser: ...
+
+
+def add_exchange(commands: _Commands) -> None:
     """Add both commands."""
-    convert = commands.add_parser(
-        "convert",
-        help="one file of a body, a motion or keypoints to another format",
-        description="SMPL's official .pkl to .npz; motions: AMASS .npz, .smpl, HybrIK's res.pk, .bvh; markers "
-        "between .trc and .c3d; keypoints between the .json of OpenPose, COCO, COCO-WholeBody and BlazePose.",
+    convert = commands.add_parser("convert", help="one file of a body, a motion or keypoints to another format")
+    convert.description = (
+        "SMPL's official .pkl to .npz; motions: AMASS .npz, .smpl, HybrIK's res.pk, .bvh; markers: .trc, .c3d; "
+        "keypoints between the .json of OpenPose, COCO, COCO-WholeBody and BlazePose."
     )
     convert.add_argument("source", type=Path, metavar="IN", help="a file, or a folder of OpenPose's files")
     convert.add_argument("target", type=Path, metavar="OUT", help="an existing file is replaced")
@@ -84,7 +89,7 @@ def _settings(options: argparse.Namespace, body: "BodyModel | None") -> "Setting
 def _convert(options: argparse.Namespace) -> None:
     from ikol.body import convert_smpl_file, load_smpl_body  # noqa: PLC0415 - as above
     from ikol.exchange.bvh import Rig  # noqa: PLC0415
-    from ikol.exchange.convert import format_of, read_file, write_file  # noqa: PLC0415
+    from ikol.exchange.convert import format_by_suffix, format_of, read_file, write_file  # noqa: PLC0415
     from ikol.exchange.motion import Keypoints  # noqa: PLC0415
 
     _check_folder(options.target)
@@ -93,7 +98,7 @@ def _convert(options: argparse.Namespace) -> None:
         held = convert_smpl_file(options.source, options.target)
         print(f"wrote {options.target}: {held.model}, {held.num_betas} betas")
         return
-    target_format = format_of(Path(options.target.name), options.target_format)
+    target_format = format_by_suffix(options.target, options.target_format)
     body = load_smpl_body(options.body) if options.body is not None else None
     if body is None and target_format == "bvh":
         body = _default_body()
@@ -135,32 +140,38 @@ def _skeleton(path: Path | None, scale: float | None) -> "tuple[BodyModel, Rig |
 
 
 def _solve(options: argparse.Namespace) -> None:
-    from dataclasses import replace  # noqa: PLC0415
-
     from ikol.exchange.bvh import Rig  # noqa: PLC0415 - as above
-    from ikol.exchange.convert import format_of, read_file, write_file  # noqa: PLC0415
+    from ikol.exchange.convert import format_by_suffix, format_of, read_file, write_file  # noqa: PLC0415
     from ikol.exchange.motion import Keypoints  # noqa: PLC0415
     from ikol.exchange.solve_keypoints import solve_keypoints  # noqa: PLC0415
     from ikol.pipeline.reading import intrinsics_of  # noqa: PLC0415
 
+    target_format = None
     if options.out is not None:
         _check_folder(options.out)
-        target_format = format_of(Path(options.out.name))
+        target_format = format_by_suffix(options.out)
+    if not all(value is None or 0 < value < 1e6 for value in (options.sigma, options.focal_px)):
+        raise InputError("--sigma and --focal-px must be positive")
     body, rig = _skeleton(options.skeleton, options.scale)
     settings = _settings(options, body)
     keypoints = read_file(options.keypoints, format_of(options.keypoints, options.source_format), settings)
     if not isinstance(keypoints, Keypoints):
         raise InputError(f"{options.keypoints.name} is a motion, not keypoints; use `ikol convert`")
-    size = keypoints.size or options.size
-    intrinsics = None if size is None or keypoints.is_spatial else intrinsics_of(*size, options.focal_px, None)
+    width, height = keypoints.size or options.size or (0, 0)
+    is_placed = keypoints.is_spatial or not width
+    intrinsics = None if is_placed else intrinsics_of(width, height, options.focal_px, None)
     with tqdm(total=len(keypoints.points), unit="frame") as bar:
+
+        def show(done: int, _: int) -> None:
+            bar.update(done - bar.n)
+
         solved = solve_keypoints(
             body,
             keypoints,
             intrinsics=intrinsics,
             sigma=options.sigma,
             solve_shape=not options.mean_shape and rig is None,
-            progress=lambda done, _: bar.update(done - bar.n) and None,
+            progress=show,
         )
     missing = sum(residual is None for residual in solved.residuals)
     off = f"{1000 * solved.median_residual:.1f} mm" if solved.unit == "m" else f"{solved.median_residual:.1f} px"
@@ -169,7 +180,7 @@ def _solve(options: argparse.Namespace) -> None:
         print(f"not used: {', '.join(solved.unused[:20])}; the body has no such points")
     if missing:
         print(f"{missing} frames have too few points; the pose stays there as it was")
-    if options.out is None:
+    if target_format is None or options.out is None:
         return
     motion = solved.motion
     if rig is None:

@@ -6,7 +6,7 @@ Imports: torch, ikol.body, ikol.errors, ikol.exchange.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal, cast, get_args
+from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -59,22 +59,30 @@ class Settings:
     scale: float | None = None
 
 
-def format_of(path: Path, asked: Format | None = None) -> Format:
-    """Return the format of a file by its suffix, and for .npz by what is in it.
+def format_by_suffix(path: Path, asked: Format | None = None) -> Format:
+    """Return the format that a file of this name is to have, or what is asked.
 
     Raises:
         InputError: the suffix is none that is known.
     """
-    if asked is not None:
-        return asked
-    if path.is_dir():
-        return "openpose"
-    form = _BY_SUFFIX.get(path.suffix.lower())
+    form = asked or _BY_SUFFIX.get(path.suffix.lower())
     if form is None:
         raise InputError(
             f"{path.name}: {', '.join(_BY_SUFFIX)} are known; name the format, one of {', '.join(FORMATS)}"
         )
-    if form == "amass" and path.is_file():
+    return form
+
+
+def format_of(path: Path, asked: Format | None = None) -> Format:
+    """Return the format of a file that is to be read: by its suffix, and for .npz by what is in it.
+
+    Raises:
+        InputError: the suffix is none that is known.
+    """
+    if path.is_dir():
+        return asked or "openpose"
+    form = format_by_suffix(path, asked)
+    if asked is None and form == "amass" and path.is_file():
         present = array_names(read_limited(path, MAX_FILE_BYTES), path.name)
         return "body" if "v_template" in present else "pose" if "local_quat" in present else "amass"
     return form
@@ -126,7 +134,7 @@ def write_file(path: Path, content: Motion | Rig | Keypoints, form: Format, sett
             case "c3d":
                 write_c3d(path, content)
             case "openpose" | "coco" | "wholebody" | "blazepose":
-                write_keypoint_json(path, content, cast(KeypointFormat, form))
+                write_keypoint_json(path, content, form)
             case _:
                 raise InputError(
                     f"points are written as trc, c3d or {', '.join(_JSON)}, not as {form}; solve them first"

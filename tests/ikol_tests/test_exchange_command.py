@@ -151,6 +151,7 @@ def test_markers_pose_a_bvhs_hierarchy_with_its_own_names_and_bones(tmp_path: Pa
             ["convert", "gone.bvh", "nowhere/a.smpl"],
             "the folder of nowhere/a.smpl does not exist; make it first",
         ),
+        (["solve", "--keypoints", "gone.trc", "--sigma", "-1"], "error: --sigma and --focal-px must be positive"),
         (["solve", "--keypoints", "gone.trc"], "error: there is no file gone.trc; name another file"),
         (["solve", "--keypoints", "gone.trc", "--skeleton", "gone.pkl"], "error: there is no body file gone.pkl"),
     ],
