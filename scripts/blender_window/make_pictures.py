@@ -69,6 +69,7 @@ PICTURES = (
     Picture("dropped", ("drop/4_posed",), WINDOW, 1120),
     Picture("photo_tool", ("photo_drag/1_tool",), WINDOW, 1120),
     Picture("photo_drag", ("photo_drag/2_hover", "photo_drag/3_dragging"), (480, 150, 880, 650), 400),
+    Picture("people", ("people/6_all",), (0, 50, 1300, 900), 1040),
     Picture("handle_drag", ("handle_drag/1_posed", "handle_drag/2_while_dragging"), (480, 150, 880, 650), 400),
     Picture("keypoints", ("panel/1_locked_out_of_reach",), (956, 486, 1206, 1000), 250),
     Picture("uncertainty", ("insight/2_uncertainty_from_the_side",), (250, 60, 1030, 900), 560),
