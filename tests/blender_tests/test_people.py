@@ -69,7 +69,7 @@ def test_the_next_person_is_seen_by_the_camera_that_stands(found, solver, part):
 
 
 def test_a_person_that_is_not_there_is_said(found):
-    with pytest.raises(RuntimeError, match="there is no person 9"):
+    with pytest.raises(RuntimeError, match="There is no person 9"):
         bpy.ops.ikol.pose_person(person=9)
     assert bodies() == []
 
@@ -86,7 +86,7 @@ def test_a_box_is_looked_into_and_its_person_joins_the_others(found, solver, par
 def test_an_empty_box_says_what_to_do(found, solver, part):
     part("blender.runtime").get().solver.close()
     solver.behave(persons=0)
-    with pytest.raises(RuntimeError, match="no person is seen in this box"):
+    with pytest.raises(RuntimeError, match="No person is seen in this box"):
         bpy.ops.ikol.box_person(box=(50.0, 60.0, 120.0, 200.0))
     assert bodies() == []
 
