@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One pose from several pictures of it, made of a body whose pose is known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from recordings import BODY, LENS, camera_around, seen_by, walking_pose
@@ -10,6 +12,7 @@ from ikol.geometry.rotations import rotmat_to_rotvec
 from ikol.pipeline import Keypoints2D, Pose
 from ikol.pipeline.multiview import View, ViewsSolution, solve_views, views_problem
 from ikol.pipeline.placement import point_positions
+from ikol.solver import Points2D
 
 POSE = walking_pose(torch.tensor([0.8, -0.6] + [0.0] * (BODY.num_betas - 2), dtype=torch.float64))
 CAMERAS = [camera_around(yaw) for yaw in (0.0, 80.0, 170.0)]
@@ -92,6 +95,17 @@ def test_priors_count_once_and_each_picture_has_blocks_of_its_own() -> None:
     assert names.count("relaxed stance") == names.count("limits") == names.count("shape prior") == 1
     assert sum(name.endswith("Keypoints2D 0") for name in names) == 3
     assert len(set(names)) == len(names)
+
+
+def test_a_landmark_counts_more_beside_other_pictures_and_a_placed_point_as_it_was_placed() -> None:
+    mixed = views(known=True)
+    flat = mixed[0].evidence[0]
+    assert isinstance(flat, Keypoints2D)
+    mixed[0] = replace(mixed[0], evidence=(replace(flat, is_robust=False),))
+    blocks = {block.name: block for block in views_problem(BODY, mixed).blocks if isinstance(block, Points2D)}
+    placed, seen = blocks["picture 0: Keypoints2D 0"], blocks["picture 1: Keypoints2D 0"]
+    assert torch.equal(placed.sigma, flat.sigma)
+    assert bool((seen.sigma < placed.sigma).all())
 
 
 @pytest.mark.parametrize("count", [1, 9])
