@@ -24,10 +24,14 @@ from .record import (
     Quaternion,
     Record,
     RelativeKeypoints3D,
+    Twist,
     Vector2,
     Vector3,
 )
 from .rig import POINT_NAMES
+
+_LEG = {"hip", "knee", "ankle", "foot", "heel", "foot_index"}
+_ARM = {"collar", "shoulder", "elbow", "wrist", "hand", "pinky", "index", "thumb"}
 
 PIXEL_SHARE = 0.00075
 """Standard deviation of a point placed on the picture, in parts of its longer side: 0.75 px of 1000. At twice that a
@@ -338,6 +342,8 @@ def _under_edits(record: Record, block: Evidence, detected: Mapping[str, Vector2
     What the user placed takes the place of what was said of the same point: the two contradict each other, or the
     user had not moved it.
     """
+    if isinstance(block, Twist):
+        return _twists_left(record, block)
     if not isinstance(block, Keypoints2D | Keypoints3D | RelativeKeypoints3D):
         return block
     rows: list[tuple[str, object, object]] = []
@@ -360,6 +366,30 @@ def _under_edits(record: Record, block: Evidence, detected: Mapping[str, Vector2
         return None
     names, points, sigmas = (tuple(column) for column in zip(*rows, strict=True))
     return replace(block, names=names, points=points, sigma=sigmas)
+
+
+def _twists_left(record: Record, block: Twist) -> Twist | None:
+    """Return the twists of the limbs that the user has not posed otherwise: they belong to the pose that was seen."""
+    changed = {_limb_of(name) for name in record.without_depth}
+    for name, edit in record.edits.items():
+        if edit.position or edit.orientation or (edit.pixel and record.camera is not None):
+            changed.add(_limb_of(name))
+    kept = [row for row, name in enumerate(block.names) if _limb_of(name) not in changed]
+    if not kept:
+        return None
+    names, angles, sigma = (tuple(column[row] for row in kept) for column in (block.names, block.angles, block.sigma))
+    return replace(block, names=names, angles=angles, sigma=sigma)
+
+
+def _limb_of(name: str) -> str:
+    """Return a name that a point shares with all joints and landmarks of the same arm or leg, or of the rest."""
+    side, _, part = name.lower().partition("_")
+    if side[:1] not in ("l", "r") or not part:
+        return "trunk"
+    for limb, parts in (("leg", _LEG), ("arm", _ARM)):
+        if part in parts:
+            return f"{side[0]} {limb}"
+    return "trunk"
 
 
 def _free(sigma: object, is_moved: bool, is_without_depth: bool) -> Vector3:

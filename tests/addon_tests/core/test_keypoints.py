@@ -53,7 +53,17 @@ def test_a_point_placed_on_the_picture_is_believed_and_its_followers_go_along(re
     assert seen.points == ((13.0, 24.0), (5.0, 6.0), (7.0, 8.0))
     assert placed == Keypoints2D(("left_wrist",), ((11.0, 22.0),), (0.75,), is_robust=False)
     assert felt.sigma == ((keypoints.FREE_SIGMA, keypoints.FREE_SIGMA, 0.3), (0.1, 0.1, 0.3))
-    assert rest == [ANCHOR, TWIST]
+    # the arm's twist belongs to the pose that was seen
+    assert rest == [ANCHOR]
+
+
+def test_twists_of_limbs_that_the_user_has_not_posed_stay(record):
+    both = Twist(("L_Elbow", "R_Knee", "Head"), (0.1, 0.2, 0.3), (0.2, 0.3, 0.4))
+    record = replace(record, evidence=(*record.evidence[:3], both))
+    moved = keypoints.move_pixels(record, {"right_heel": (11.0, 22.0)})
+    assert block(moved, Twist) == Twist(("L_Elbow", "Head"), (0.1, 0.3), (0.2, 0.4))
+    assert block(replace(record, without_depth=("left_wrist",)), Twist).names == ("R_Knee", "Head")
+    assert block(keypoints.mute(record, ("left_wrist",)), Twist) == both
 
 
 def test_a_follower_that_the_user_placed_stays_there(record):
@@ -71,7 +81,7 @@ def test_a_point_placed_in_space_takes_the_place_of_what_the_picture_says_of_it(
 
 def test_a_joint_placed_in_space_competes_with_the_picture(record):
     *kept, _ = effective_evidence(keypoints.move_positions(record, {"L_Wrist": (1.0, 2.0, 3.0)}))
-    assert tuple(kept) == record.evidence
+    assert tuple(kept) == record.evidence[:3]  # all but the arm's twist
 
 
 def test_a_locked_joint_is_met_exactly_where_it_was_and_let_go_as_it_was(record):
