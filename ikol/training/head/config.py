@@ -14,7 +14,7 @@ class TrainingConfig:
     """How the head is trained."""
 
     seed: int = 0
-    steps: int = 6000
+    steps: int = 3200
     batch: int = 512
     rendered: float = 0.5
     """Share of a batch that comes from rendered pictures, where there are any."""
