@@ -213,6 +213,7 @@ def _pose(options: argparse.Namespace) -> None:
         )
     if options.out is not None:
         camera = solutions[0].camera
+        assert camera is not None  # each was solved with the picture's lens
         np.savez_compressed(
             options.out,
             joint_names=np.array(pipeline.body.tree.names),
