@@ -9,7 +9,7 @@ ikol.errors.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Literal, get_args
+from typing import Final
 
 import torch
 from jaxtyping import Float
@@ -18,9 +18,8 @@ from torch import Tensor
 from ikol.body.model import BodyModel
 from ikol.errors import InputError
 
-Measure = Literal["height", "arm_span", "leg_length", "inseam"]
+MEASURES: Final = ("height", "arm_span", "leg_length", "inseam")
 """Crown to sole; finger tip to finger tip in the T-pose; hip joints to sole; crotch to sole."""
-MEASURES: Final[tuple[Measure, ...]] = get_args(Measure)
 MAX_BETA: Final = 5.0  # standard deviations; one body in a million is beyond
 CROTCH_WIDTH: Final = 0.02  # metres from the middle plane, within which the crotch is looked for
 _X, _Y = 0, 1
@@ -68,12 +67,12 @@ class Measurer:
         return mean + betas @ directions.mT
 
     def betas_for(
-        self, wanted: Mapping[Measure, float], betas: Float[Tensor, "betas"] | None = None
+        self, wanted: Mapping[str, float], betas: Float[Tensor, "betas"] | None = None
     ) -> Float[Tensor, "betas"]:
         """Return the shape nearest to another one that has given measurements.
 
         Args:
-            wanted: metres; what is not named may change.
+            wanted: metres for some of `MEASURES`; what is not named may change.
             betas: the shape to stay near; None for the mean one.
 
         Raises:

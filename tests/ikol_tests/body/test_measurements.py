@@ -36,7 +36,7 @@ def test_other_shapes_are_measured_as_their_meshes_are(measurer: Measurer, seed:
 
 @pytest.mark.parametrize("wanted", [{"height": 1.85}, {"height": 1.6, "inseam": 0.72}, {"arm_span": 1.75}])
 def test_a_shape_has_the_measurements_that_were_asked_for(measurer: Measurer, wanted: dict[str, float]) -> None:
-    betas = measurer.betas_for(wanted)  # type: ignore[arg-type]
+    betas = measurer.betas_for(wanted)
     found = dict(zip(MEASURES, measurer.measure(betas).tolist(), strict=True))
     for name, value in wanted.items():
         assert found[name] == pytest.approx(value, abs=1e-9)  # linear: rounding only
@@ -58,6 +58,6 @@ def test_what_no_body_has_is_said_in_a_sentence(measurer: Measurer) -> None:
     with pytest.raises(InputError, match=r"no body of a plausible shape has height nan"):
         measurer.betas_for({"height": float("nan")})
     with pytest.raises(InputError, match=r"measurements are height, arm_span, leg_length, inseam; got waist"):
-        measurer.betas_for({"waist": 1.0})  # type: ignore[dict-item]
+        measurer.betas_for({"waist": 1.0})
     with pytest.raises(InputError, match="got none"):
         measurer.betas_for({})
