@@ -117,13 +117,13 @@ def scores(judged: Judged, calibration: Calibration, layer: IKOLLayer) -> HeadSc
         twist_deg=math.degrees(float(twist[:, list(TWISTED)].mean())),
         forearm_deg=math.degrees(float(twist[:, 18:20].mean())),
         beta_error=float((output.betas - truth.betas).abs().mean()),
-        one_sigma=_share(every, 1),
-        two_sigma=_share(every, 2),
-        one_sigma_depth=_share(depth, 1),
-        two_sigma_depth=_share(depth, 2),
-        twist_one_sigma=_share(turned, 1),
-        twist_two_sigma=_share(turned, 2),
-        betas_one_sigma=_share(shape, 1),
+        one_sigma=_share(every, 1.0),
+        two_sigma=_share(every, 2.0),
+        one_sigma_depth=_share(depth, 1.0),
+        two_sigma_depth=_share(depth, 2.0),
+        twist_one_sigma=_share(turned, 1.0),
+        twist_two_sigma=_share(turned, 2.0),
+        betas_one_sigma=_share(shape, 1.0),
     )
 
 

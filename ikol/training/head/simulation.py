@@ -94,7 +94,7 @@ def simulate(
     local = local_rotmat.clone()
     local[:, 0] = camera @ local[:, 0]
     truth, points = bodies.truth(local, betas)
-    away = (config.nearest * (config.farthest / config.nearest) ** uniform(0, 1, count))[:, None]
+    away = (config.nearest * (config.farthest / config.nearest) ** uniform(0.0, 1.0, count))[:, None]
     hips = torch.cat((uniform(-config.off_axis, config.off_axis, count, 2) * away, away), -1)
     truth = HeadTruth(truth.joints, truth.local_rotmat, truth.twist, truth.betas, hips)
 
@@ -113,7 +113,7 @@ def simulate(
     world = (points @ lean.mT) * mean[:, None, None] * (config.scale * normal(count, 1, 1)).exp()
     unit = torch.tensor(config.world_error)
     world = world + unit * (spread[..., None] * normal(count, NUM_LANDMARKS, 3) + quality[..., None] * common)
-    world = world - world[:, list(_ROOTS[1::2])].mean(1, keepdim=True) * (uniform(0, 1, count, 1, 1) < 0.9)
+    world = world - world[:, list(_ROOTS[1::2])].mean(1, keepdim=True) * (uniform(0.0, 1.0, count, 1, 1) < 0.9)
 
     visibility = _visibility(points, uniform, count)
     # the crops' spread tells of the error, but not exactly
@@ -153,7 +153,7 @@ def _swapped(
 ) -> tuple[Float[Tensor, "people 33 2"], Float[Tensor, "people 33 3"]]:
     """Exchange left and right of all, of the arms or of the legs of some people."""
     swap = torch.tensor(LEFT_RIGHT)
-    kind, part = uniform(0, 1, count, 1), torch.arange(NUM_LANDMARKS)
+    kind, part = uniform(0.0, 1.0, count, 1), torch.arange(NUM_LANDMARKS)
     legs = part >= BLAZEPOSE_LANDMARKS.index("left_hip")
     chosen = (kind < share) & (legs | (kind < 0.6 * share)) & (~legs | (kind > 0.3 * share))
     chosen = chosen[..., None]
@@ -165,9 +165,9 @@ def _in_picture(
 ) -> Bool[Tensor, "people 33"]:
     """Return which landmarks a picture shows that is cut, for some people, at one side of them."""
     low, high = shown.amin(1), shown.amax(1)
-    side = (uniform(0, 1, count) * 4).long()
+    side = (uniform(0.0, 1.0, count) * 4).long()
     keep = uniform(0.25, 0.95, count)
-    is_cut = uniform(0, 1, count) < share
+    is_cut = uniform(0.0, 1.0, count) < share
     inside = torch.ones(count, NUM_LANDMARKS, dtype=torch.bool)
     for number in range(4):
         # right, bottom, left, top

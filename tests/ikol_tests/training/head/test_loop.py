@@ -65,7 +65,7 @@ def test_a_step_on_the_same_people_lowers_the_loss() -> None:
 
 def test_the_same_seed_gives_the_same_head() -> None:
     config = replace(TINY, steps=3)
-    one, other = (HeadTrainer(config, BODY, some_poses(8)).run(lambda *_: None) for _ in range(2))
+    one, other = (HeadTrainer(config, BODY, some_poses(8)).run(lambda step, parts: None) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
