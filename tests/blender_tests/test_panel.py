@@ -55,6 +55,10 @@ class RecordingLayout:
 
     row = column = box = split = grid_flow = menu_pie = _child
 
+    def panel(self, _identifier, **_options):
+        """A part that can be folded away, and is open."""
+        return self._child(), self._child()
+
 
 def draw(kind):
     layout = RecordingLayout()
