@@ -36,6 +36,7 @@ ALLOWED = {
     ("tests/ikol_tests/regressor/networks/test_checkpoint.py", "unpickler"): "makes the hostile file",
     ("tests/ikol_tests/regressor/manifest/test_own_network.py", "unpickler"): "makes the hostile file",
     ("tests/support/pickles.py", "unpickler"): "writes files as other programs do",
+    ("tests/support/hostile_files.py", "unpickler"): "makes the hostile files",
     ("tests/addon_tests/core/test_keypoint_files.py", "unpickler"): "makes the hostile file",
     ("tests/server_tests/test_hostile_input.py", "unpickler"): "makes the hostile file",
     ("tests/server_tests/test_corrupted_files.py", "unpickler"): "makes the hostile file",

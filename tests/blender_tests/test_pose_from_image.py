@@ -212,9 +212,7 @@ def test_a_file_that_is_too_large_is_not_read(solver, tmp_path):
 
 def test_nobody_on_the_picture_gives_a_sentence_that_says_what_to_do(solver, photo):
     solver.behave(persons=0)
-    with pytest.raises(
-        RuntimeError, match=r"No person was found on photo\.png; set Persons to Choose and draw a box"
-    ):
+    with pytest.raises(RuntimeError, match=r"No person was found on photo\.png; set Persons to Choose and draw a box"):
         pose(photo)
     assert not bodies()
     solver.behave(persons=1)

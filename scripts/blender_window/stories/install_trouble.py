@@ -3,8 +3,8 @@
 
 Provoked: a full disk, no network, a proxy that is not there, a system that trusts nobody's certificates, a folder that
 cannot be written, a file that is no bundle, a set that does not exist, a Python that is none. Pretended: that paths are
-limited, which they are in Windows only. An antivirus program cannot be had here; what it leaves behind, a file that must
-not be written, is the read-only folder.
+limited, which they are in Windows only. An antivirus program cannot be had here; what it leaves behind, a
+file that must not be written, is the read-only folder.
 """
 
 import contextlib
