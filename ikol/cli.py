@@ -208,9 +208,7 @@ def _pose(options: argparse.Namespace) -> None:
     solved = time.perf_counter()
     print(f"{len(solutions)} person(s); detection {detected - start:.2f} s, solve {solved - detected:.2f} s")
     if not solutions:
-        raise IkolError(
-            f"no person was found on {photo}; try a picture in which the person is larger, or crop it"
-        )
+        raise IkolError(f"no person was found on {photo}; try a picture in which the person is larger, or crop it")
     if options.out is not None:
         camera = solutions[0].camera
         assert camera is not None  # each was solved with the picture's lens
