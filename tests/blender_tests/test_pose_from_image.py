@@ -218,11 +218,11 @@ def test_nobody_on_the_picture_gives_a_sentence_that_says_what_to_do(solver, pho
     solver.behave(persons=1)
 
 
-def test_without_a_python_the_user_is_sent_to_the_preferences(scene, photo, preferences, part):
+def test_without_a_solver_the_user_is_offered_to_install_it(scene, photo, preferences, part):
     preferences.solver_python = ""
     with pytest.raises(RuntimeError, match="The solver is not installed"):
         pose(photo)
-    assert part("blender.runtime").get().notice.fix.value == "open_preferences"
+    assert part("blender.runtime").get().notice.fix.value == "install"
 
 
 MODES = {
