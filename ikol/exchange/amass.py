@@ -3,10 +3,10 @@
 
 Source: the AMASS data sets (https://amass.is.tue.mpg.de): SMPL-H files have `poses` (F, 156), `trans`, `betas`,
 `gender`, `mocap_framerate`; SMPL-X files also `root_orient`, `pose_body`, `pose_hand`, `pose_jaw`, `pose_eye`,
-`surface_model_type`, `mocap_frame_rate`. Z is up. Imports: numpy, torch, ikol.body, ikol.exchange.{files, motion}.
+`surface_model_type`, `mocap_frame_rate`. Z is up.
+Imports: numpy, torch, ikol.body, ikol.exchange.{files, motion, npz_values}.
 """
 
-import io
 from pathlib import Path
 from typing import Final
 
@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ikol.body.array_archive import array_names, read_arrays
+from ikol.body.array_archive import array_names
 from ikol.body.smpl_trees import MODELS, SMPL_TREE, SMPLH_TREE, SMPLX_TREE
 from ikol.errors import FileFormatError
 from ikol.exchange.files import write_bytes
-from ikol.exchange.motion import MAX_FRAMES, MAX_VALUES, Axes, Motion, as_body_motion, smpl_pelvis
+from ikol.exchange.motion import MAX_FRAMES, Axes, Motion, as_body_motion, smpl_pelvis
+from ikol.exchange.npz_values import npz_bytes, read_number, read_numbers, read_texts
 from ikol.files import read_limited
 from ikol.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 
@@ -42,7 +43,7 @@ def read_amass(path: Path, axes: Axes | None = None, pelvis: Tensor | None = Non
     """
     data = read_limited(path, MAX_FILE_BYTES)
     present = array_names(data, path.name)
-    arrays = {key: _numbers(data, key, path.name) for key in ("trans", *_PARTS, "poses", "betas") if key in present}
+    arrays = {key: read_numbers(data, key, path.name) for key in ("trans", *_PARTS, "poses", "betas") if key in present}
     if "poses" not in arrays and not {"root_orient", "pose_body"} <= arrays.keys():
         raise FileFormatError(
             f"{path.name} has neither poses nor root_orient and pose_body; got {', '.join(sorted(present)[:30])}"
@@ -66,13 +67,6 @@ def read_amass(path: Path, axes: Axes | None = None, pelvis: Tensor | None = Non
         gender=_gender(data, present, path.name),
     )
     return motion.from_axes(axes or motion.likely_axes(), smpl_pelvis() if pelvis is None else pelvis)
-
-
-def _numbers(data: bytes, key: str, source: str) -> np.ndarray:
-    array = read_arrays(data, (key,), source, 8 * MAX_VALUES)[key]
-    if array.dtype.kind not in "iuf":
-        raise FileFormatError(f"{source}: {key} has type {array.dtype}, expected numbers")
-    return array.astype(np.float64)
 
 
 def _rotations(arrays: dict[str, np.ndarray], source: str) -> tuple[tuple[str, ...], Tensor]:
@@ -100,22 +94,17 @@ def _rotations(arrays: dict[str, np.ndarray], source: str) -> tuple[tuple[str, .
 
 def _rate(data: bytes, present: tuple[str, ...], source: str) -> float:
     key = next((key for key in _RATES if key in present), None)
-    if key is None:
-        return _DEFAULT_FPS
-    rate = _numbers(data, key, source)
-    if rate.size != 1:
-        raise FileFormatError(f"{source}: {key} has shape {rate.shape}, expected one number")
-    return float(rate.reshape(()))
+    return _DEFAULT_FPS if key is None else read_number(data, key, source)
 
 
 def _gender(data: bytes, present: tuple[str, ...], source: str) -> str:
     if "gender" not in present:
         return "neutral"
     try:
-        text = str(np.asarray(read_arrays(data, ("gender",), source, 1 << 16)["gender"]).astype(str).reshape(-1)[0])
-    except (FileFormatError, ValueError, IndexError):
+        texts = read_texts(data, "gender", source)
+    except FileFormatError:
         return "neutral"  # some files hold it as an object, which is not read
-    return text if text in ("male", "female") else "neutral"
+    return texts[0] if texts and texts[0] in ("male", "female") else "neutral"
 
 
 def write_amass(path: Path, motion: Motion, axes: Axes = "z", pelvis: Tensor | None = None) -> None:
@@ -148,10 +137,3 @@ def write_amass(path: Path, motion: Motion, axes: Axes = "z", pelvis: Tensor | N
         face = rotvec[:, 3 * _BODY : 3 * (_BODY + _FACE)]
         arrays |= {"pose_jaw": face[:, :3], "pose_eye": face[:, 3:]}
     write_bytes(path, npz_bytes(arrays))
-
-
-def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
-    """Return the content of a compressed .npz."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()

@@ -71,6 +71,8 @@ def read_bvh(path: Path, scale: float | None = None) -> Rig:
     hierarchy = _hierarchy(iter(head.split()), path.name)
     tree = JointTree(tuple(hierarchy.names), tuple(hierarchy.parents))
     values, frame_time = _motion(tail, sum(map(len, hierarchy.channels)), path.name)
+    if len(values) * 3 * tree.num_joints > MAX_VALUES:  # joints without channels cost the file nothing, but memory here
+        raise FileFormatError(f"{path.name} has {len(values)} frames of {tree.num_joints} joints, which is too much")
     rest = torch.tensor(hierarchy.offsets, dtype=torch.float64)
     for joint, parent in enumerate(hierarchy.parents):
         if parent >= 0:
@@ -200,13 +202,14 @@ def _motion(text: str, width: int, source: str) -> tuple[np.ndarray, float]:
 
 
 def _row(line: str, width: int, source: str) -> np.ndarray:
+    cells = line.split(maxsplit=width)  # a line may be as long as the file
+    if len(cells) != width:
+        got = f"{len(cells)} numbers" if len(cells) < width else f"more than {width} numbers"
+        raise FileFormatError(f"{source}: a frame has {got}, its joints have {width} channels")
     try:
-        row = np.array([float(value) for value in line.split()])
+        return np.array([float(cell) for cell in cells])
     except ValueError as error:
         raise FileFormatError(f"{source}: a frame is not made of numbers: {str(error)[:80]}") from error
-    if len(row) != width:
-        raise FileFormatError(f"{source}: a frame has {len(row)} numbers, its joints have {width} channels")
-    return row
 
 
 def _posed(found: _Hierarchy, values: np.ndarray, source: str, size: float) -> tuple[Tensor, Tensor]:

@@ -133,7 +133,8 @@ def _header(data: bytes, parameters: dict[str, _Parameter], order: str, source: 
     if last == 65535 and long and parameters["POINT:FRAMES"][0] == _FLOATS:
         frames = int(long)
     elif last == 65535 and real:
-        frames = (len(data) - start_byte) // real  # more than the head can say
+        held = (len(data) - start_byte) // real  # maybe more than the head can say
+        frames = held if (held - frames) * real >= BLOCK else frames  # what fills the last block is no frame
     is_possible = 0 < markers <= MAX_MARKERS and 0 < frames <= MAX_FRAMES and math.isfinite(scale) and scale
     if not is_possible or not (0 < fps < math.inf) or 4 * markers * frames > MAX_VALUES:
         raise FileFormatError(f"{source} announces {frames} frames of {markers} markers, {fps:.6g} a second")

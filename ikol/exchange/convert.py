@@ -39,6 +39,8 @@ _BY_SUFFIX: Final[dict[str, Format]] = {
     ".c3d": "c3d",
     ".json": "coco",
 }
+MOTION_FORMATS: Final[tuple[Format, ...]] = ("amass", "smpl", "hybrik", "bvh")
+"""Those that a motion is written as."""
 DEFAULT_NAME: Final = "default body"
 _JSON: Final = get_args(KeypointFormat)
 
@@ -152,7 +154,7 @@ def write_file(path: Path, content: Motion | Rig | Keypoints, form: Format, sett
         case "bvh":
             write_bvh(path, content if isinstance(content, Rig) else rig_of(motion, settings.body))
         case _:
-            raise InputError(f"a motion is written as amass, smpl, hybrik or bvh, not as {form}")
+            raise InputError(f"a motion is written as {', '.join(MOTION_FORMATS)}, not as {form}")
 
 
 def rig_of(motion: Motion, body: BodyModel | None) -> Rig:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The .npz that `ikol pose --out` writes: the persons of a photograph, each a motion of one frame.
 
-Imports: numpy, torch, ikol.body, ikol.errors, ikol.exchange.motion.
+Imports: numpy, torch, ikol.body, ikol.errors, ikol.exchange.{motion, npz_values}.
 """
 
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from ikol.body.array_archive import read_arrays
 from ikol.errors import FileFormatError
 from ikol.exchange.motion import Motion
+from ikol.exchange.npz_values import texts_of
 from ikol.files import read_limited
 from ikol.geometry.rotations import quat_to_rotmat
 
@@ -32,7 +33,7 @@ def read_pose_file(path: Path, person: int = 0) -> Motion:
     """
     keys = ("joint_names", "local_quat", "transl", "betas")
     arrays = read_arrays(read_limited(path, MAX_FILE_BYTES), keys, path.name, MAX_FILE_BYTES)
-    names, quat = tuple(arrays["joint_names"].astype(str).ravel().tolist()), arrays["local_quat"]
+    names, quat = tuple(texts_of(arrays["joint_names"], "joint_names", path.name)), arrays["local_quat"]
     persons = len(quat) if quat.ndim else 0
     shapes = {
         "local_quat": (persons, len(names), 4),

@@ -3,7 +3,7 @@
 
 Source: smplcodec 2.3 (https://pypi.org/project/smplcodec): codecVersion, smplVersion, gender, shapeParameters,
 frameCount, frameRate, bodyTranslation, bodyPose, headPose, leftHandPose, rightHandPose; numbers as int32 and float32.
-Imports: numpy, torch, ikol.body, ikol.exchange.{amass, files, motion}.
+Imports: numpy, torch, ikol.body, ikol.exchange.{files, motion, npz_values}.
 """
 
 from pathlib import Path
@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ikol.body.array_archive import array_names, read_arrays
+from ikol.body.array_archive import array_names
 from ikol.body.joint_tree import JointTree
 from ikol.body.smpl_trees import SMPL_TREE, SMPLH_TREE, SMPLX_TREE
 from ikol.errors import FileFormatError
-from ikol.exchange.amass import npz_bytes
 from ikol.exchange.files import write_bytes
-from ikol.exchange.motion import MAX_FRAMES, MAX_VALUES, Axes, Motion, as_body_motion, smpl_pelvis
+from ikol.exchange.motion import MAX_FRAMES, Axes, Motion, as_body_motion, smpl_pelvis
+from ikol.exchange.npz_values import npz_bytes, read_integer, read_number, read_numbers
 from ikol.files import read_limited
 from ikol.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 
@@ -50,51 +50,37 @@ def read_smpl_codec(path: Path, axes: Axes | None = None, pelvis: Tensor | None 
     """
     data, source = read_limited(path, MAX_FILE_BYTES), path.name
     present = array_names(data, source)
-
-    def number(key: str, default: float) -> float:
-        array = _numbers(data, key, source) if key in present else np.array(default)
-        if array.size != 1:
-            raise FileFormatError(f"{source}: {key} has shape {array.shape}, expected one number")
-        return float(array.reshape(()))
-
-    version = int(number("smplVersion", 2.0))
+    version = read_integer(data, "smplVersion", source) if "smplVersion" in present else 2
     if version not in _PARTS:
         raise FileFormatError(
             f"{source}: smplVersion is {version}; 0 (SMPL), 1 (SMPL-H), 2 (SMPL-X), 3 (SUPR) are read"
         )
     tree, parts = _PARTS[version]
-    frames = int(number("frameCount", 1.0))
+    frames = read_integer(data, "frameCount", source) if "frameCount" in present else 1
     if not 0 < frames <= MAX_FRAMES:
         raise FileFormatError(f"{source}: frameCount is {frames}, expected 1 to {MAX_FRAMES}")
     poses: list[np.ndarray] = []
     for key, joints in parts.items():
-        pose = _numbers(data, key, source) if key in present else np.zeros((frames, joints, 3))
+        pose = read_numbers(data, key, source) if key in present else np.zeros((frames, joints, 3))
         if pose.shape != (frames, joints, 3):
             raise FileFormatError(f"{source}: {key} has shape {pose.shape}, expected ({frames}, {joints}, 3)")
         poses.append(pose)
-    transl = _numbers(data, "bodyTranslation", source) if "bodyTranslation" in present else np.zeros((frames, 3))
+    transl = read_numbers(data, "bodyTranslation", source) if "bodyTranslation" in present else np.zeros((frames, 3))
     if transl.shape != (frames, 3):
         raise FileFormatError(f"{source}: bodyTranslation has shape {transl.shape}, expected ({frames}, 3)")
-    betas = _numbers(data, "shapeParameters", source) if "shapeParameters" in present else np.zeros(10)
+    betas = read_numbers(data, "shapeParameters", source) if "shapeParameters" in present else np.zeros(10)
     if betas.ndim != 1 or len(betas) > 400:
         raise FileFormatError(f"{source}: shapeParameters has shape {betas.shape}, expected 400 numbers at most")
-    gender = int(number("gender", 0.0))
+    gender = read_integer(data, "gender", source) if "gender" in present else 0
     motion = Motion(
         joint_names=tree.names,
         local_rotmat=rotvec_to_rotmat(torch.from_numpy(np.concatenate(poses, 1))),
         transl=torch.from_numpy(transl),
         betas=torch.from_numpy(betas)[None],
-        fps=number("frameRate", _DEFAULT_FPS),
+        fps=read_number(data, "frameRate", source) if "frameRate" in present else _DEFAULT_FPS,
         gender=_GENDERS[gender] if gender in (0, 1, 2) else "neutral",
     )
     return motion.from_axes(axes or motion.likely_axes(), smpl_pelvis() if pelvis is None else pelvis)
-
-
-def _numbers(data: bytes, key: str, source: str) -> np.ndarray:
-    array = read_arrays(data, (key,), source, 8 * MAX_VALUES)[key]
-    if array.dtype.kind not in "iuf":
-        raise FileFormatError(f"{source}: {key} has type {array.dtype}, expected numbers")
-    return array.astype(np.float64)
 
 
 def write_smpl_codec(path: Path, motion: Motion, axes: Axes = "y", pelvis: Tensor | None = None) -> None:

@@ -83,8 +83,9 @@ def solve_keypoints(
         solver.find_shape(good[:: max(1, len(good) // SHAPE_FRAMES)][:SHAPE_FRAMES])
     poses: list[Pose | None] = []
     residuals: list[float | None] = []
+    is_good = {*good}
     for frame in range(len(keypoints.points)):
-        residuals.append(solver.step(frame) if frame in {*good} else None)
+        residuals.append(solver.step(frame) if frame in is_good else None)
         poses.append(solver.pose)
         if progress is not None:
             progress(frame + 1, len(keypoints.points))

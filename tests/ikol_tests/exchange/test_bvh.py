@@ -120,6 +120,7 @@ WRONG = {
     "no numbers": (CENTIMETRES.replace("10 90 5", "10 a 5"), "a frame is not made of numbers"),
     "not finite": (CENTIMETRES.replace("10 90 5", "10 nan 5"), "infinite or undefined numbers"),
     "short frame": (CENTIMETRES.replace("10 90 5", "10 90"), "a frame has 11 numbers, its joints have 12 channels"),
+    "long frame": (CENTIMETRES.replace("10 90 5", "00 " * 500_000), "a frame has more than 12 numbers"),
     "frames": (CENTIMETRES.replace("Frames: 2", "Frames: 3"), "announces 3 frames and holds 2; it may be truncated"),
     "many frames": (CENTIMETRES.replace("Frames: 2", "Frames: 99999999999"), "announces 99999999999 frames"),
     "no time": (CENTIMETRES.replace("0.04", "0"), "announces 2 frames of 12 numbers, 0.0 seconds each"),
@@ -139,6 +140,15 @@ def test_a_wrong_file_says_what_is_wrong_in_bounded_memory(tmp_path: Path, name:
         assert tracemalloc.get_traced_memory()[1] < 40 << 20  # the long one is 5 MB, read as bytes and as text
     finally:
         tracemalloc.stop()
+
+
+def test_joints_without_channels_do_not_claim_memory(tmp_path: Path) -> None:
+    frames = 20_000  # with 999 joints 1.4 GB of matrices, of a file of 70 kB
+    head = wide(998).replace("ROOT r { OFFSET 0 0 0", "ROOT r { OFFSET 0 0 0 CHANNELS 1 Xrotation")
+    text = head.replace("Frames: 1", f"Frames: {frames}\nFrame Time: 0.1") + "0\n" * frames
+    (tmp_path / "a.bvh").write_text(text)
+    with pytest.raises(InputError, match="a.bvh has 20000 frames of 999 joints, which is too much"):
+        read_bvh(tmp_path / "a.bvh")
 
 
 def test_joints_that_leave_their_parents_are_refused(tmp_path: Path) -> None:

@@ -62,6 +62,14 @@ def test_a_c3d_of_whole_numbers_is_scaled(tmp_path: Path) -> None:
     assert float(off) <= 0.00026, off  # half a millimetre's rounding
 
 
+def test_what_fills_the_last_block_of_a_long_c3d_is_no_frame(tmp_path: Path) -> None:
+    frames = 65_535  # the most that the head can say, where longer files say it too
+    one = Keypoints(("a",), torch.ones(frames, 1, 3, dtype=torch.float64), torch.ones(frames, 1, dtype=torch.float64))
+    write_c3d(tmp_path / "a.c3d", one)
+    assert (tmp_path / "a.c3d").stat().st_size % 512 == 0
+    assert len(read_c3d(tmp_path / "a.c3d").points) == frames
+
+
 def test_which_way_is_up_is_seen_from_head_and_feet(tmp_path: Path) -> None:
     first = markers()
     x, y, z = first.points.unbind(-1)

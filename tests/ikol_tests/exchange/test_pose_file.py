@@ -46,6 +46,8 @@ def test_a_posed_photograph_becomes_a_bvh(tmp_path: Path) -> None:
         ("local_quat", np.zeros((3, 23, 4)), r"local_quat is float64 \(3, 23, 4\), expected \(3, 24, 4\)"),
         ("transl", np.zeros((2, 3)), r"transl is float64 \(2, 3\), expected \(3, 3\)"),
         ("betas", np.array(["a"] * 3), "betas is <U1"),
+        ("joint_names", np.array([b"\xff"] * 24), "joint_names holds what is no text"),
+        ("joint_names", np.frombuffer(b"\xff\xff\xff\x7f" * 24, "U1"), "joint_names holds what is no text"),
     ],
 )
 def test_a_wrong_file_says_what_is_wrong(tmp_path: Path, key: str, value: np.ndarray, sentence: str) -> None:
