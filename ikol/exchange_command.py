@@ -60,7 +60,14 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--person", type=int, default=0, help="which of several in a file, from 0 (default: 0)")
     parser.add_argument("--size", type=_size, metavar="WxH", help="of the picture in pixels")
     parser.add_argument("--fps", type=float, help="frames a second, where a file does not say")
-    parser.add_argument("--scale", type=float, help="metres of a unit of a .bvh (default: seen from its size)")
+    parser.add_argument("--scale", type=_scale, help="metres of a unit of a .bvh (default: seen from its size)")
+
+
+def _scale(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e6:  # a mirrored skeleton does not fit its rotations
+        raise argparse.ArgumentTypeError(f"must be a positive number, got {text!r}")
+    return value
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -141,7 +148,13 @@ def _skeleton(path: Path | None, scale: float | None) -> "tuple[BodyModel, Rig |
 
 def _solve(options: argparse.Namespace) -> None:
     from ikol.exchange.bvh import Rig  # noqa: PLC0415 - as above
-    from ikol.exchange.convert import format_by_suffix, format_of, read_file, write_file  # noqa: PLC0415
+    from ikol.exchange.convert import (  # noqa: PLC0415
+        MOTION_FORMATS,
+        format_by_suffix,
+        format_of,
+        read_file,
+        write_file,
+    )
     from ikol.exchange.motion import Keypoints  # noqa: PLC0415
     from ikol.exchange.solve_keypoints import solve_keypoints  # noqa: PLC0415
     from ikol.pipeline.reading import intrinsics_of  # noqa: PLC0415
@@ -150,6 +163,8 @@ def _solve(options: argparse.Namespace) -> None:
     if options.out is not None:
         _check_folder(options.out)
         target_format = format_by_suffix(options.out)
+        if target_format not in MOTION_FORMATS:  # said before the work, not after it
+            raise InputError(f"a motion is written as {', '.join(MOTION_FORMATS)}, not as {target_format}")
     if not all(value is None or 0 < value < 1e6 for value in (options.sigma, options.focal_px)):
         raise InputError("--sigma and --focal-px must be positive")
     body, rig = _skeleton(options.skeleton, options.scale)

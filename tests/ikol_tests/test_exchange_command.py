@@ -171,9 +171,26 @@ def test_a_motion_is_not_solved_and_points_are_not_a_motion(tmp_path: Path, caps
     for arguments, sentence in (
         (["solve", "--keypoints", tmp_path / "a.npz"], "a.npz is a motion, not keypoints; use `ikol convert`"),
         (["convert", tmp_path / "a.trc", tmp_path / "b.bvh"], "points are written as trc, c3d or openpose"),
-        (["convert", tmp_path / "a.npz", tmp_path / "b.trc"], "a motion is written as amass, smpl, hybrik or bvh"),
+        (["convert", tmp_path / "a.npz", tmp_path / "b.trc"], "a motion is written as amass, smpl, hybrik, bvh"),
         (["solve", "--keypoints", tmp_path / "a.json"], "points on a picture need its size"),
         (["convert", tmp_path / "empty.npz", tmp_path / "b.smpl"], "empty.npz has neither poses nor root_orient"),
     ):
         assert run(*arguments) == 1
         assert sentence in capsys.readouterr().err
+
+
+def test_a_motion_in_a_format_of_points_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_trc(tmp_path / "a.trc", markers())
+    assert run("solve", "--keypoints", tmp_path / "a.trc", "--out", tmp_path / "a.json") == 1
+    said = capsys.readouterr().err
+    assert "a motion is written as amass, smpl, hybrik, bvh, not as coco" in said
+    assert "frame" not in said, said  # no bar of progress: nothing was solved
+
+
+@pytest.mark.parametrize("scale", ["-1", "0", "nan", "inf"])
+def test_a_scale_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], scale: str) -> None:
+    with pytest.raises(SystemExit):
+        run("convert", tmp_path / "a.bvh", tmp_path / "b.bvh", f"--scale={scale}")
+    assert f"must be a positive number, got '{scale}'" in capsys.readouterr().err
