@@ -116,9 +116,13 @@ def choose_lens(
     distortion = tuple(settings.distortion)
     if settings.camera == "NEW":
         return (lambda told: replace(told, distortion=distortion)), None
-    camera = scene_camera(context)
+    name = scene_camera(context).name
 
     def lens(told: PhotoCamera) -> PhotoCamera:
+        # looked up again: while the solver looks for persons the user may remove the camera, or undo
+        camera = bpy.data.objects.get(name)
+        if camera is None or camera.type != "CAMERA":
+            raise SceneError(f"the camera {name} is gone; nothing was changed")
         return replace(photo_camera(camera, told, place), distortion=distortion)
 
     size = picture_size(path, orientation)
@@ -186,11 +190,11 @@ class IKOL_OT_pose_from_image(SolveOperator, bpy.types.Operator):
         body = current_body()
         target = None if self._armature_name is None else get_body(self._armature_name)
         object_mode(context)
-        armatures = [place_body(context, body, record, target, self._frame) for record in result.records]
         first = result.records[0]
-        if self._is_scene_camera:
+        if self._is_scene_camera:  # before any body is made: the user may have removed it meanwhile
             camera = use_scene_camera(context, first.camera, self._path, self._orientation)
-        else:
+        armatures = [place_body(context, body, record, target, self._frame) for record in result.records]
+        if not self._is_scene_camera:
             camera = build_camera(context, first.camera, self._path, self._orientation, body_to_world(armatures[0]))
         for armature, record in zip(armatures, result.records, strict=True):
             armature[CAMERA_PROPERTY] = camera

@@ -157,6 +157,31 @@ def test_without_a_perspective_camera_the_user_is_told(solver, photo, own_camera
         bpy.ops.ikol.pose_from_image(filepath=str(photo))
 
 
+def test_a_scene_camera_that_is_removed_meanwhile_is_said(photo, own_camera, part):
+    bpy.context.scene.ikol.camera = "SCENE"
+    orientation = part("core.photo").read_photo(photo).orientation
+    lens, _ = part("blender.pose_operators").choose_lens(bpy.context, np.eye(4), photo, orientation)
+    bpy.data.objects.remove(own_camera)
+    told = part("core.record").PhotoCamera(300, 400, 500.0, 500.0, 150.0, 200.0)
+    with pytest.raises(part("core.errors").SceneError, match="the camera Mine is gone"):
+        lens(told)
+
+
+def test_no_body_is_made_when_the_scene_camera_is_gone_at_the_end(solver, photo, own_camera, part, monkeypatch):
+    bpy.context.scene.ikol.camera = "SCENE"
+    operators = part("blender.pose_operators")
+    leave = operators.object_mode
+
+    def remove(context):
+        leave(context)
+        context.scene.camera = None
+
+    monkeypatch.setattr(operators, "object_mode", remove)
+    with pytest.raises(RuntimeError, match="no camera"):
+        bpy.ops.ikol.pose_from_image(filepath=str(photo))
+    assert bodies() == []
+
+
 def test_a_bent_lens_is_sent_and_kept_with_the_body(solver, photo, part):
     bpy.context.scene.ikol.distortion = (-0.25, 0.0625, 0.0, 0.0)
     bpy.ops.ikol.pose_from_image(filepath=str(photo))
