@@ -5,6 +5,7 @@ What the processes print goes to a log file, which is also what is read to know 
 empties would stop them.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -330,7 +331,12 @@ def _adopt(order: Order) -> None:
 
 def _proxies() -> set[str]:
     """Return the hosts of the proxies that the environment or the system's settings name."""
-    hosts = (urlsplit(url if "//" in url else f"//{url}").hostname for url in getproxies().values())
+    hosts: set[str | None] = set()
+    for scheme, url in getproxies().items():
+        if scheme == "no":  # hosts that are reached without one
+            continue
+        with contextlib.suppress(ValueError):  # what is no URL, such as half of an IPv6 address
+            hosts.add(urlsplit(url if "//" in url else f"//{url}").hostname)
     return {host for host in hosts if host}
 
 

@@ -176,6 +176,18 @@ def test_without_a_network_it_fails_with_a_sentence_and_keeps_what_it_has(machin
     assert (machine.root / "wheels" / SMALL).is_file()
 
 
+@pytest.mark.parametrize(
+    "variables", [{"no_proxy": "[::1],internal"}, {"https_proxy": "http://[half"}, {"https_proxy": "http://[::1"}]
+)
+def test_without_a_network_a_proxy_that_is_no_address_is_no_exception(machine, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    machine.behave("offline")
+    runner = machine.begin()
+    assert wait(runner) is Outcome.FAILED
+    assert "cannot be reached; what was fetched is kept" in str(runner.error)
+
+
 def test_what_has_the_wrong_hash_is_thrown_away(machine):
     (machine.root / "wheels").mkdir(parents=True)
     (machine.root / "wheels" / BIG).write_bytes(CONTENT[BIG])
