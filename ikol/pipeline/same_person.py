@@ -60,7 +60,8 @@ def solve_same_person(
         )
         problems.append(problem)
         shapes.append((single.pose.betas, shape_covariance(problem)))
-    has_prior = [not any(isinstance(block, Shape) for block in picture.evidence) for picture in pictures]
+    # not of the pictures' evidence: a shape of another body says nothing, and leaves the prior in its place
+    has_prior = [not any(isinstance(block, Shape) for block in problem.evidence) for problem in problems]
     found, sure = (torch.stack(part) for part in zip(*shapes, strict=True))
     betas = shared_shape(found, sure, torch.tensor(has_prior))
     solutions: list[PoseSolution] = []

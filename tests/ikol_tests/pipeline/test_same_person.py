@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several pictures of one person share a shape."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from recordings import BODY, LENS, camera_around, seen_by, walking_pose
 
 from ikol.errors import InputError
+from ikol.pipeline.evidence import Shape
 from ikol.pipeline.multiview import View
 from ikol.pipeline.same_person import shared_shape, solve_same_person
 
@@ -54,6 +57,14 @@ def test_all_pictures_get_one_shape_nearer_to_the_truth_than_the_mean_body() -> 
     assert apart(found) < 0.4 * apart(mean)
     for solution in solutions:
         assert solution.reprojection_px_median < 1.0
+
+
+def test_guessed_shapes_of_another_body_change_nothing() -> None:
+    pictures = [View(seen_by(walking_pose(), camera_around(yaw), sigma_m=0.02), LENS) for yaw in (0.0, 75.0)]
+    other = Shape("somebody", torch.ones(BODY.num_betas).double(), torch.ones(BODY.num_betas).double())
+    guessed = [replace(one, evidence=(*one.evidence, other)) for one in pictures]
+    for plain, found in zip(solve_same_person(BODY, pictures), solve_same_person(BODY, guessed), strict=True):
+        torch.testing.assert_close(found.pose.betas, plain.pose.betas)
 
 
 def test_one_picture_is_refused() -> None:
