@@ -7,7 +7,7 @@ cameras are improved in turn by the distances on the pictures. The first picture
 the scale of the world.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -161,16 +161,19 @@ def views_problem(
         is_weighted: whether the evidence has the weights among several pictures, which find the pose best; without
             them its standard deviations are taken at their word, which says best how sure the pose is.
     """
+    guesses = [{type(block) for block in view.evidence} for view in views]
+    counts = {kind: sum(kind in kinds for kinds in guesses) for kind in (Shape, Twist)}
     problems = tuple(
         make_problem(
             body,
-            _weighted(view.evidence, len(views)) if is_weighted else view.evidence,
+            _weighted(view.evidence, counts) if is_weighted else view.evidence,
             intrinsics=view.intrinsics,
             extrinsics=view.extrinsics,
             start=start,
         )
         for view in views
     )
+    is_shape_guessed = any(isinstance(block, Shape) for problem in problems for block in problem.evidence)
     blocks: list[Evidence] = []
     for number, problem in enumerate(problems):
         for block in solver_blocks(problem, block_targets(problem)):
@@ -178,15 +181,16 @@ def views_problem(
                 is_seen = is_weighted and isinstance(block, Points2D) and block.loss is not None
                 named = replace(block, name=f"picture {number}: {block.name}")
                 blocks.append(replace(named, loss=VIEWS_LOSS) if is_seen else named)
-            elif number == 0:
+            elif number == 0 and not (block.name == SHAPE and is_shape_guessed):
                 blocks.append(block)
     return ViewsProblem(problems, tuple(blocks))
 
 
-def _weighted(evidence: Sequence[NamedEvidence], count: int) -> list[NamedEvidence]:
+def _weighted(evidence: Sequence[NamedEvidence], counts: Mapping[type, int]) -> list[NamedEvidence]:
     """Return the evidence of one of some pictures with its weight among them; what somebody has placed keeps its own.
 
-    Guesses of one person's shape and twists are wrong together: all of them count as one.
+    Guesses of one person's shape and twists are wrong together: all of them count as one. `counts` says how many
+    pictures guess.
     """
     weighted: list[NamedEvidence] = []
     for block in evidence:
@@ -195,7 +199,7 @@ def _weighted(evidence: Sequence[NamedEvidence], count: int) -> list[NamedEviden
         elif isinstance(block, RelativeKeypoints3D):
             weighted.append(replace(block, sigma=GUESS_INFLATION * block.sigma))
         elif isinstance(block, Shape | Twist):
-            weighted.append(replace(block, sigma=count**0.5 * block.sigma))
+            weighted.append(replace(block, sigma=counts[type(block)] ** 0.5 * block.sigma))
         else:
             weighted.append(block)
     return weighted

@@ -9,10 +9,10 @@ from recordings import BODY, LENS, camera_around, seen_by, walking_pose
 
 from ikol.errors import Cancelled, InputError
 from ikol.geometry.rotations import rotmat_to_rotvec
-from ikol.pipeline import Keypoints2D, Pose
+from ikol.pipeline import Keypoints2D, Pose, Shape
 from ikol.pipeline.multiview import View, ViewsSolution, solve_views, views_problem
 from ikol.pipeline.placement import point_positions
-from ikol.solver import Points2D
+from ikol.solver import Points2D, ShapePrior
 
 POSE = walking_pose(torch.tensor([0.8, -0.6] + [0.0] * (BODY.num_betas - 2), dtype=torch.float64))
 CAMERAS = [camera_around(yaw) for yaw in (0.0, 80.0, 170.0)]
@@ -95,6 +95,18 @@ def test_priors_count_once_and_each_picture_has_blocks_of_its_own() -> None:
     assert names.count("relaxed stance") == names.count("limits") == names.count("shape prior") == 1
     assert sum(name.endswith("Keypoints2D 0") for name in names) == 3
     assert len(set(names)) == len(names)
+
+
+def test_a_guessed_shape_takes_the_place_of_the_prior_whichever_picture_it_is_from() -> None:
+    plain, other = views(known=True, count=2)
+    ones = torch.ones(BODY.num_betas, dtype=torch.float64)
+    guessing = replace(other, evidence=(*other.evidence, Shape(BODY.name, ones, 0.7 * ones)))
+    for pictures in ([plain, guessing], [guessing, plain]):
+        shapes = [block for block in views_problem(BODY, pictures).blocks if isinstance(block, ShapePrior)]
+        # one guess is not weakened for the sake of a picture without
+        assert [(block.mean.tolist(), block.sigma.tolist()) for block in shapes] == [
+            (ones.tolist(), (0.7 * ones).tolist())
+        ]
 
 
 def test_a_landmark_counts_more_beside_other_pictures_and_a_placed_point_as_it_was_placed() -> None:
