@@ -30,6 +30,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch (default: 1)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if not options.out.resolve().parent.is_dir():  # said before the work, not after it
+        parser.error(f"the folder of {options.out} does not exist; make it first")
     try:
         given = read_truth(find_truth(options.folder))
         cache = None if options.landmarks is None else LandmarkCache(options.landmarks)

@@ -6,7 +6,6 @@ own landmark points are compared with it, never its joint centres. Each sample i
 Imports: numpy, torch, PyAV (when a picture is read).
 """
 
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +16,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from ikol.body.array_archive import read_arrays
 from ikol.errors import FileFormatError, InputError
 from ikol.evaluation.samples import EvaluationSample, Truth
+from ikol.files import read_limited
 from ikol.pipeline import Intrinsics
-from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS
+from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS, NUM_LANDMARKS
 
 LIMB_LANDMARKS = tuple(
     f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
@@ -28,7 +29,19 @@ LIMB_LANDMARKS = tuple(
 MIN_VIEWS = 3  # a point that fewer cameras agree on is not a truth
 MAX_REPROJECTION_PX = 12.0  # the triangulation's own limit: half a wrist's width in these pictures
 MIN_VALID_POINTS = 10
-KEYS = frozenset(("frames", "joints", "reproj_px", "n_views", "cam", "K", "dist", "R", "t"))
+MAX_TRUTH_BYTES = 1 << 28  # a frame takes a kilobyte
+LAYOUT: dict[str, tuple[str | int, ...]] = {  # key: its axes; F frames, C cameras
+    "frames": ("F",),
+    "joints": ("F", NUM_LANDMARKS, 3),
+    "reproj_px": ("F", NUM_LANDMARKS),
+    "n_views": ("F", NUM_LANDMARKS),
+    "cam": ("C",),
+    "K": ("C", 3, 3),
+    "dist": ("C", 4),
+    "R": ("C", 3, 3),
+    "t": ("C", 3),
+}
+KEYS = frozenset(LAYOUT)
 Y_UP = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))  # takes the SMPL world (Y up) to the recording's (Z up)
 
 
@@ -110,9 +123,13 @@ class Recording:
         arrays = read_truth(truth or find_truth(folder))
         self.cameras = recorded_cameras(folder, arrays)
         good = (arrays["n_views"] >= MIN_VIEWS) & (arrays["reproj_px"] < MAX_REPROJECTION_PX)
-        limb = [BLAZEPOSE_LANDMARKS.index(name) for name in LIMB_LANDMARKS]
+        limb, origin = ([BLAZEPOSE_LANDMARKS.index(name) for name in names] for names in (self.scored, self.origin))
+        # without a place of the origin there is nothing to compare, and one such frame would undo all means
+        is_placed = np.asarray(np.isfinite(arrays["joints"][:, origin]).all(axis=(1, 2)))
         used = [
-            index for index in range(0, len(arrays["frames"]), every) if good[index][limb].sum() >= MIN_VALID_POINTS
+            index
+            for index in range(0, len(arrays["frames"]), every)
+            if is_placed[index] and good[index][limb].sum() >= MIN_VALID_POINTS
         ]
         self.frames: tuple[int, ...] = tuple(int(arrays["frames"][index]) for index in used)
         self._joints = torch.from_numpy(arrays["joints"][used].astype(np.float64))
@@ -166,19 +183,23 @@ def read_truth(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays `KEYS` of an annotation.
 
     Raises:
-        FileFormatError: it is no .npz, or lacks one.
+        FileFormatError: it is no .npz, lacks one, or one has the wrong type or shape.
     """
-    try:
-        data = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FileFormatError(f"{path.name} is no .npz file: {error}") from error
-    if not isinstance(data, np.lib.npyio.NpzFile):
-        raise FileFormatError(f"{path.name} holds one array, expected an .npz with several")
-    with data:
-        missing = KEYS - set(data.files)
-        if missing:
-            raise FileFormatError(f"{path.name} lacks {sorted(missing)}")
-        return {key: data[key] for key in KEYS}
+    arrays = read_arrays(read_limited(path, MAX_TRUTH_BYTES, "annotation"), KEYS, path.name, MAX_TRUTH_BYTES)
+    lengths: dict[str, int] = {}
+    for key, axes in LAYOUT.items():
+        array = arrays[key]
+        expected = tuple(
+            lengths.setdefault(axis, size) if isinstance(axis, str) else axis
+            for axis, size in zip(axes, array.shape, strict=False)
+        )
+        if (
+            array.ndim != len(axes)
+            or array.shape != expected
+            or array.dtype.kind not in ("U" if key == "cam" else "iuf")
+        ):
+            raise FileFormatError(f"{path.name}: {key} is {array.dtype} {array.shape}, expected {axes}")
+    return arrays
 
 
 def recorded_cameras(folder: Path, arrays: dict[str, np.ndarray]) -> tuple[RecordedCamera, ...]:

@@ -90,3 +90,33 @@ def test_text_file_in_the_place_of_the_truth_is_named(tmp_path: Path) -> None:
     (tmp_path / "x_pseudo_gt_y.npz").write_text("not an archive")
     with pytest.raises(FileFormatError, match="x_pseudo_gt_y"):
         Recording(tmp_path)
+
+
+def test_a_frame_without_a_place_of_the_hips_is_left_out(folder: Path, tmp_path: Path) -> None:
+    with np.load(folder / "test_pseudo_gt_x.npz") as data:
+        arrays = dict(data)
+    hip = BLAZEPOSE_LANDMARKS.index("left_hip")
+    arrays["joints"][1, hip], arrays["n_views"][1, hip] = np.nan, 0
+    np.savez(tmp_path / "other.npz", allow_pickle=False, **arrays)
+    assert Recording(folder, tmp_path / "other.npz").frames == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("joints", np.zeros((3, 24, 3)), r"joints is float64 \(3, 24, 3\), expected \('F', 33, 3\)"),
+        ("n_views", np.zeros((2, 33)), r"n_views is float64 \(2, 33\)"),
+        ("R", np.zeros((2, 9)), r"R is float64 \(2, 9\)"),
+        ("cam", np.zeros(2), r"cam is float64 \(2,\)"),
+        ("K", np.array(3.0), r"K is float64 \(\)"),
+        ("frames", np.array([None] * 3), "holds pickled Python objects"),
+    ],
+)
+def test_a_wrong_truth_says_what_is_wrong(
+    folder: Path, tmp_path: Path, key: str, value: np.ndarray, sentence: str
+) -> None:
+    with np.load(folder / "test_pseudo_gt_x.npz") as data:
+        arrays = dict(data)
+    np.savez(tmp_path / "other.npz", **{**arrays, key: value})
+    with pytest.raises(FileFormatError, match=sentence):
+        Recording(folder, tmp_path / "other.npz")
