@@ -18,9 +18,19 @@ class TrainingJob:
     config: TrainConfig
 
     def __call__(self) -> str:
-        """Train."""
-        from ikol.training.network.loop import train  # noqa: PLC0415 - loads torch and Fabric
+        """Train.
 
+        Raises:
+            InputError: Fabric is not installed, or the training cannot run.
+        """
+        try:
+            from ikol.training.network.loop import train  # noqa: PLC0415 - loads torch and Fabric
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "lightning_fabric":
+                raise
+            raise InputError(
+                "training needs lightning-fabric: pip install -c constraints.txt lightning-fabric tensorboard"
+            ) from error
         return str(train(self.config))
 
     def checkpoint(self) -> object:
