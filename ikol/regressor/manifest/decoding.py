@@ -16,6 +16,7 @@ from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.regressor.manifest.manifest import Input, Outputs
 
 NUM_SMPL = 24
+MIN_CELLS = 3  # of a map's side: the largest value and its neighbours
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def decode_plane(answers: Mapping[str, Tensor], outputs: Outputs, size: Input, j
             f"joints2d ({kind}) must have {dimensions} dimensions and {joints} joints, got {tuple(found.shape)}; check "
             "joint_set and outputs"
         )
+    if kind != "points":
+        _check_cells(found, "joints2d")
     rows, columns = size.size
     match kind:
         case "points":
@@ -66,6 +69,7 @@ def decode_plane(answers: Mapping[str, Tensor], outputs: Outputs, size: Input, j
             across, down = found, pick(answers, outputs.joints2d_y, "joints2d_y")
             if down.ndim != 2 or len(down) != joints:
                 raise InputError(f"joints2d_y must be (joints, cells) of {joints} joints, got {tuple(down.shape)}")
+            _check_cells(down, "joints2d_y")
             x, at_x = _peak(across)
             y, at_y = _peak(down)
             # cell i of a distribution is the place i / cells of the input, see RTMPose's split ratio
@@ -74,6 +78,12 @@ def decode_plane(answers: Mapping[str, Tensor], outputs: Outputs, size: Input, j
     if outputs.conf:
         conf = confidence(answers, outputs.conf, joints)
     return PlaneJoints(points, torch.where(points.isfinite().all(-1), conf.clamp(0.0, 1.0), torch.nan))
+
+
+def _check_cells(found: Tensor, what: str) -> None:
+    """Refuse maps and distributions that are too small for a peak between two neighbours."""
+    if min(found.shape[1:]) < MIN_CELLS:
+        raise InputError(f"{what} must have at least {MIN_CELLS} cells along each side, got {tuple(found.shape)}")
 
 
 def confidence(answers: Mapping[str, Tensor], key: str, joints: int) -> Float[Tensor, "joints"]:

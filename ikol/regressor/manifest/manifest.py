@@ -5,6 +5,7 @@ Read as data and checked; nothing of the network is loaded here. Imports: msgspe
 """
 
 import hashlib
+import math
 import re
 import tomllib
 from pathlib import Path, PurePosixPath
@@ -115,6 +116,14 @@ def _check(manifest: Manifest) -> None:
     rows, columns = manifest.input.size
     if not (16 <= rows <= 4096 and 16 <= columns <= 4096) or not 0.1 <= manifest.input.crop_scale <= 10.0:
         raise ValueError("input.size must be 16 to 4096 pixels and crop_scale 0.1 to 10")
+    numbers = (
+        *manifest.input.mean,
+        *manifest.input.std,
+        manifest.input.maximum,
+        *msgspec.structs.astuple(manifest.sigma),
+    )
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError("input and sigma must hold finite numbers")
     if 0.0 in manifest.input.std or manifest.input.maximum <= 0:
         raise ValueError("input.std and input.maximum must not be zero")
     sigmas = (manifest.sigma.image, manifest.sigma.plane, manifest.sigma.depth, manifest.sigma.twist)

@@ -157,6 +157,11 @@ class OwnNetwork:
                 f"detect_smpl_batched of {self.name} gives {', '.join(answers) or 'nothing'}; expected boxes and "
                 "joints3d"
             )
+        counts = {name: len(value) for name, value in answers.items()}
+        if len({*counts.values()}) > 1:
+            raise InputError(
+                f"detect_smpl_batched of {self.name} gives answers of different numbers of persons: {counts}"
+            )
         count = min(len(answers["boxes"]), max_persons)
         return [self._found_person({name: value[i] for name, value in answers.items()}) for i in range(count)]
 
@@ -222,14 +227,20 @@ class OwnNetwork:
 
     def _found_person(self, one: Mapping[str, Tensor]) -> NetworkPerson:
         """Return one of the persons that NLF finds: joints in millimetres in the camera's axes, rotation vectors."""
-        x, y, wide, high, *rest = one["boxes"].float().tolist()
+        box = one["boxes"].float().flatten()
+        if len(box) < 4 or not bool(box[:4].isfinite().all()):
+            raise InputError(f"boxes must be x, y, width and height of each person, got {box.tolist()[:8]}")
+        x, y, wide, high, *rest = box.tolist()
         joints = one["joints3d"].float()[: len(SMPL24)] * {"m": 1.0, "cm": 0.01, "mm": 0.001}[self.manifest.units]
         if joints.shape != (len(SMPL24), 3):
             raise InputError(f"joints3d must be of SMPL's 24 joints, got {tuple(one['joints3d'].shape)}")
         conf = torch.ones(len(SMPL24))
         parts: dict[str, Any] = self._space_part(joints, conf)
         if "joints2d" in one:
-            parts |= self._plane_part(one["joints2d"].float()[: len(SMPL24)], conf, max(wide, high))
+            pixels = one["joints2d"].float()[: len(SMPL24)]
+            if pixels.shape != (len(SMPL24), 2):
+                raise InputError(f"joints2d must be of SMPL's 24 joints, got {tuple(one['joints2d'].shape)}")
+            parts |= self._plane_part(pixels, conf, max(wide, high))
         if "pose" in one:
             parts["local_rotmat"] = decoding.decode_rotations(one["pose"].flatten())
         if "betas" in one:

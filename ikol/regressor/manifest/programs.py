@@ -20,6 +20,7 @@ from ikol.regressor.manifest.manifest import RUNS_CODE, Format
 Answers = dict[str, Tensor]
 Program = Callable[[Tensor], Answers]
 _logger = logging.getLogger(__name__)
+_NO_MEMORY = "DefaultCPUAllocator"  # torch has no class for it on the CPU
 
 WARNING = (
     "{name} is a {format} file, which is a program: loading it runs what its author wrote, with all that you may do on "
@@ -62,11 +63,22 @@ def load_program(data: bytes, form: Format, device: str = "cpu") -> Any:
 
 
 def torch_answers(module: Callable[..., Any], device: str) -> Program:
-    """Return a function that runs a module on a batch and names its answers."""
+    """Return a function that runs a module on a batch and names its answers.
+
+    Where the module raises, the function raises an InputError, but for memory that is out.
+    """
 
     def run(batch: Tensor) -> Answers:
-        with torch.inference_mode():
-            return named_answers(module(batch.to(device)))
+        try:
+            with torch.inference_mode():
+                return named_answers(module(batch.to(device)))
+        except (InputError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # code of the file runs here, which may raise anything
+            if _NO_MEMORY in str(error):
+                raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]  # TorchScript's traceback is before
+            raise InputError(f"the network cannot run on the input that the manifest describes: {reason}") from error
 
     return run
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ikol.errors import FileFormatError
-from ikol.regressor.networks.pose_network import HRNETS, NetworkConfig, PoseNetwork
+from ikol.regressor.networks.pose_network import HRNETS, MAX_CHANNELS, MAX_DEPTH_CELLS, NetworkConfig, PoseNetwork
 
 MAX_BYTES = 2**31  # the largest published one, HRNet-W48 with its body, has 0.4 GB
 _NESTED = ("model", "state_dict", "network")  # under which training scripts keep the weights
@@ -35,7 +35,6 @@ _RESNET_BLOCKS: dict[tuple[int, ...], str] = {
     (3, 4, 6, 3): "resnet34",
     (3, 4, 23, 3): "resnet101",
 }
-_MAX_DEPTH_CELLS, _MAX_CHANNELS = 512, 2048  # a small file can claim any shape; the network has room for these
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def config_of(tensors: Mapping[str, Tensor]) -> NetworkConfig:
     sigma = tensors.get("decsigma.weight")
     num_joints = 24 if leaves else len(sigma) if sigma is not None else 29
     cells, left = divmod(len(final), num_joints)
-    if left or not 2 <= cells <= _MAX_DEPTH_CELLS or num_joints not in (24, 29):
+    if left or not 2 <= cells <= MAX_DEPTH_CELLS or num_joints not in (24, 29):
         raise FileFormatError(
             f"the heat maps' layer has {len(final)} channels, which are no multiple of {num_joints} joints"
         )
@@ -167,9 +166,9 @@ def _resnet(tensors: Mapping[str, Tensor]) -> str:
 def _deconv_channels(tensors: Mapping[str, Tensor]) -> tuple[int, int, int]:
     weights = [tensors.get(f"deconv_layers.{index}.weight") for index in (0, 3, 6)]
     sizes = [weight.shape[1] for weight in weights if weight is not None and weight.ndim == 4]
-    if len(sizes) != 3 or max(sizes) > _MAX_CHANNELS:
+    if len(sizes) != 3 or max(sizes) > MAX_CHANNELS:
         raise FileFormatError(
-            f"the weights need three deconvolutions deconv_layers.0, .3 and .6 of at most {_MAX_CHANNELS} channels, "
+            f"the weights need three deconvolutions deconv_layers.0, .3 and .6 of at most {MAX_CHANNELS} channels, "
             f"got {sizes}"
         )
     return sizes[0], sizes[1], sizes[2]
@@ -211,7 +210,7 @@ def _trained(folder: Path) -> tuple[Path, NetworkConfig]:
     try:
         settings = json.loads((folder / "checkpoint.json").read_bytes())["values"]["config"]["network"]
         config = msgspec.convert(settings, NetworkConfig)
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise FileFormatError(f"{folder} holds no checkpoint of `ikol train`: {error!r}") from error
     averaged = folder / "ema.safetensors"
     return averaged if averaged.is_file() else folder / "network.safetensors", config

@@ -20,6 +20,8 @@ from ikol.regressor.networks.resnet import RESNETS, ResNet
 
 HRNETS = {"hrnet_w32": 32, "hrnet_w48": 48}
 NUM_BETAS = 10
+# a small file can claim any shape; the network has room for these
+MAX_INPUT, MAX_DEPTH_CELLS, MAX_CHANNELS = 2048, 512, 2048
 _HIDDEN = 1024
 INITIAL_SCALE = 0.9  # of the crop's side a metre takes, times a metre: a person of 1.7 m fills a crop a little larger
 
@@ -65,6 +67,15 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 "input_size must be four times heatmap_size and a multiple of 32, and depth_cells 2 or more, got "
                 f"{self.input_size}, {self.heatmap_size} and {self.depth_cells}"
             )
+
+        widest = max(self.deconv_channels)
+        if self.input_size > MAX_INPUT or self.depth_cells > MAX_DEPTH_CELLS or widest > MAX_CHANNELS:
+            raise InputError(
+                f"input_size must be at most {MAX_INPUT}, depth_cells {MAX_DEPTH_CELLS} and deconv_channels "
+                f"{MAX_CHANNELS}, got {self.input_size}, {self.depth_cells} and {widest}"
+            )
+        if min(self.input_size, *self.deconv_channels) < 1 or 0.0 in self.std:
+            raise InputError("input_size and deconv_channels must be positive, and std not zero")
 
     @property
     def joint_names(self) -> tuple[str, ...]:

@@ -69,12 +69,23 @@ def test_json_and_toml_say_the_same(tmp_path):
         ({"input": {"std": [1.0, 0.0, 1.0]}}, "must not be zero"),
         ({"sigma": {"image": -1.0}}, "must be positive"),
         ({"network": {"backbone": "vgg"}}, "unknown backbone"),
+        ({"network": {"depth_cells": 10**9}}, "depth_cells 512"),
+        ({"network": {"deconv_channels": [8, -1, 8]}}, "must be positive"),
     ],
 )
 def test_what_cannot_be_is_said(tmp_path, change, message):
     (tmp_path / "m.json").write_text(json.dumps(GOOD | change))
     with pytest.raises(FileFormatError, match=message):
         read_manifest(tmp_path / "m.json")
+
+
+@pytest.mark.parametrize("lines", ["[sigma]\ndepth = inf", "[sigma]\nmin_conf = nan", "[input]\nstd = [nan, 1.0, 1.0]"])
+def test_numbers_that_are_none_are_refused(tmp_path, lines):
+    # JSON has no such numbers, TOML has
+    plain = "".join(f"{key} = {json.dumps(value)}\n" for key, value in GOOD.items() if isinstance(value, str))
+    (tmp_path / "m.toml").write_text(f'{plain}outputs.joints2d = "0"\n{lines}\n')
+    with pytest.raises(FileFormatError, match="finite numbers"):
+        read_manifest(tmp_path / "m.toml")
 
 
 def test_the_good_one_is_good(tmp_path):

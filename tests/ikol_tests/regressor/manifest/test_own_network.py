@@ -255,6 +255,65 @@ def test_an_onnx_network_of_another_input_says_so(tmp_path):
         load_own_network(path).look_at_boxes(bright_spot(150.0, 120.0), [BOX], lens())
 
 
+def test_a_program_of_another_input_says_so(tmp_path):
+    class Picky(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.reshape(17, 3)
+
+    path = write_network(
+        tmp_path, torchscript_bytes(Picky()), ".pt", format="torchscript", joint_set="coco17",
+        input={"size": [64, 64]}, outputs={"joints2d": "0"},
+    )  # fmt: skip
+    with pytest.raises(InputError, match="cannot run on the input that the manifest describes: .*invalid for input"):
+        load_own_network(path, trust=True).look_at_boxes(bright_spot(150.0, 120.0), [BOX], lens())
+
+
+@pytest.mark.parametrize("cells", [0, 1, 2])
+def test_maps_without_room_for_a_peak_are_refused(tmp_path, cells):
+    class Tiny(nn.Module):
+        def __init__(self, cells: int) -> None:
+            super().__init__()
+            self.cells = cells
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(1, 17, 8, self.cells)
+
+    path = write_network(
+        tmp_path, torchscript_bytes(Tiny(cells)), ".pt", format="torchscript", joint_set="coco17",
+        input={"size": [64, 64]}, outputs={"joints2d": "0", "joints2d_kind": "heatmap"},
+    )  # fmt: skip
+    with pytest.raises(InputError, match="at least 3 cells along each side"):
+        load_own_network(path, trust=True).look_at_boxes(bright_spot(150.0, 120.0), [BOX], lens())
+
+
+@pytest.mark.parametrize(
+    ("boxes", "joints2d", "message"),
+    [
+        ((1, 3), (1, 24, 2), "boxes must be"),
+        ((1, 5), (1, 5, 2), "joints2d must be of SMPL's 24 joints"),
+        ((2, 5), (1, 24, 2), "different numbers of persons"),
+    ],
+)
+def test_persons_that_a_network_finds_badly_are_refused(tmp_path, boxes, joints2d, message):
+    class Finder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.boxes = nn.Parameter(torch.ones(boxes))
+            self.joints2d = nn.Parameter(torch.ones(joints2d))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+        @torch.jit.export
+        def detect_smpl_batched(self, x: torch.Tensor, default_fov_degrees: float) -> dict[str, list[torch.Tensor]]:
+            joints3d = torch.ones(self.boxes.shape[0], 24, 3)
+            return {"boxes": [self.boxes], "joints3d": [joints3d], "joints2d": [self.joints2d]}
+
+    path = write_network(tmp_path, torchscript_bytes(Finder()), ".pt", format="torchscript", call="detect_smpl_batched")
+    with pytest.raises(InputError, match=message):
+        load_own_network(path, trust=True).look_at_picture(bright_spot(150.0, 120.0), lens())
+
+
 def test_numbers_that_are_none_are_left_out(tmp_path):
     class Broken(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
