@@ -15,8 +15,9 @@ from msgspec import Struct
 from .errors import EvidenceError
 from .rig import JOINT_NAMES, POINT_NAMES
 
-RECORD_VERSION = 2
-"""Rises when a field changes its meaning. An older record is read as long as it can be; a newer one is refused."""
+RECORD_VERSION = 3
+"""Rises when a field changes its meaning or evidence is of a new kind; 3: shapes, and pixels that a lens has bent. An
+older record is read as long as it can be; a newer one is refused."""
 
 Vector2 = tuple[float, float]
 Vector3 = tuple[float, float, float]
@@ -276,7 +277,9 @@ def decode_record(text: str) -> Record:
                 f"the evidence on this armature was stored by a newer IKOL add-on (version {version}, this one reads "
                 f"{RECORD_VERSION}); update the add-on"
             )
-        return _read_first_version(text) if version == 1 else msgspec.json.decode(text, type=Record)
+        if version == 1:
+            return _read_first_version(text)
+        return msgspec.structs.replace(msgspec.json.decode(text, type=Record), version=RECORD_VERSION)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise EvidenceError(
             f"the evidence stored on this armature cannot be read ({error}); run Pose from Image again"

@@ -163,12 +163,19 @@ def test_what_is_no_record_gives_a_sentence(text):
 
 
 def test_a_record_of_a_newer_add_on_is_named_as_such():
-    with pytest.raises(EvidenceError, match=r"newer IKOL add-on \(version 3, this one reads 2\); update the add-on"):
-        decode_record(damaged(lambda content: content.__setitem__("version", 3)))
+    with pytest.raises(EvidenceError, match=r"newer IKOL add-on \(version 4, this one reads 3\); update the add-on"):
+        decode_record(damaged(lambda content: content.__setitem__("version", 4)))
 
 
 def test_unknown_fields_of_a_record_are_ignored():
     assert decode_record(damaged(lambda content: content.__setitem__("mood", "good"))) == a_record()
+
+
+def test_a_record_of_the_second_version_is_stored_again_as_one_of_today():
+    content = json.loads(encode_record(a_record()))
+    content["version"] = 2
+    del content["doubts"]
+    assert decode_record(json.dumps(content)) == a_record()
 
 
 def test_a_record_of_the_first_version_keeps_the_users_places():
