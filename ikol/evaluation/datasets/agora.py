@@ -81,6 +81,8 @@ def _of_person(row: Fields, key: str, person: int, axes: int) -> Float[np.ndarra
 def _lens(joints: Float[np.ndarray, "joints 3"], pixels: Float[np.ndarray, "joints 2"], source: str) -> Intrinsics:
     """Return the pinhole under which the joints fall on the pixels, by least squares."""
     count = min(len(joints), len(pixels))
+    if not (np.isfinite(joints[:count]).all() and np.isfinite(pixels[:count]).all() and joints[:count, 2].all()):
+        raise FileFormatError(f"{source}: gt_joints_3d or gt_joints_2d hold places that no camera sees")
     rays = joints[:count, :2] / joints[:count, 2:]
     fitted: list[np.ndarray] = []
     for axis in range(2):

@@ -89,15 +89,22 @@ def _pairs(path: Path, every: int) -> Iterator[tuple[Fields, Fields]]:
     """Give every n-th annotation with its image."""
     data = Fields(read_json(path), path.name)
     images = [Fields(each, f"{path.name}: images") for each in data.items("images")]
-    by_id = {image.get("id"): image for image in images if "id" in image}
+    by_id = {_label(image, "id"): image for image in images if "id" in image}
     for index, value in enumerate(data.items("annotations")):
         if index % every:
             continue
         annotation = Fields(value, f"{path.name}: annotation {index}")
-        image = by_id.get(annotation.get("image_id"))
+        image = by_id.get(_label(annotation, "image_id"))
         if image is None and index >= len(images):
             raise FileFormatError(f"{annotation.source} names an image that the file does not have")
         yield images[index] if image is None else image, annotation
+
+
+def _label(fields: Fields, key: str) -> int | str:
+    value = fields.get(key)
+    if not isinstance(value, int | str):
+        raise FileFormatError(f"{fields.source}: {key} is a {type(value).__name__}, expected a number or a text")
+    return value
 
 
 def _box(annotation: Fields) -> tuple[float, float, float, float]:

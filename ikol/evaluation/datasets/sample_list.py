@@ -58,7 +58,7 @@ def picture_reader(folder: Path, name: str) -> Callable[[], UInt8[np.ndarray, "h
         InputError: the picture is missing; when it is read.
         FileFormatError: the name leads out of the folder.
     """
-    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+    if "\0" in name or not (folder / name).resolve().is_relative_to(folder.resolve()):
         raise FileFormatError(f"the picture {name!r} lies outside {folder}; is the annotation damaged?")
     return partial(_read_picture, folder / name)
 

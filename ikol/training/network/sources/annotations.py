@@ -191,9 +191,9 @@ def _is_used(layout: Layout, person: _Person) -> bool:
 
 
 def _read_picture(folder: Path, name: Path) -> np.ndarray:
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise InputError(f"the annotation names the picture {name}, which lies outside {folder}")
+    path = folder if "\0" in str(name) else (folder / name).resolve()
+    if path == folder or not path.is_relative_to(folder.resolve()):
+        raise InputError(f"the annotation names the picture {str(name)!r}, which lies outside {folder}")
     try:
         return decode_image(path.read_bytes()).rgb
     except OSError as error:

@@ -40,6 +40,14 @@ def test_joints_that_no_camera_sees_there_are_refused(tmp_path: Path) -> None:
         next(iter(load_agora(table(tmp_path, gt_joints_3d=[upside_down.tolist()] * 3))))
 
 
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_depths_that_are_none_are_refused(tmp_path: Path, value: float) -> None:
+    joints = PERSON.joints_camera.copy()
+    joints[3, 2] = value
+    with pytest.raises(FileFormatError, match="hold places that no camera sees"):
+        next(iter(load_agora(table(tmp_path, gt_joints_3d=[joints.tolist()] * 3))))
+
+
 def test_missing_table_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no \*validation\*\.json"):
         load_agora(tmp_path)

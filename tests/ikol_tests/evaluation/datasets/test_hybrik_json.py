@@ -96,10 +96,11 @@ def test_pictures_are_read_from_their_place(tmp_path: Path) -> None:
     assert sample.picture().shape == (HEIGHT, WIDTH, 3)
 
 
-def test_picture_outside_the_folder_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["../../secret.jpg", "a\\u0000b.jpg"])
+def test_picture_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     folder = human36m(tmp_path)
     path = next(folder.glob("annotations/*.json"))
-    path.write_text(path.read_text().replace("a/b.jpg", "../../secret.jpg"))
+    path.write_text(path.read_text().replace("a/b.jpg", name))
     with pytest.raises(FileFormatError, match="lies outside"):
         next(iter(load_human36m(folder)))
 
@@ -117,3 +118,14 @@ def test_two_annotations_of_a_split_have_to_be_told_apart(tmp_path: Path) -> Non
         (tmp_path / "annotations" / name).write_text("{}")
     with pytest.raises(InputError, match="give more of the name with --split"):
         load_human36m(tmp_path)
+
+
+@pytest.mark.parametrize(("part", "key"), [("images", "id"), ("annotations", "image_id")])
+def test_an_image_is_called_by_a_number_or_a_text(tmp_path: Path, part: str, key: str) -> None:
+    folder = human36m(tmp_path)
+    path = next(folder.glob("annotations/*.json"))
+    content = json.loads(path.read_text())
+    content[part][0][key] = [1]
+    path.write_text(json.dumps(content))
+    with pytest.raises(FileFormatError, match=f"{key} is a list, expected a number or a text"):
+        load_human36m(folder)

@@ -109,6 +109,8 @@ def test_coco_has_pixels_alone(tmp_path: Path):
     ("change", "error", "message"),
     [
         (lambda c: c["images"][0].update(file_name="../outside.png"), InputError, "lies outside"),
+        (lambda c: c["images"][0].update(file_name="a\0.png"), InputError, "lies outside"),
+        (lambda c: c["images"][0].update(file_name=""), InputError, "lies outside"),
         (lambda c: c["images"][0].update(file_name="missing.png"), InputError, "cannot be read"),
         (lambda c: c["annotations"][0].update(smpl_joints=[1.0, 2.0]), FileFormatError, "29 x 3 or 24 x 3 finite"),
         (lambda c: c["annotations"][0].update(smpl_joints=[["a"] * 3] * 24), FileFormatError, "must be numbers"),
