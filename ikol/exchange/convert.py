@@ -136,6 +136,11 @@ def write_file(path: Path, content: Motion | Rig | Keypoints, form: Format, sett
             case "c3d":
                 write_c3d(path, content)
             case "openpose" | "coco" | "wholebody" | "blazepose":
+                if form == "openpose" and len(content.points) > 1:
+                    raise InputError(
+                        f"a file of OpenPose holds one frame, these are {len(content.points)}; write them as "
+                        "coco, wholebody or blazepose"
+                    )
                 write_keypoint_json(path, content, form)
             case _:
                 raise InputError(

@@ -194,3 +194,13 @@ def test_a_scale_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         run("convert", tmp_path / "a.bvh", tmp_path / "b.bvh", f"--scale={scale}")
     assert f"must be a positive number, got '{scale}'" in capsys.readouterr().err
+
+
+def test_several_frames_are_not_cut_to_the_one_of_an_openpose_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = Keypoints(("nose", "left_knee"), torch.rand(3, 2, 2, dtype=torch.float64), torch.ones(3, 2).double())
+    write_keypoint_json(tmp_path / "a.json", points, "coco")
+    assert run("convert", tmp_path / "a.json", tmp_path / "b.json", "--to", "openpose") == 1
+    assert "a file of OpenPose holds one frame, these are 3" in capsys.readouterr().err
+    assert not (tmp_path / "b.json").exists()
