@@ -202,7 +202,7 @@ def test_damaged_evidence_gives_a_sentence(solver, body):
     with pytest.raises(RuntimeError, match="evidence stored on this armature cannot be read"):
         bpy.ops.ikol.resolve()
     body["ikol_evidence"] = '{"version": 99}'
-    with pytest.raises(RuntimeError, match=r"stored by a newer IKOL add-on \(version 99, this one reads 2\)"):
+    with pytest.raises(RuntimeError, match=r"stored by a newer IKOL add-on \(version 99, this one reads 3\)"):
         bpy.ops.ikol.resolve()
 
 
