@@ -19,6 +19,7 @@ PAGE_WIDTH = 78
 
 _DONE = "The solver is installed and works"
 _REMOVED = "The solver is removed"
+_VERIFIED = "The installed solver works"
 
 
 class _InstallOperator:
@@ -123,7 +124,7 @@ class IKOL_OT_verify_solver(_InstallOperator, bpy.types.Operator):
         if installed is None:
             raise InstallError("the solver is not installed", Fix.INSTALL)
         runner = installer.begin_verify(installation.folders(), installed, installation.log_path())
-        living.installation.begin(runner, "The installed solver works", is_exclusive=False)
+        living.installation.begin(runner, _VERIFIED, is_exclusive=False)
 
 
 class IKOL_OT_repair_solver(_InstallOperator, bpy.types.Operator):
@@ -144,7 +145,7 @@ class IKOL_OT_repair_solver(_InstallOperator, bpy.types.Operator):
         order = installation.make_repair_order(installed)
         living.solver.stop()
         runner = installer.begin_repair(order, installed, bpy.app.online_access, installation.log_path())
-        living.installation.begin(runner, "The installed solver works")
+        living.installation.begin(runner, _VERIFIED)
         living.show_installation()
 
 

@@ -32,6 +32,7 @@ from ..core.install_plan import (
 from ..core.install_sets import choose_set
 from .identity import BASE_PACKAGE
 
+CANCELLED = "Cancelled; what was fetched is kept for the next time"
 PAYLOAD = Payload(Path(__file__).parents[1] / "solver")
 INDEX_SCHEMES = ("https://", "file://")
 
@@ -88,7 +89,7 @@ class Installation:
         if self._runner is not None:
             self._runner.cancel()
             self._runner = None
-            self.result = "Cancelled; what was fetched is kept for the next time"
+            self.result = CANCELLED
             self.starts_solver = False
 
 

@@ -47,6 +47,13 @@ INSTALLATION = {
     "An installation runs": "Eine Installation läuft",
     "The installation is incomplete": "Die Installation ist unvollständig",
     "The solver is not installed": "Der Löser ist nicht installiert",
+    "The solver is installed and works": "Der Löser ist installiert und läuft",
+    "The solver is removed": "Der Löser ist entfernt",
+    "The installed solver works": "Der installierte Löser läuft",
+    "Nothing is damaged, and the solver works": "Nichts ist beschädigt, und der Löser läuft",
+    "Cancelled; what was fetched is kept for the next time": (
+        "Abgebrochen; was geholt wurde, bleibt für das nächste Mal"
+    ),
     "The solver is installed, for {variant}": "Der Löser ist installiert, für {variant}",
     "The installed solver is of another version than the add-on: update it": (
         "Der installierte Löser hat eine andere Version als das Add-on: bitte aktualisieren"

@@ -49,6 +49,8 @@ PEOPLE = {
     "Posed person {number}, keypoints met within {pixels:.1f} px": (
         "Person {number} posiert, Punkte auf {pixels:.1f} px getroffen"
     ),
+    "Looking into the box": "Sieht in den Rahmen",
+    "Putting persons on one floor": "Stellt die Personen auf einen Boden",
     "Release to look for a person in the box; Esc: cancel": (
         "Loslassen: im Rahmen nach einer Person suchen; Esc: abbrechen"
     ),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The German translation: every text that the add-on shows has one, none is stale, placeholders are kept."""
 
+import ast
 import importlib
 import string
 from pathlib import Path
@@ -52,6 +53,22 @@ def core_texts(part):
         yield preset.description
 
 
+def job_texts(folder):
+    """What the bar of progress says: the steps of jobs."""
+    for path in folder.glob("core/*jobs.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Step":
+                yield from (each.value for each in node.args if isinstance(getattr(each, "value", None), str))
+
+
+def results(part):
+    """What the box in the preferences says when an installation has ended."""
+    operators = part("blender.install_operators")
+    yield from (operators._DONE, operators._REMOVED, operators._VERIFIED)
+    yield part("core.install_repair").repair_result(())
+    yield part("blender.installation").CANCELLED
+
+
 @pytest.fixture(scope="module")
 def shown(extension):
     """Every text that must have a translation."""
@@ -59,7 +76,7 @@ def shown(extension):
     def part(name):
         return importlib.import_module(f"{extension.__name__}.{name}")
 
-    texts = set(core_texts(part))
+    texts = {*core_texts(part), *results(part), *job_texts(Path(extension.__file__).parent)}
     for kind in part("blender.registration").CLASSES:
         texts.update(class_texts(kind))
     for path in Path(extension.__file__).parent.glob("blender/*.py"):
