@@ -47,6 +47,9 @@ class PosePipeline:
         body: what is posed, in float64 on the CPU, with the 33 landmarks; None for the default body.
         head: what reads the landmarks further; "shipped" for the one of the package, None for none.
         own_networks: networks that the user brings, which `detect` takes by their names.
+
+    Raises:
+        InputError: two of these networks have one name.
     """
 
     def __init__(
@@ -63,6 +66,11 @@ class PosePipeline:
         self._prepared = PreparedProblems()
         self._regressors: dict[str, LandmarkRegressor] = {model: LandmarkRegressor(model, device)}
         self._own = {network.name: network for network in own_networks}
+        if len(self._own) < len(own_networks):
+            names = ", ".join(network.name for network in own_networks)
+            raise InputError(
+                f"each network needs a name of its own, got {names}; change the manifests' or files' names"
+            )
 
     @property
     def loaded_models(self) -> tuple[str, ...]:

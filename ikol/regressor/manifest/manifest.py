@@ -111,8 +111,10 @@ def _check(manifest: Manifest) -> None:
     path = PurePosixPath(manifest.file)
     if not manifest.file or path.is_absolute() or ".." in path.parts or "\\" in manifest.file or ":" in manifest.file:
         raise ValueError(f"file must lie beside the manifest or below its folder, got {manifest.file!r}")
-    if not re.fullmatch(r"[^\x00-\x1f]{1,64}", manifest.name) or manifest.name in ("heavy", "full"):
-        raise ValueError("name must have 1 to 64 characters in one line, and not be one of our own, heavy and full")
+    if not re.fullmatch(r"[^\x00-\x1f]{1,64}", manifest.name) or manifest.name in ("heavy", "full", "own"):
+        raise ValueError(
+            "name must have 1 to 64 characters in one line, and not be heavy, full or own, which are taken"
+        )
     rows, columns = manifest.input.size
     if not (16 <= rows <= 4096 and 16 <= columns <= 4096) or not 0.1 <= manifest.input.crop_scale <= 10.0:
         raise ValueError("input.size must be 16 to 4096 pixels and crop_scale 0.1 to 10")

@@ -134,3 +134,9 @@ def test_the_command_line_says_why_it_does_not_take_a_program(tmp_path, knowing,
     Image.new("RGB", (64, 64)).save(tmp_path / "photo.png")
     assert main(["pose", str(tmp_path / "photo.png"), "--model", str(knowing)]) == 1
     assert "--trust-model" in capsys.readouterr().err
+
+
+def test_two_networks_of_one_name_are_refused(knowing):
+    network = load_own_network(knowing, trust=True)
+    with pytest.raises(InputError, match="a name of its own, got knows, knows"):
+        PosePipeline(own_networks=[network, network])
