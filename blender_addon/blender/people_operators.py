@@ -18,7 +18,7 @@ from ..core.rig import CAMERA_PROPERTY
 from ..core.wording import count_text
 from . import runtime
 from .bodies import body_to_world, get_body
-from .camera import build_camera, look_through, photo_camera, place_camera, use_scene_camera
+from .camera import build_camera, look_through, photo_camera, place_camera, scene_camera, use_scene_camera
 from .default_scene import hide_default_cube
 from .handles import show_handles
 from .own_body import current_body
@@ -93,7 +93,7 @@ class _PersonOperator(SolveOperator):
         if not people.is_placed:
             return people, lens
         place = np.eye(4) if armature is None else body_to_world(armature)
-        return people, photo_camera(camera, lens, place)
+        return people, photo_camera(scene_camera(context), lens, place)
 
     def pose(self, context: bpy.types.Context, record: Record, people: People, number: int) -> str:
         """Make or pose the body of a person."""

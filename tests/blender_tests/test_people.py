@@ -157,6 +157,14 @@ def test_without_a_perspective_camera_the_user_is_told(solver, photo, own_camera
         bpy.ops.ikol.pose_from_image(filepath=str(photo))
 
 
+def test_nobody_is_posed_before_a_camera_that_is_no_pinhole_any_more(found, solver):
+    bpy.ops.ikol.pose_person(person=1)
+    found.data.type = "ORTHO"
+    with pytest.raises(RuntimeError, match="not a perspective one"):
+        bpy.ops.ikol.pose_person(person=2)
+    assert len(bodies()) == 1
+
+
 def test_a_scene_camera_that_is_removed_meanwhile_is_said(photo, own_camera, part):
     bpy.context.scene.ikol.camera = "SCENE"
     orientation = part("core.photo").read_photo(photo).orientation
