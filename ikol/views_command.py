@@ -5,6 +5,7 @@ Reads arguments and files, prints; the work is done elsewhere. torch is loaded o
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,9 @@ def pose_several(options: argparse.Namespace, pipeline: "PosePipeline") -> None:
     """
     if not (options.same_pose or options.same_person):
         raise InputError("several pictures need --same-pose or --same-person; or pose them one by one")
-    views = [_view(path, pipeline, options.model, options.focal_px) for path in options.photo]
+    if options.box:
+        raise InputError("--box is for one picture; of several the plainest person of each is taken, crop them")
+    views = [_view(path, pipeline, options) for path in options.photo]
     if options.same_pose:
         found = pipeline.solve_views(views)
         poses, cameras, joints = [found.pose], list(found.cameras), [found.joints]
@@ -56,13 +59,22 @@ def pose_several(options: argparse.Namespace, pipeline: "PosePipeline") -> None:
         print(f"wrote {options.out}")
 
 
-def _view(path: Path, pipeline: "PosePipeline", model: str, focal_px: float | None) -> "View":
+def _view(path: Path, pipeline: "PosePipeline", options: argparse.Namespace) -> "View":
+    from ikol.distortion import UNDISTORTED  # noqa: PLC0415
     from ikol.pipeline.multiview import View  # noqa: PLC0415
 
-    detection = pipeline.detect(path.read_bytes(), model=model, focal_px=focal_px, max_persons=1)
+    detection = pipeline.detect(
+        path.read_bytes(),
+        model=options.model,
+        focal_px=options.focal_px,
+        max_persons=1,
+        rotation_deg=options.rotation_deg,
+        thorough=options.thorough,
+    )
     if not detection.persons:
         raise InputError(f"no person was found on {path}; leave it out, or crop it around the person")
-    return View(detection.persons[0].evidence, detection.intrinsics)
+    lens = replace(detection.intrinsics, distortion=tuple(options.distortion or UNDISTORTED))
+    return View(detection.persons[0].evidence, lens)
 
 
 def _write(
