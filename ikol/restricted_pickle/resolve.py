@@ -9,7 +9,7 @@ from typing import Final, cast
 import numpy as np
 
 from ikol.errors import FileFormatError
-from ikol.restricted_pickle.objects import ChumpyObject, ObjectArray, SparseMatrix
+from ikol.restricted_pickle.objects import MAX_AXES, ChumpyObject, ObjectArray, SparseMatrix
 
 MAX_CHUMPY_DEPTH: Final = 8  # SMPL's files nest two: a selection of an array
 
@@ -98,17 +98,22 @@ def _dense(form: str, state: dict[str, object], max_bytes: int, depth: int) -> n
 
 def _checked_nest(value: object, max_items: int) -> object:
     """Return nested lists of numbers or texts, which may be shared parts, if written out they are not too many."""
-    left, stack = max_items, [value]
-    while stack:
-        part = stack.pop()
-        if isinstance(part, list | tuple | np.ndarray):
-            left -= part.size if isinstance(part, np.ndarray) else len(cast(list[object], part))
-            if left < 0:
-                raise ValueError(f"it is a list of more than {max_items} items")
-        if isinstance(part, list | tuple):
-            stack.extend(cast(list[object], part))
-        elif isinstance(part, np.ndarray):
-            continue
-        elif not isinstance(part, int | float | str | np.generic):
-            raise ValueError(f"it is a list with a {type(part).__name__} in it")
+    if _items_of(value, {}, 0) > max_items:
+        raise ValueError(f"it is a list of more than {max_items} items")
     return value
+
+
+def _items_of(value: object, done: dict[int, int], depth: int) -> int:
+    """Return how many items nested lists have, written out; `done` has those of parts by id, each counted once."""
+    if isinstance(value, np.ndarray):
+        return value.size
+    if not isinstance(value, list | tuple):
+        if not isinstance(value, int | float | str | np.generic):
+            raise ValueError(f"it is a list with a {type(value).__name__} in it")
+        return 0
+    if depth > MAX_AXES:
+        raise ValueError(f"it is a list of lists, more than {MAX_AXES} deep")
+    if id(value) not in done:
+        parts = cast(list[object], value)
+        done[id(value)] = len(parts) + sum(_items_of(part, done, depth + 1) for part in parts)
+    return done[id(value)]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arrays out of a pickle's stand-ins; what is no array says so."""
 
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -47,6 +48,13 @@ def chain(length: int) -> object:
     return value
 
 
+def deep_list(depth: int) -> object:
+    value: list[object] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 WRONG: dict[str, tuple[object, str]] = {
     "huge sparse": (sparse(_shape=(10**9, 10**9)), "it is a matrix of 1000000000 x 1000000000 numbers"),
     "negative sparse": (sparse(_shape=(-2, 3)), "it is a matrix of -2 x 3 numbers"),
@@ -60,6 +68,7 @@ WRONG: dict[str, tuple[object, str]] = {
     "selection outside": (ChumpyObject("Select", {"a": np.ones(2), "idxs": np.array([5])}), "out of bounds"),
     "deep chumpy": (chain(20), "a chumpy expression of more than 8 levels"),
     "laughing list": (shared_nest(), "it is a list of more than"),
+    "deep list": (deep_list(5000), "it is a list of lists, more than 32 deep"),
     "ragged": ([[1.0], [1.0, 2.0]], "is not an array"),
     "objects": ([1.0, Opaque("os", "system")], "it is a list with a Opaque in it"),
     "too large": (np.ones(1 << 20), "it takes 8388608 bytes, at most 1000000 are accepted"),
@@ -73,3 +82,14 @@ def test_what_is_no_array_says_why(name: str) -> None:
     with pytest.raises(FileFormatError, match=sentence) as caught:
         resolve_array(value, "J_regressor", "body.pkl", 1_000_000)
     assert str(caught.value).startswith("body.pkl: J_regressor is not an array: ")
+
+
+def test_shared_parts_are_counted_once_each() -> None:
+    value: list[object] = [0] * 1000
+    for _ in range(3):
+        value = [value] * 1000
+    start = time.process_time()
+    with pytest.raises(FileFormatError, match="it is a list of more than 33554432 items"):
+        resolve_array(value, "J_regressor", "body.pkl", 1 << 28)
+    seconds = time.process_time() - start
+    assert seconds < 2.0, seconds  # four lists take milliseconds; each of the 33 million items took 18 s together
