@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ikol.body.model import BodyModel
+from ikol.body.smpl_trees import SMPL_TREE
 from ikol.errors import FileFormatError, InputError
 from ikol.evaluation.samples import EvaluationSample, Truth
 from ikol.geometry.rotations import rotvec_to_rotmat
@@ -19,11 +20,7 @@ from ikol.pipeline import Intrinsics
 from ikol.regressor import decode_image
 from ikol.solver import Skeleton, SolveState
 
-SMPL_JOINTS = (
-    *("Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle", "R_Ankle", "Spine3", "L_Foot"),
-    *("R_Foot", "Neck", "L_Collar", "R_Collar", "Head", "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist"),
-    *("R_Wrist", "L_Hand", "R_Hand"),
-)
+SMPL_JOINTS = SMPL_TREE.names
 BOX_MARGIN = 0.1  # of the longer side of the box around the joints: flesh and head are outside them
 
 
