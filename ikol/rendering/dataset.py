@@ -32,6 +32,10 @@ from ikol.rendering.viewpoint import View, body_circle, draw_view
 CROP_SIZE = 256  # pixels of the detector's square in a picture around a person
 _WINDOW = 1.3  # the picture over that square: crops that are larger and turned find something at their edges
 _FORMAT = "ikol rendered 1"
+_KEYS = (
+    "picture", "picture_end", "size", "focal", "center", "R_camera_world", "t_camera_world", "local_rotmat", "transl",
+    "betas", "joints_camera", "landmarks_camera", "landmarks_px", "twist", "motion_id", "subject_id",
+)  # fmt: skip
 _FIRST_SIDE = 1280  # pixels of the picture whose part around the person is kept
 _TRIES = 10  # to find a camera that sees enough of the body
 _LEAST_SEEN = 14  # of the 22 landmarks below the face
@@ -193,7 +197,7 @@ def _draw_view(rng: np.random.Generator, landmarks: Float[np.ndarray, "33 3"], l
 def _shard_length(path: Path) -> int:
     try:
         with safe_open(path, framework="pt") as opened:
-            if (opened.metadata() or {}).get("format") == _FORMAT:
+            if (opened.metadata() or {}).get("format") == _FORMAT and {*_KEYS} <= {*opened.keys()}:
                 return int(opened.get_slice("focal").get_shape()[0])
     except (SafetensorError, OSError) as error:
         raise FileFormatError(f"{path} cannot be read: {error}; remove it and render it again") from error

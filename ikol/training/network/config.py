@@ -164,7 +164,7 @@ def read_config(path: Path) -> TrainConfig:
         return msgspec.convert(json.loads(text) if path.suffix == ".json" else tomllib.loads(text), TrainConfig)
     except msgspec.ValidationError as error:
         raise InputError(f"{path.name} cannot be used: {error}") from error
-    except ValueError as error:  # of TOML, JSON and UTF-8
+    except (ValueError, RecursionError) as error:  # of TOML, JSON and UTF-8
         raise InputError(f"{path.name} is no {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
 
 

@@ -101,3 +101,9 @@ def test_a_damaged_shard_is_said(tmp_path: Path) -> None:
     shard_path(tmp_path, 0).write_bytes(b"not a shard at all, but long enough to have a header")
     with pytest.raises(FileFormatError, match="render it again"):
         RenderedDataset(tmp_path)
+
+
+def test_a_shard_that_lacks_an_array_is_said(tmp_path: Path) -> None:
+    write_shard(shard_path(tmp_path, 0), {"focal": torch.zeros(2)})
+    with pytest.raises(FileFormatError, match="is not a shard of a rendered data set"):
+        RenderedDataset(tmp_path)

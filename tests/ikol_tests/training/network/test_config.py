@@ -57,3 +57,8 @@ def test_what_is_wrong_is_said(tmp_path: Path, text: str, message: str):
 def test_the_rate_rises_and_falls_in_steps():
     schedule = Schedule(steps=100, learning_rate=1.0, warm_up=4, milestones=(50, 80), decay=0.1)
     assert [schedule.rate(step) for step in (0, 3, 49, 50, 80)] == pytest.approx([0.25, 1.0, 1.0, 0.1, 0.01])
+
+
+def test_json_that_nests_too_deeply_is_said(tmp_path: Path):
+    with pytest.raises(InputError, match="config.json is no JSON"):
+        _read(tmp_path, "[" * 100_000, "config.json")
