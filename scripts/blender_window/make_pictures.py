@@ -58,7 +58,7 @@ PICTURES = (
         (1036, 80, 1300, 440),
         264,
     ),
-    Picture("server", ("panel/2_dark",), (956, 1840, 1216, 2170), 260),
+    Picture("server", ("panel/2_dark",), (956, 1898, 1210, 2192), 254),
     Picture("preferences", ("first_pose/2_preferences",), (834, 0, 1522, 480), 688),
     Picture("ready", ("first_pose/4_ready",), SIDEBAR, 290),
     Picture("file_browser", ("first_pose/5_file_browser",), (490, 186, 1354, 836), 864),
