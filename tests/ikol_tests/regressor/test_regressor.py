@@ -308,6 +308,8 @@ def test_a_far_person_beside_a_near_one_is_looked_for_when_asked() -> None:
 def test_a_box_around_a_turned_person_finds_which_way_up() -> None:
     upside_down = photo("person_standing.jpg")[::-1, ::-1].copy()
     height, width = upside_down.shape[:2]
-    (man,) = regressor("full").detect(upside_down, boxes=[(width - 300.0, height - 385.0, width - 160.0, height - 85.0)])
+    (man,) = regressor("full").detect(
+        upside_down, boxes=[(width - 300.0, height - 385.0, width - 160.0, height - 85.0)]
+    )
     assert point(man, "nose")[1] > point(man, "left_ankle")[1]
     assert "upside_down" in man.doubts
