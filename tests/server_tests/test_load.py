@@ -95,6 +95,8 @@ def test_slow_reader_is_cut_off_and_the_others_do_not_notice(tmp_path: Path) -> 
     assert replies["overloaded"] >= 1
     # what is kept for it, what is on its way in sockets and pipes (64 messages), and the allocator's share of both
     assert grown < 3 * MAX_BYTES / MIB, f"{grown:.0f} MiB"
+    # one large reply may be computed before each of theirs; the machine is shared, so a bound and no ratio
+    assert quantile(meanwhile, 0.9) < 2 * quantile(alone, 0.9) + 0.2
     # the machine is shared, hence the tenth of a second
     assert quantile(meanwhile, 0.9) < 2 * quantile(beside, 0.9) + 0.1
 
