@@ -124,7 +124,9 @@ def _workers(launcher: int) -> list[int]:
     return [int(pid) for pid in listed.stdout.split()]
 
 
-@pytest.mark.skipif("IKOL_TEST_TORCHRUN" not in os.environ, reason="2 of 4 runs wait for ever; IKOL_TEST_TORCHRUN=1")
+@pytest.mark.skipif(
+    "IKOL_TEST_TORCHRUN" not in os.environ, reason="2 of 3 runs fail or wait for ever; IKOL_TEST_TORCHRUN=1"
+)
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_killed_worker_resumes_and_ends_with_the_same_bits(tmp_path: Path):
