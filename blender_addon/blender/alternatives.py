@@ -13,13 +13,13 @@ from bpy_extras.view3d_utils import location_3d_to_region_2d
 from gpu_extras.batch import batch_for_shader
 
 from ..core import jobs
-from ..core.body_parts import PARTS
+from ..core.body_parts import joints_of_part
 from ..core.errors import AddonError
 from ..core.insight import FloatArray, limb_of_joint, limb_points
 from ..core.jobs import Alternative, JobResult, Steps
 from ..core.keypoints import forget_depth
 from ..core.pose_conversion import body_to_scene
-from ..core.rig import JOINT_NAMES, JOINT_PARENTS
+from ..core.rig import TREES
 from ..core.swaps import SWAPS, swap_sides
 from . import runtime
 from .bodies import body_to_world, find_body, get_body, read_record
@@ -27,7 +27,7 @@ from .camera import current_photo_camera
 from .insight import meant_joint
 from .live import LIVE_SECONDS, LiveDrag
 from .photo_scene import ui_scale
-from .posing import apply_pose, read_pose, remember_bones, restore_bones
+from .posing import apply_pose, body_tree, read_pose, remember_bones, restore_bones
 from .solve_operator import SolveOperator
 from .text import iface
 
@@ -204,7 +204,7 @@ class IKOL_OT_choose_alternative(bpy.types.Operator):
             record = self._drag.record
             self._drag.update(record if choice.chosen == 0 else swap_sides(record, choice.limb))
             return
-        self._drag = LiveDrag(context, armature, PARTS[choice.limb])
+        self._drag = LiveDrag(context, armature, joints_of_part(choice.limb, body_tree(armature)))
         self._drag.update(forget_depth(self._drag.record, limb_points(choice.limb)))
 
     def _settle(self, context: bpy.types.Context, event: "bpy.types.Event") -> set[str]:
@@ -232,9 +232,10 @@ class IKOL_OT_choose_alternative(bpy.types.Operator):
 
 def _limb_ends(choice: _Choice, found: Alternative) -> FloatArray:
     """Return the ends (n, 2, 3) of the limb's bones in the SMPL world."""
-    numbers = [JOINT_NAMES.index(name) for name in PARTS[choice.limb]]
-    moved = [number for number in range(len(JOINT_NAMES)) if JOINT_PARENTS[number] in numbers]
-    return np.array([[found.joints[JOINT_PARENTS[number]], found.joints[number]] for number in moved])
+    tree = TREES[len(found.joints)]
+    numbers = [tree.index(name) for name in joints_of_part(choice.limb, tree)]
+    moved = [number for number, parent in enumerate(tree.parents) if parent in numbers]
+    return np.array([[found.joints[tree.parents[number]], found.joints[number]] for number in moved])
 
 
 def _place(choice: _Choice) -> FloatArray | None:

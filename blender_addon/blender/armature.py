@@ -17,8 +17,6 @@ from ..core.record import Pose
 from ..core.rig import (
     BODY_FILE_PROPERTY,
     BONE_LENGTH,
-    JOINT_NAMES,
-    JOINT_PARENTS,
     ROOT_BONE,
     SHAPE_KEY_RANGE,
     shape_key_name,
@@ -90,15 +88,15 @@ def _edit_bones(context: bpy.types.Context, armature: bpy.types.Object, body: Bo
 
 def _place_edit_bones(edit_bones: "bpy.types.ArmatureEditBones", body: BodyData, betas: Sequence[float]) -> None:
     joints = to_blender(body.rest_joints(betas))
-    heads = {ROOT_BONE: np.zeros(3), **dict(zip(JOINT_NAMES, joints, strict=True))}
+    heads = {ROOT_BONE: np.zeros(3), **dict(zip(body.tree.names, joints, strict=True))}
     for name, head in heads.items():
         bone = edit_bones.get(name) or edit_bones.new(name)
         bone.head = head
         bone.tail = head + np.array([0.0, 0.0, BONE_LENGTH])
         bone.roll = 0.0
     edit_bones[ROOT_BONE].use_deform = False
-    for name, parent in zip(JOINT_NAMES, JOINT_PARENTS, strict=True):
-        edit_bones[name].parent = edit_bones[ROOT_BONE if parent < 0 else JOINT_NAMES[parent]]
+    for name, parent in zip(body.tree.names, body.tree.parents, strict=True):
+        edit_bones[name].parent = edit_bones[ROOT_BONE if parent < 0 else body.tree.names[parent]]
 
 
 def _build_mesh(body: BodyData) -> bpy.types.Object:
@@ -106,7 +104,7 @@ def _build_mesh(body: BodyData) -> bpy.types.Object:
     mesh.from_pydata(to_blender(body.v_template).tolist(), [], body.faces.tolist())
     mesh.shade_smooth()
     thing = bpy.data.objects.new("IKOL Body Mesh", mesh)
-    for joint, name in enumerate(JOINT_NAMES):
+    for joint, name in enumerate(body.tree.names):
         group = thing.vertex_groups.new(name=name)
         column = body.lbs_weights[:, joint]
         for vertex in np.flatnonzero(column > WEIGHT_THRESHOLD).tolist():
@@ -152,7 +150,7 @@ def set_shape(context: bpy.types.Context, armature: bpy.types.Object, body: Body
     if mesh is not None:
         _set_shape_keys(mesh, betas)
     wanted = to_blender(body.rest_joints(betas))
-    heads = [armature.data.bones[name].head_local for name in JOINT_NAMES]
+    heads = [armature.data.bones[name].head_local for name in body.tree.names]
     if np.abs(wanted - np.array(heads)).max() > BETA_TOLERANCE:
         _edit_bones(context, armature, body, betas)
 

@@ -7,7 +7,7 @@ import numpy as np
 from ..core.body import FloatArray
 from ..core.errors import SceneError
 from ..core.record import Record, decode_record, encode_record
-from ..core.rig import BODY_PROPERTY, CAMERA_PROPERTY, EVIDENCE_PROPERTY, JOINT_NAMES, POINT_PROPERTY, ROOT_BONE
+from ..core.rig import BODY_PROPERTY, CAMERA_PROPERTY, EVIDENCE_PROPERTY, POINT_PROPERTY, ROOT_BONE, tree_of_bones
 
 
 def is_body(candidate: bpy.types.Object | None) -> bool:
@@ -74,7 +74,8 @@ def check_bones(armature: bpy.types.Object) -> None:
     Raises:
         SceneError: One was deleted or renamed.
     """
-    missing = [bone for bone in (ROOT_BONE, *JOINT_NAMES) if bone not in armature.pose.bones]
+    names = armature.pose.bones.keys()
+    missing = [bone for bone in (ROOT_BONE, *tree_of_bones(names).names) if bone not in names]
     if missing:
         raise SceneError(
             f"the armature {armature.name} lacks the bone {missing[0]}; run Pose from Image for a new body"

@@ -13,7 +13,7 @@ from ..core.insight import best_next_point, joint_of_point, pulls_on, spread_of
 from ..core.jobs import Inspection, Job, JobResult, Steps
 from ..core.keypoints import shown_points
 from ..core.record import Record
-from ..core.rig import JOINT_NAMES
+from ..core.rig import ALL_JOINT_NAMES
 from ..core.solver_state import Phase
 from ..core.wording import POINT_LABELS
 from . import runtime
@@ -74,7 +74,7 @@ def meant_joint(context: bpy.types.Context, armature: bpy.types.Object) -> str:
     """Return the joint that the user means: the active handle's, bone's or keypoint's; empty for none."""
     if context.mode == "POSE" and context.active_pose_bone is not None:
         name = context.active_pose_bone.name
-        return name if name in JOINT_NAMES else ""
+        return name if name in ALL_JOINT_NAMES else ""
     points = chosen_points(context, armature)
     return joint_of_point(points[0]) if points else ""
 
@@ -155,7 +155,7 @@ def draw_insight(layout: bpy.types.UILayout, context: bpy.types.Context, armatur
         return
     position = record.solution.points.get(joint)
     if position is not None:
-        spread = spread_of(inspection.joint_covariance[JOINT_NAMES.index(joint)], position, record.camera)
+        spread = spread_of(inspection.joint_covariance[record.tree.index(joint)], position, record.camera)
         text = iface("Sure to {picture:.1f} cm along the picture, {depth:.1f} cm in depth")
         text = text.format(picture=100 * spread.in_picture, depth=100 * spread.depth)
         draw_sentence(box, text, sidebar_width(context))

@@ -12,11 +12,12 @@ from gpu_extras.batch import batch_for_shader
 from ..core.errors import AddonError
 from ..core.insight import FloatArray, ellipsoid_lines, joint_heat, spread_color, spread_of, vertex_colors
 from ..core.pose_conversion import body_to_scene
-from ..core.rig import JOINT_NAMES
+from ..core.rig import Tree
 from .armature import find_mesh
 from .bodies import body_to_world, find_body, get_body
 from .insight import inspection_of
 from .photo_scene import newest_record
+from .posing import body_tree
 
 LINE_WIDTH = 1.5
 HEAT_ALPHA = 0.85
@@ -66,7 +67,7 @@ def _draw_ellipsoids(armature: bpy.types.Object) -> None:
     to_world = armature.matrix_world
     ends: list[FloatArray] = []
     colors: list[FloatArray] = []
-    for joint, covariance in zip(JOINT_NAMES, inspection.joint_covariance, strict=True):
+    for joint, covariance in zip(record.tree.names, inspection.joint_covariance, strict=True):
         position = record.solution.points.get(joint)
         if position is None:
             continue
@@ -95,7 +96,7 @@ def _draw_heat(context: bpy.types.Context, armature: bpy.types.Object) -> None:
     if thing is None or not thing.visible_get(view_layer=context.view_layer):
         return
     heat = joint_heat(newest_record(armature))
-    skin = _skin_of(thing)
+    skin = _skin_of(thing, body_tree(armature))
     evaluated = thing.evaluated_get(context.evaluated_depsgraph_get())
     points = _read(evaluated.data.vertices, "co")
     if len(points) != len(skin.weights):  # a modifier has changed the mesh
@@ -126,7 +127,7 @@ def _draw_heat(context: bpy.types.Context, armature: bpy.types.Object) -> None:
     gpu.state.blend_set("NONE")
 
 
-def _skin_of(thing: bpy.types.Object) -> _Skin:
+def _skin_of(thing: bpy.types.Object, tree: Tree) -> _Skin:
     """Return triangles and skinning weights of a mesh; read once, since that takes a tenth of a second."""
     skin, mesh = _Holder.skin, thing.data
     if skin is not None and skin.name == thing.name and len(skin.weights) == len(mesh.vertices):
@@ -134,8 +135,8 @@ def _skin_of(thing: bpy.types.Object) -> _Skin:
     mesh.calc_loop_triangles()
     triangles = np.empty(3 * len(mesh.loop_triangles), dtype=np.int32)
     mesh.loop_triangles.foreach_get("vertices", triangles)
-    columns = {group.index: JOINT_NAMES.index(group.name) for group in thing.vertex_groups if group.name in JOINT_NAMES}
-    weights = np.zeros((len(mesh.vertices), len(JOINT_NAMES)))
+    columns = {group.index: tree.index(group.name) for group in thing.vertex_groups if group.name in tree.names}
+    weights = np.zeros((len(mesh.vertices), len(tree.names)))
     for vertex in mesh.vertices:
         for member in vertex.groups:
             if member.group in columns:

@@ -12,8 +12,7 @@ import bpy
 from ..core.errors import SceneError
 from ..core.pose_conversion import as_quaternion, continuous_quaternion
 from ..core.record import Quaternion
-from ..core.rig import JOINT_NAMES
-from .posing import ROOT_JOINT, rotation_path
+from .posing import ROOT_JOINT, body_tree, rotation_path
 
 KEY_TYPE = "GENERATED"
 """Marks keys that the add-on makes. A key of the user's that is only given another value keeps its type."""
@@ -201,7 +200,7 @@ def _curves_of(user: "bpy.types.AnimData | bpy.types.NlaStrip") -> Iterable["bpy
 
 def _channels(armature: bpy.types.Object, joints: Sequence[str]) -> list[Channel]:
     """Return the channels of a pose, less those that are locked or of other joints; no joints: all."""
-    bones = [armature.pose.bones[name] for name in joints or JOINT_NAMES]
+    bones = [armature.pose.bones[name] for name in joints or body_tree(armature).names]
     channels = [Channel(bone.name, rotation_path(bone), True) for bone in bones if not all(bone.lock_rotation)]
     if (not joints or ROOT_JOINT in joints) and not all(armature.pose.bones[ROOT_JOINT].lock_location):
         channels.append(Channel(ROOT_JOINT, "location", False))

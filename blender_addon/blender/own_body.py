@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.body import BodyData, load_body
 from ..core.pose_conversion import to_smpl
-from ..core.rig import BODY_FILE_PROPERTY, JOINT_NAMES
+from ..core.rig import BODY_FILE_PROPERTY, tree_of_bones
 from . import runtime
 
 DEFAULT_BODY_PATH = Path(__file__).parents[1] / "data" / "default_body.npz"
@@ -50,8 +50,9 @@ def check_fits(armature: bpy.types.Object) -> None:
     if not runtime.body_file() and not armature.get(BODY_FILE_PROPERTY):
         return
     bones = armature.data.bones
-    if any(name not in bones for name in JOINT_NAMES):
+    tree = tree_of_bones(bones.keys())
+    if any(name not in bones for name in tree.names):
         return  # renamed or deleted bones: whoever poses them says so
-    joints = to_smpl(np.array([bones[name].head_local for name in JOINT_NAMES], dtype=np.float64))
+    joints = to_smpl(np.array([bones[name].head_local for name in tree.names], dtype=np.float64))
     made_with = armature.get(BODY_FILE_PROPERTY) or "the default body"
-    current_body().check_joints(joints, f"{armature.name} ({made_with})", body_name() or "the default body")
+    current_body().check_joints(tree, joints, f"{armature.name} ({made_with})", body_name() or "the default body")

@@ -4,9 +4,10 @@
 import bpy
 from bpy.props import EnumProperty
 
-from ..core.body_parts import PARTS, joints_of_bones
+from ..core.body_parts import joints_of_bones, joints_of_part
 from ..core.errors import SceneError
 from .bodies import find_body
+from .posing import body_tree
 from .settings import PART_ITEMS
 from .text import CONTEXT, iface
 
@@ -27,7 +28,7 @@ def part_joints(context: bpy.types.Context, armature: bpy.types.Object, part: st
     if part == "ALL":
         return ()
     if part != "BONES":
-        return PARTS[part.lower()]
+        return joints_of_part(part.lower(), body_tree(armature))
     joints = joints_of_bones(selected_bones(armature))
     if not joints:
         raise SceneError(

@@ -10,23 +10,28 @@ from ..core.errors import SceneError
 from ..core.pose_conversion import as_quaternion, as_vector, continuous_quaternion
 from ..core.record import Pose
 from ..core.record import Quaternion as PlainQuaternion
-from ..core.rig import JOINT_NAMES
+from ..core.rig import JOINT_NAMES, TREES, Tree, tree_of_bones
 
 ROOT_JOINT = JOINT_NAMES[0]
 """The bone that carries the translation."""
 
 
+def body_tree(armature: bpy.types.Object) -> Tree:
+    """Return the joints of a body in the scene, by its bones."""
+    return tree_of_bones(armature.pose.bones.keys())
+
+
 def read_pose(armature: bpy.types.Object, betas: tuple[float, ...]) -> Pose:
     """Return the pose that the bones have now, whatever their rotation mode; constraints are not looked at."""
     bones = armature.pose.bones
-    quats = tuple(as_quaternion(bones[name].matrix_basis.to_quaternion()) for name in JOINT_NAMES)
+    quats = tuple(as_quaternion(bones[name].matrix_basis.to_quaternion()) for name in body_tree(armature).names)
     return Pose(as_vector(bones[ROOT_JOINT].location), quats, tuple(betas))
 
 
 def apply_pose(armature: bpy.types.Object, pose: Pose) -> None:
     """Turn the bones and move the pelvis: no keys, no operators, some 0.1 ms."""
     bones = armature.pose.bones
-    for name, quat in zip(JOINT_NAMES, pose.local_quat, strict=True):
+    for name, quat in zip(TREES[len(pose.local_quat)].names, pose.local_quat, strict=True):
         turn_bone(bones[name], quat)
     pelvis = bones[ROOT_JOINT]
     locks = pelvis.lock_location
@@ -89,10 +94,11 @@ def free_joints(armature: bpy.types.Object, joints: tuple[str, ...]) -> tuple[st
         SceneError: All of them are locked.
     """
     bones = armature.pose.bones
-    chosen = tuple(name for name in joints or JOINT_NAMES if not _is_locked(bones[name]))
+    names = body_tree(armature).names
+    chosen = tuple(name for name in joints or names if not _is_locked(bones[name]))
     if not chosen:
         raise SceneError(f"all bones of {armature.name} that could move are locked; unlock some of their rotations")
-    return () if len(chosen) == len(JOINT_NAMES) else chosen
+    return () if len(chosen) == len(names) else chosen
 
 
 def _is_locked(bone: "bpy.types.PoseBone") -> bool:
@@ -111,7 +117,7 @@ class BoneValues:
 
 def remember_bones(armature: bpy.types.Object) -> dict[str, BoneValues]:
     """Return the numbers of all bones of the body."""
-    bones = [armature.pose.bones[name] for name in JOINT_NAMES]
+    bones = [armature.pose.bones[name] for name in body_tree(armature).names]
     return {
         bone.name: BoneValues(bone.rotation_mode, tuple(getattr(bone, rotation_path(bone))), tuple(bone.location))
         for bone in bones

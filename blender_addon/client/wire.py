@@ -42,7 +42,7 @@ from ..core.record import (
     Vector2,
     Vector3,
 )
-from ..core.rig import JOINT_NAMES, POINT_NAMES
+from ..core.rig import POINT_NAMES, TREES, Tree
 
 FloatArray = NDArray[np.float64]
 T = TypeVar("T")
@@ -182,13 +182,15 @@ def read_solution(message: wire.SolveReply, frames: wire.Frames) -> Solution:
     """
 
     def build() -> Solution:
-        joints = _array(frames, message.joints, (len(JOINT_NAMES), 3))
+        pose = _pose(message.pose, frames)
+        tree = TREES[len(pose.local_quat)]
+        joints = _array(frames, message.joints, (len(tree.names), 3))
         positions = _array(frames, message.point_positions, (len(message.point_names), 3))
         camera = None if message.camera is None else _camera(message.camera)
-        names = (*JOINT_NAMES, *message.point_names)
+        names = (*tree.names, *message.point_names)
         points = np.concatenate([joints, positions])
         return Solution(
-            pose=_pose(message.pose, frames),
+            pose=pose,
             camera=camera,
             points=dict(zip(names, _vectors3(points), strict=True)),
             pixels=_pixels(camera, names, points),
@@ -210,13 +212,13 @@ def read_inspection(message: wire.InspectReply, frames: wire.Frames) -> Inspecti
     """
 
     def build() -> Inspection:
-        joints = len(JOINT_NAMES)
+        covariance = _array(frames, message.joint_covariance, (None, 3, 3))
         gains = _list(frames, message.next_gains, len(message.next_points))
         known = [(name, gain) for name, gain in zip(message.next_points, gains, strict=True) if name in POINT_NAMES]
         return Inspection(
-            joint_covariance=_array(frames, message.joint_covariance, (joints, 3, 3)),
+            joint_covariance=covariance,
             rows=tuple(EvidenceRow(row.kind, row.name, row.residual, row.unit, row.cost) for row in message.rows),
-            pulls=_array(frames, message.pulls, (len(message.rows), joints, 3)),
+            pulls=_array(frames, message.pulls, (len(message.rows), len(_tree(len(covariance)).names), 3)),
             next_points=tuple(name for name, _ in known),
             next_gains=tuple(gain for _, gain in known),
             seconds=message.seconds,
@@ -233,7 +235,7 @@ def read_alternatives(message: wire.AlternativesReply, frames: wire.Frames) -> A
     """
 
     def build() -> Alternatives:
-        joints = _array(frames, message.joints, (len(message.poses), len(JOINT_NAMES), 3))
+        joints = _array(frames, message.joints, (len(message.poses), None, 3))
         rows = zip(message.poses, message.costs, message.reprojection_px, joints, strict=True)
         found = tuple(Alternative(_pose(pose, frames), cost, px, where) for pose, cost, px, where in rows)
         return Alternatives(found, message.seconds)
@@ -257,6 +259,13 @@ def _array(frames: wire.Frames, ref: wire.ArrayRef, shape: tuple[int | None, ...
     if not np.isfinite(array).all():
         raise ValueError("an array holds numbers that are not finite")
     return array
+
+
+def _tree(count: int) -> Tree:
+    """Return the tree of a body with so many joints."""
+    if count not in TREES:
+        raise ValueError(f"a body has {count} joints, expected {', '.join(map(str, TREES))}")
+    return TREES[count]
 
 
 def _pixels(camera: PhotoCamera | None, names: tuple[str, ...], points: FloatArray) -> dict[str, Vector2]:
@@ -298,7 +307,8 @@ def _pose_message(pose: Pose, frames: wire.FrameWriter) -> wire.PoseSpec:
 
 
 def _pose(pose: wire.PoseSpec, frames: wire.Frames) -> Pose:
-    quats = _array(frames, pose.local_quat, (len(JOINT_NAMES), 4))
+    quats = _array(frames, pose.local_quat, (None, 4))
+    _tree(len(quats))
     lengths = np.linalg.norm(quats, axis=1, keepdims=True)
     if lengths.min() < 1e-3:
         raise ValueError("a rotation has length zero")
@@ -349,7 +359,7 @@ def _evidence(block: wire.Evidence, frames: wire.Frames) -> Evidence:
     if isinstance(block, wire.Shape):
         betas = tuple(_array(frames, block.betas, (None,)).tolist())
         return Shape(block.body, betas, _list(frames, block.sigma, len(betas)))
-    count = len(JOINT_NAMES) if isinstance(block, wire.Anchor) else len(block.names)
+    count = None if isinstance(block, wire.Anchor) else len(block.names)
     match block:
         case wire.Keypoints2D():
             points = _vectors2(_array(frames, block.points, (count, 2)))
@@ -362,7 +372,7 @@ def _evidence(block: wire.Evidence, frames: wire.Frames) -> Evidence:
             return RelativeKeypoints3D(block.names, points, _vectors3(_array(frames, block.sigma, (count, 3))))
         case wire.Anchor():
             quats = _quaternions(_array(frames, block.local_quat, (count, 4)))
-            return Anchor(quats, _list(frames, block.sigma, count))
+            return Anchor(quats, _list(frames, block.sigma, len(quats)))
         case wire.Twist():
             return Twist(block.names, _list(frames, block.angles, count), _list(frames, block.sigma, count))
         case wire.Pins():
@@ -372,5 +382,5 @@ def _evidence(block: wire.Evidence, frames: wire.Frames) -> Evidence:
             return Orientations(block.names, quats, _list(frames, block.sigma, count))
 
 
-def _list(frames: wire.Frames, ref: wire.ArrayRef, count: int) -> tuple[float, ...]:
+def _list(frames: wire.Frames, ref: wire.ArrayRef, count: int | None) -> tuple[float, ...]:
     return tuple(_array(frames, ref, (count,)).tolist())

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import FileError, Fix, SceneError
 from .keypoint_files import MAX_HEADER_BYTES, UNREADABLE
-from .rig import JOINT_NAMES, JOINT_PARENTS
+from .rig import TREES, Tree
 
 FloatArray = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class BodyData:
-    """A body in SMPL's layout and axes, metres."""
+    """A body in SMPL's layout and axes, metres: SMPL's 24 joints, SMPL-H's 52 or SMPL-X's 55."""
 
     v_template: FloatArray
     """(V, 3)"""
@@ -65,6 +65,8 @@ class BodyData:
     """(J, 3)"""
     joints_shapedirs: FloatArray
     """(J, 3, B)"""
+    tree: Tree
+    """The joints."""
 
     @property
     def num_betas(self) -> int:
@@ -75,17 +77,24 @@ class BodyData:
         """Return the joints (J, 3) of the unposed body of that shape."""
         return self.joints_template + self.joints_shapedirs @ np.asarray(betas, dtype=np.float64)
 
-    def check_joints(self, joints: FloatArray, name: str, file_name: str) -> None:
+    def check_joints(self, tree: Tree, joints: FloatArray, name: str, file_name: str) -> None:
         """Check that rest joints (J, 3) are this body's, in whichever shape.
 
         Args:
-            joints: Of an armature.
+            tree: Of an armature.
+            joints: Where its bones rest.
             name: Of the armature, for the sentence.
             file_name: Of this body, for the sentence.
 
         Raises:
-            SceneError: A joint lies elsewhere; the sentence names it with both places.
+            SceneError: It has other joints, or one lies elsewhere; the sentence names it with both places.
         """
+        if tree != self.tree:
+            raise SceneError(
+                f"{name} has the {len(tree.names)} joints of {tree.model}, {file_name} the {len(self.tree.names)} of "
+                f"{self.tree.model}; name its body in the preferences, or choose New Body",
+                Fix.OPEN_PREFERENCES,
+            )
         away = (joints - self.joints_template).ravel()
         directions = self.joints_shapedirs.reshape(len(away), -1)
         nearest = self.rest_joints(np.linalg.lstsq(directions, away, rcond=None)[0])
@@ -94,8 +103,8 @@ class BodyData:
         if distance[worst] > FIT_TOLERANCE:
             here, there = (", ".join(f"{value:.2f}" for value in places[worst]) for places in (joints, nearest))
             raise SceneError(
-                f"{name} was made with another body than {file_name}: its {JOINT_NAMES[worst]} rests at ({here}), that "
-                f"of the file at ({there}) metres; name its body in the preferences, or choose New Body",
+                f"{name} was made with another body than {file_name}: its {self.tree.names[worst]} rests at ({here}), "
+                f"that of the file at ({there}) metres; name its body in the preferences, or choose New Body",
                 Fix.OPEN_PREFERENCES,
             )
 
@@ -108,7 +117,7 @@ def load_body(path: Path, remedy: str = "install the add-on again") -> BodyData:
         remedy: What the user can do when it is no such file.
 
     Raises:
-        FileError: The file is missing, damaged or too large, or is not a body of SMPL's 24 joints.
+        FileError: The file is missing, damaged or too large, or is no body.
     """
     try:
         if not path.is_file():
@@ -151,7 +160,11 @@ def _read_array(archive: zipfile.ZipFile, key: str) -> NDArray[Any]:
 
 
 def _build(arrays: Mapping[str, NDArray[Any]]) -> BodyData:
-    num_vertices, num_joints = arrays["weights"].shape[0] if arrays["weights"].ndim else 0, len(JOINT_NAMES)
+    num_vertices, num_joints = arrays["weights"].shape if arrays["weights"].ndim == 2 else (0, 0)
+    tree = TREES.get(num_joints)
+    if tree is None:
+        wanted = ", ".join(f"{count} ({known.model})" for count, known in TREES.items())
+        raise ValueError(f"weights has shape {arrays['weights'].shape}, expected columns for {wanted} joints")
     _check_shape(arrays, "v_template", (num_vertices, 3))
     _check_shape(arrays, "J_regressor", (num_joints, num_vertices))
     _check_shape(arrays, "weights", (num_vertices, num_joints))
@@ -161,8 +174,8 @@ def _build(arrays: Mapping[str, NDArray[Any]]) -> BodyData:
     if arrays["shapedirs"].ndim != 3 or arrays["shapedirs"].shape[2] < NUM_BETAS:
         raise ValueError(f"shapedirs must have {NUM_BETAS} betas or more, got {arrays['shapedirs'].shape}")
     parents, joints = arrays["kintree_table"].tolist()
-    if [*parents[1:]] != [*JOINT_PARENTS[1:]] or parents[0] not in (-1, 2**32 - 1) or joints != [*range(num_joints)]:
-        raise ValueError("kintree_table is not the tree of SMPL's 24 joints")
+    if [*parents[1:]] != [*tree.parents[1:]] or parents[0] not in (-1, 2**32 - 1) or joints != [*range(num_joints)]:
+        raise ValueError(f"kintree_table is not the tree of {tree.model}'s {num_joints} joints")
     faces = arrays["f"].astype(np.int64)
     if not (faces.size and 0 <= faces.min() <= faces.max() < num_vertices):
         raise ValueError(f"f must name vertices 0 to {num_vertices - 1}")
@@ -179,6 +192,7 @@ def _build(arrays: Mapping[str, NDArray[Any]]) -> BodyData:
         lbs_weights=weights,
         joints_template=regressor @ v_template,
         joints_shapedirs=np.einsum("jv,vcb->jcb", regressor, shapedirs),
+        tree=tree,
     )
 
 

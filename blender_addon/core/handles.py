@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from .keypoints import KeypointState, keypoint_state, move_positions, turn
 from .record import KeypointEdit, Pose, Quaternion, Record, Vector3
-from .rig import JOINT_NAMES, JOINT_PARENTS
+from .rig import TREES
 
 MOVED_METRES = 1e-4
 """A handle farther from where it was put has been moved; float32 and the armature's matrix stay a hundred below."""
@@ -148,10 +148,11 @@ def with_handles(
 
 def global_quats(pose: Pose) -> dict[str, Quaternion]:
     """Return the rotation of every joint in the SMPL world: the product of the local ones along its chain."""
+    tree = TREES[len(pose.local_quat)]
     quats: list[Quaternion] = []
-    for local, parent in zip(pose.local_quat, JOINT_PARENTS, strict=True):
+    for local, parent in zip(pose.local_quat, tree.parents, strict=True):
         quats.append(local if parent < 0 else _product(quats[parent], local))
-    return dict(zip(JOINT_NAMES, quats, strict=True))
+    return dict(zip(tree.names, quats, strict=True))
 
 
 def _product(left: Quaternion, right: Quaternion) -> Quaternion:

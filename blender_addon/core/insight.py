@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .body_parts import PARTS
 from .jobs import EvidenceRow, Inspection
 from .record import PhotoCamera, Record, Vector3
-from .rig import JOINT_NAMES, LANDMARK_NAMES
+from .rig import ALL_JOINT_NAMES, JOINT_NAMES, LANDMARK_NAMES
 from .wording import POINT_LABELS, Translate, listed_points, point_residual
 
 FloatArray = NDArray[np.float64]
@@ -60,7 +60,7 @@ KIND_LABELS = {
 
 def joint_of_point(name: str) -> str:
     """Return the joint that a point of the body moves with: its own, or that of a landmark."""
-    if name in JOINT_NAMES:
+    if name in ALL_JOINT_NAMES:
         return name
     side, _, part = name.partition("_")
     joint = _LANDMARK_JOINTS.get(part)
@@ -122,7 +122,7 @@ def pulls_on(inspection: Inspection, record: Record, joint: str, count: int, tra
     """Return what pulls most at a joint, the strongest first; rows of one kind and point count together."""
     strength: dict[tuple[str, str], FloatArray] = {}
     worst: dict[tuple[str, str], EvidenceRow] = {}
-    for row, pull in zip(inspection.rows, inspection.pulls[:, JOINT_NAMES.index(joint)], strict=True):
+    for row, pull in zip(inspection.rows, inspection.pulls[:, record.tree.index(joint)], strict=True):
         key = (row.kind, row.name)
         strength[key] = strength.get(key, np.zeros(3)) + pull
         if key not in worst or row.residual > worst[key].residual:
@@ -156,18 +156,18 @@ def _row_residual(row: EvidenceRow, record: Record) -> str:
 
 
 def joint_heat(record: Record) -> FloatArray:
-    """Return by how many metres the body misses the points of each joint (24,), the worst; NaN where it has none."""
-    heat = np.full(len(JOINT_NAMES), np.nan)
+    """Return by how many metres the body misses the points of each joint (J,), the worst; NaN where it has none."""
+    heat = np.full(len(record.tree.names), np.nan)
     for name in listed_points(record):
         metres = point_residual(record, name).metres
         if metres is not None:
-            joint = JOINT_NAMES.index(joint_of_point(name))
+            joint = record.tree.index(joint_of_point(name))
             heat[joint] = np.fmax(heat[joint], metres)
     return heat
 
 
 def vertex_colors(heat: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return the colour (V, 4) of each vertex: those of the joints that move it, by its skinning weights (V, 24)."""
+    """Return the colour (V, 4) of each vertex: those of the joints that move it, by its skinning weights (V, J)."""
     colors = np.array([UNKNOWN if math.isnan(metres) else spread_color(metres) for metres in heat])
     total = np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
     return (weights @ colors) / total

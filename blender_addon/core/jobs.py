@@ -111,13 +111,13 @@ class EvidenceRow:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """How sure a pose is, and what pulls at it; joints in SMPL's order, metres in the SMPL world."""
+    """How sure a pose is, and what pulls at it; joints in the body's order, metres in the SMPL world."""
 
     joint_covariance: FloatArray
-    """(24, 3, 3) square metres."""
+    """(J, 3, 3) square metres."""
     rows: tuple[EvidenceRow, ...]
     pulls: FloatArray
-    """(rows, 24, 3): how far each row moves each joint."""
+    """(rows, J, 3): how far each row moves each joint."""
     next_points: tuple[str, ...]
     """Points whose placement on the picture would help most, best first."""
     next_gains: tuple[float, ...]
@@ -134,7 +134,7 @@ class Alternative:
     reprojection_px: float
     """Median over the points on the picture, -1 without any."""
     joints: FloatArray
-    """(24, 3) SMPL world, metres."""
+    """(J, 3) SMPL world, metres."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .keypoints import FOLLOWERS, TWINS, KeypointState, keypoint_state, move_pixels, shown_points, target_pixel
 from .record import PhotoCamera, Record, Vector2
-from .rig import JOINT_NAMES
+from .rig import ALL_JOINT_NAMES
 
 PICK_RADIUS = 14.0
 """Region pixels at a resolution scale of 1: twice what is drawn, so that nobody has to aim."""
@@ -164,7 +164,7 @@ def point_to_add(record: Record, view: PhotoView, at: Vector2, radius: float) ->
         if edit.is_removed and pixel is not None:
             places[name] = pixel
     spoken_of.update(places)
-    for name in JOINT_NAMES:
+    for name in ALL_JOINT_NAMES:
         pixel = record.solution.pixels.get(name)
         if pixel is not None and name not in spoken_of and TWINS.get(name) not in spoken_of:
             places[name] = pixel

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from .errors import EvidenceError
-from .rig import JOINT_NAMES, POINT_NAMES
+from .rig import POINT_NAMES, TREES, Tree
 
 RECORD_VERSION = 3
 """Rises when a field changes its meaning or evidence is of a new kind; 3: shapes, and pixels that a lens has bent. An
@@ -95,8 +95,9 @@ class Anchor(Struct, frozen=True, tag="anchor"):
     sigma: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not len(self.local_quat) == len(self.sigma) == len(JOINT_NAMES):
-            raise ValueError(f"anchor must have {len(JOINT_NAMES)} rotations and sigmas, got {len(self.local_quat)}")
+        if len(self.local_quat) != len(self.sigma):
+            raise ValueError(f"anchor must have a sigma for each of its {len(self.local_quat)} rotations")
+        _check_count("anchor", len(self.local_quat))
         _check_sigma(self.sigma)
 
 
@@ -151,15 +152,14 @@ Evidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Sh
 
 
 class Pose(Struct, frozen=True):
-    """A pose of the body: root translation in metres, 24 local rotations (wxyz), shape."""
+    """A pose of the body: root translation in metres, a local rotation (wxyz) for each joint of its tree, shape."""
 
     transl: Vector3
     local_quat: tuple[Quaternion, ...]
     betas: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.local_quat) != len(JOINT_NAMES):
-            raise ValueError(f"pose must have {len(JOINT_NAMES)} rotations, got {len(self.local_quat)}")
+        _check_count("pose", len(self.local_quat))
         numbers = (*self.transl, *self.betas, *(value for quat in self.local_quat for value in quat))
         if not all(math.isfinite(number) for number in numbers):
             raise ValueError("pose holds a number that is not finite")
@@ -237,9 +237,19 @@ class Record(Struct, frozen=True):
         _check_sigma(() if self.detected_px is None else (self.detected_px,))
 
     @property
+    def tree(self) -> Tree:
+        """The joints of the body."""
+        return TREES[len(self.solution.pose.local_quat)]
+
+    @property
     def camera(self) -> PhotoCamera | None:
         """The placed camera of the picture, if there is a picture."""
         return self.solution.camera
+
+
+def _check_count(what: str, count: int) -> None:
+    if count not in TREES:
+        raise ValueError(f"{what} must have {', '.join(map(str, TREES))} rotations, got {count}")
 
 
 def _check_sigma(sigma: tuple[float, ...]) -> None:

@@ -5,17 +5,64 @@ Here: joint names, parents, names of shape keys, handles and custom properties. 
 axes (pose_conversion).
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 ROOT_BONE = "root"
 """Bone above the pelvis that carries no rotation of the pose; the user moves the whole body with it."""
 
-JOINT_NAMES = (
+_BODY_NAMES = (
     "Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle", "R_Ankle", "Spine3", "L_Foot",
     "R_Foot", "Neck", "L_Collar", "R_Collar", "Head", "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist",
-    "R_Wrist", "L_Hand", "R_Hand",
+    "R_Wrist",
 )  # fmt: skip
-"""SMPL's 24 joints in SMPL's order; bones have the same names."""
+_BODY_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19)
+_FACE_NAMES = ("Jaw", "L_Eye", "R_Eye")
+_HEAD, _WRISTS = 15, (20, 21)
+_FINGERS = ("Index", "Middle", "Pinky", "Ring", "Thumb")
+_FINGER_NAMES = tuple(f"{side}_{finger}{part}" for side in "LR" for finger in _FINGERS for part in (1, 2, 3))
 
-JOINT_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+
+@dataclass(frozen=True)
+class Tree:
+    """The joints of a body in the order of its file; bones have the same names."""
+
+    model: str
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+
+    def index(self, joint: str) -> int:
+        """Return the number of a joint; the hand of a body with fingers is its wrist."""
+        return self.names.index(joint if joint in self.names else joint.replace("Hand", "Wrist"))
+
+
+def _with_fingers(model: str, names: tuple[str, ...], parents: tuple[int, ...]) -> Tree:
+    fingers = tuple(
+        _WRISTS[number // 15] if number % 3 == 0 else len(names) + number - 1 for number in range(len(_FINGER_NAMES))
+    )
+    return Tree(model, names + _FINGER_NAMES, parents + fingers)
+
+
+SMPL = Tree("SMPL", (*_BODY_NAMES, "L_Hand", "R_Hand"), (*_BODY_PARENTS, *_WRISTS))
+SMPLH = _with_fingers("SMPL-H", _BODY_NAMES, _BODY_PARENTS)
+SMPLX = _with_fingers("SMPL-X", (*_BODY_NAMES, *_FACE_NAMES), (*_BODY_PARENTS, _HEAD, _HEAD, _HEAD))
+
+TREES = {len(tree.names): tree for tree in (SMPL, SMPLH, SMPLX)}
+"""By how many joints they have."""
+
+JOINT_NAMES, JOINT_PARENTS = SMPL.names, SMPL.parents
+"""SMPL's 24 joints: those of the default body, and of every body but for its hands and face."""
+
+ALL_JOINT_NAMES = (*JOINT_NAMES, *_FACE_NAMES, *_FINGER_NAMES)
+
+
+def tree_of_bones(bones: Iterable[str]) -> Tree:
+    """Return the tree of an armature with these bones; it may lack some of the tree's."""
+    names = set(bones)
+    if names & {*_FACE_NAMES}:
+        return SMPLX
+    return SMPLH if names & {*_FINGER_NAMES} else SMPL
+
 
 LANDMARK_NAMES = (
     "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
@@ -26,7 +73,7 @@ LANDMARK_NAMES = (
 )  # fmt: skip
 """BlazePose's 33 landmarks: the other points of the body that evidence may name."""
 
-POINT_NAMES = frozenset(JOINT_NAMES) | frozenset(LANDMARK_NAMES)
+POINT_NAMES = frozenset(ALL_JOINT_NAMES) | frozenset(LANDMARK_NAMES)
 
 BONE_LENGTH = 0.1
 """Metres from head to tail, straight up: tails carry no meaning, equal local axes do."""

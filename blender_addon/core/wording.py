@@ -15,7 +15,7 @@ import numpy as np
 from .handles import HANDLES
 from .keypoints import KeypointState, effective_evidence, mute, shown_points, solo, target_pixel
 from .record import Keypoints2D, Keypoints3D, PhotoCamera, Record, Vector3
-from .rig import JOINT_NAMES, LANDMARK_NAMES
+from .rig import ALL_JOINT_NAMES, LANDMARK_NAMES
 
 Translate = Callable[[str], str]
 
@@ -45,7 +45,7 @@ def _joint_label(name: str) -> str:
 
 
 POINT_LABELS: dict[str, str] = {
-    **{name: _joint_label(name) for name in JOINT_NAMES},
+    **{name: _joint_label(name) for name in ALL_JOINT_NAMES},
     **{handle.point: f"{handle.label} (handle)" for handle in HANDLES},
     **{name: name.replace("_", " ").title() for name in LANDMARK_NAMES},
 }

@@ -4,12 +4,15 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
+from model_files import write_model
 from numpy_body import BODY_PATH, pose_body
 from own_body import SCALE, own_arrays, write_own_body
 
 from blender_addon.core.body import load_body
 from blender_addon.core.errors import FileError, SceneError
-from blender_addon.core.rig import JOINT_NAMES, JOINT_PARENTS, LANDMARK_NAMES
+from blender_addon.core.rig import JOINT_NAMES, JOINT_PARENTS, LANDMARK_NAMES, SMPL, TREES
+from ikol.body.smpl_file import load_smpl_body
 
 BETAS = (1.0, -1.0, 0.5, 0, 0, 0, 0, 2.0, 0, 0)
 
@@ -84,10 +87,36 @@ def test_a_truncated_or_lying_own_body_is_refused(tmp_path):
 
 def test_joints_of_any_shape_of_the_body_fit_and_those_of_another_do_not():
     body = load_body(BODY_PATH)
-    body.check_joints(body.rest_joints(BETAS), "a body", "default")
+    body.check_joints(SMPL, body.rest_joints(BETAS), "a body", "default")
     moved = body.rest_joints(BETAS)
     moved[15] += (0.0, 0.1, 0.0)  # a head 10 cm higher; the betas can follow that for some of it only
     with pytest.raises(
         SceneError, match=r"a body was made with another body than own: its \w+ rests at \(.*\), that of"
     ):
-        body.check_joints(moved, "a body", "own")
+        body.check_joints(SMPL, moved, "a body", "own")
+
+
+@pytest.mark.parametrize(("model", "num_joints"), [("SMPL", 24), ("SMPL-H", 52), ("SMPL-X", 55)])
+def test_a_body_with_fingers_is_read_with_the_tree_that_the_solver_poses(tmp_path, model, num_joints):
+    path = write_model(tmp_path / "model.npz", model)
+    body, solved = load_body(path), load_smpl_body(path)
+    assert body.tree == TREES[num_joints]
+    assert body.tree.names == solved.tree.names
+    assert body.tree.parents == solved.tree.parents
+    # the same sums over the same numbers in another order, float64
+    assert (
+        np.abs(body.rest_joints(BETAS) - solved.rest_joints(torch.tensor(BETAS, dtype=torch.float64)).numpy()).max()
+        < 1e-9
+    )
+
+
+def test_a_body_of_another_model_does_not_fit(tmp_path):
+    body = load_body(write_model(tmp_path / "x.npz", "SMPL-X"))
+    with pytest.raises(SceneError, match=r"a body has the 24 joints of SMPL, x\.npz the 55 of SMPL-X; name its body"):
+        body.check_joints(SMPL, np.zeros((24, 3)), "a body", "x.npz")
+
+
+def test_a_hand_is_no_body(tmp_path):
+    path = write_own_body(tmp_path / "mano.npz", weights=own_arrays()["weights"][:, :16])
+    with pytest.raises(FileError, match=r"expected columns for 24 \(SMPL\), 52 \(SMPL-H\), 55 \(SMPL-X\) joints"):
+        load_body(path)
