@@ -91,11 +91,21 @@ class Reader:
             betas=self._read(f"the shape of {what}", pose.betas, self._num_betas),
         )
 
+    def array(self, what: str, ref: ArrayRef, *shape: int) -> Tensor:
+        """Give an array of numbers; `what` it is, for sentences.
+
+        Raises:
+            InputError: Shape, type or numbers are not what they should be.
+        """
+        return self._read(what, ref, *shape)
+
     def _read(self, what: str, ref: ArrayRef, *shape: int) -> Tensor:
         if ref.shape != shape:
             raise InputError(f"{what} needs an array of shape {shape}, got {ref.shape}; names and numbers must agree")
         if ref.dtype not in ("<f4", "<f8"):
             raise InputError(f"{what} needs an array of floating-point numbers, got {ref.dtype}")
+        if 0 in shape:  # the shape of what has no shape space
+            return torch.zeros(shape, dtype=torch.float64)
         dtype = torch.float32 if ref.dtype == "<f4" else torch.float64
         # frombuffer warns of memory that cannot be written
         tensor = torch.frombuffer(bytearray(self._frames.array(ref)), dtype=dtype).reshape(shape).to(torch.float64)

@@ -55,6 +55,7 @@ from solver_server.protocol import (
     Work,
 )
 from solver_server.self_test import DefaultBodySolver, check_solver, rest_answer
+from solver_server.tree_solving import solve_tree
 
 BODY = "default"
 OWN_MODEL = "own"  # the first of the user's networks, whatever its name
@@ -165,6 +166,8 @@ class Service:
             match request:
                 case Detect():
                     return self._detect(request, frames, progress, start)
+                case Solve() if request.tree is not None:
+                    return solve_tree(request, request.tree, frames, progress)
                 case Solve():
                     return self._solve(request, self._question(request, frames, progress), start)
                 case Inspect():

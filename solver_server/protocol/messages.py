@@ -19,6 +19,8 @@ MAX_POSES = 4
 RequestId = Annotated[int, Meta(ge=0, le=MAX_ID)]
 FrameIndex = Annotated[int, Meta(ge=0, lt=MAX_FRAMES)]
 Dimension = Annotated[int, Meta(ge=0, le=65536)]
+NameIndex = Annotated[int, Meta(ge=0, lt=MAX_NAMES)]
+ParentIndex = Annotated[int, Meta(ge=-1, lt=MAX_NAMES)]
 Name = Annotated[str, Meta(max_length=128)]
 Names = Annotated[tuple[Name, ...], Meta(max_length=MAX_NAMES)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
@@ -225,8 +227,42 @@ class Problem(Struct, frozen=True):
     joints: Names = ()
 
 
+class LimitsSpec(Struct, frozen=True):
+    """How far K joints of a tree may turn from rest, radians: R = Exp(swing) Exp(twist about the first axis).
+
+    `axes` (K, 3, 3) are rows at right angles in the joint's frame: twist axis, first and second swing axis. `swing`
+    (K, 4) is lowest, highest about the first, lowest, highest about the second; `twist` (K, 2) lowest, highest.
+    """
+
+    joints: Annotated[tuple[NameIndex, ...], Meta(max_length=MAX_NAMES)]
+    axes: ArrayRef
+    swing: ArrayRef
+    twist: ArrayRef
+
+
+class TreeSpec(Struct, frozen=True):
+    """A skeleton of any rig: names, parents (before their children, -1 for the first), rest places (J, 3) in metres.
+
+    `point_names` are further points that evidence may name: each rides on one of the joints and rests at a place of
+    `point_rest` (P, 3).
+    """
+
+    names: Names
+    parents: Annotated[tuple[ParentIndex, ...], Meta(max_length=MAX_NAMES)]
+    rest_joints: ArrayRef
+    point_names: Names = ()
+    point_joints: Annotated[tuple[NameIndex, ...], Meta(max_length=MAX_NAMES)] = ()
+    point_rest: ArrayRef | None = None
+    limits: LimitsSpec | None = None
+
+
 class Solve(Problem, frozen=True, tag="solve"):
-    """Find the pose that fits the evidence best."""
+    """Find the pose that fits the evidence best; with a `tree` on that skeleton, and not on the solver's body.
+
+    On a tree, evidence is of the kinds keypoints_3d, pins, orientations and anchor, and poses have no betas.
+    """
+
+    tree: TreeSpec | None = None
 
 
 class Inspect(Problem, frozen=True, tag="inspect"):

@@ -73,6 +73,20 @@ def evidence(frames: FrameWriter) -> tuple[protocol.Evidence, ...]:
     )
 
 
+def tree(frames: FrameWriter) -> protocol.TreeSpec:
+    """Give a rig of two joints with a point on the second, whose turns are limited."""
+    add = frames.add_array
+    return protocol.TreeSpec(
+        names=("hips", "spine"),
+        parents=(-1, 0),
+        rest_joints=add(floats(2, 3)),
+        point_names=("top",),
+        point_joints=(1,),
+        point_rest=add(floats(1, 3, start=2.0)),
+        limits=protocol.LimitsSpec((1,), add(floats(1, 3, 3)), add(floats(1, 4)), add(floats(1, 2))),
+    )
+
+
 def _plain(message: Any) -> Callable[[FrameWriter], Any]:
     return lambda frames: message
 
@@ -162,6 +176,7 @@ def cases() -> dict[str, Case]:
             shape=True,
         ),
         "solve": lambda frames: protocol.Solve(id=8, **_problem(frames)),
+        "solve_tree": lambda frames: protocol.Solve(id=9, evidence=evidence(frames)[1:2], tree=tree(frames)),
         "solve_minimal": lambda frames: protocol.Solve(id=9, evidence=()),
         "inspect": lambda frames: protocol.Inspect(id=10, **_problem(frames)),
         "alternatives": lambda frames: protocol.Alternatives(id=11, limb="left_arm", **_problem(frames)),

@@ -45,6 +45,7 @@ from .messages import Keypoints2D as Keypoints2D
 from .messages import Keypoints3D as Keypoints3D
 from .messages import Latency as Latency
 from .messages import Limb as Limb
+from .messages import LimitsSpec as LimitsSpec
 from .messages import Orientations as Orientations
 from .messages import Person as Person
 from .messages import Ping as Ping
@@ -65,6 +66,7 @@ from .messages import SolveReply as SolveReply
 from .messages import SolveStatus as SolveStatus
 from .messages import Stats as Stats
 from .messages import StatsReply as StatsReply
+from .messages import TreeSpec as TreeSpec
 from .messages import Twist as Twist
 from .messages import Work as Work
 from .version import PROTOCOL_VERSION as PROTOCOL_VERSION

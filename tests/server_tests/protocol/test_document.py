@@ -17,7 +17,15 @@ MESSAGES = {
 EVIDENCE = {block.__struct_config__.tag: block for block in get_args(protocol.Evidence)}
 PARTS = {
     part.__name__: part
-    for part in (protocol.CameraSpec, protocol.PoseSpec, protocol.Person, protocol.EvidenceRow, protocol.Latency)
+    for part in (
+        protocol.CameraSpec,
+        protocol.PoseSpec,
+        protocol.TreeSpec,
+        protocol.LimitsSpec,
+        protocol.Person,
+        protocol.EvidenceRow,
+        protocol.Latency,
+    )
 }
 
 
