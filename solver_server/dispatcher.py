@@ -93,10 +93,16 @@ class Dispatcher:
     """The state of the conversation with all clients."""
 
     def __init__(
-        self, worker: Worker, send: Send, info: ServerInfo, clock: Callable[[], float] = time.monotonic
+        self,
+        worker: Worker,
+        send: Send,
+        info: ServerInfo,
+        clock: Callable[[], float] = time.monotonic,
+        is_behind: Callable[[bytes], bool] = lambda client: False,
     ) -> None:
         self._worker = worker
         self._send = send
+        self._is_behind = is_behind
         self._info = info
         self._clock = clock
         self._start_time = clock()
@@ -159,8 +165,8 @@ class Dispatcher:
         Returns:
             Seconds until something will be due, None when nothing is.
         """
+        self._advance()  # a client may have caught up with its replies
         now = self._clock()
-        self._expire(now)
         due = [job.deadline for job in self._waiting]
         if self._running is not None:
             due += self._check_running(self._running, now)
@@ -318,8 +324,8 @@ class Dispatcher:
             return
         now = self._clock()
         self._expire(now)
-        if self._running is None and len(self._waiting) > 0 and worker.is_ready:
-            job = self._running = self._waiting.take_next()
+        if self._running is None and worker.is_ready and (job := self._waiting.take_next(self._is_behind)) is not None:
+            self._running = job
             self._sequence += 1
             job.sequence = self._sequence
             job.start = job.last_sign = now

@@ -5,6 +5,8 @@ By itself a ROUTER drops what a slow client does not take. With ROUTER_MANDATORY
 is kept here, up to a limit. Imports: zmq. Not here: what the frames mean.
 """
 
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +16,15 @@ import zmq
 MAX_MESSAGES = 1024
 MAX_BYTES = 64 * 2**20  # three hundred replies with sixteen persons each
 MAX_BYTES_OF_ALL = 256 * 2**20
+MAX_SECONDS = 5.0  # in which a client takes nothing; a busy one's network thread reads all the same
 
 
 @dataclass
 class _Backlog:
     messages: deque[Sequence[bytes]] = field(default_factory=deque[Sequence[bytes]])
     size: int = 0
+    since: float = math.inf
+    """When something left last, in seconds of the clock."""
 
 
 class Outbox:
@@ -28,10 +33,17 @@ class Outbox:
     Args:
         socket: The ROUTER, with ROUTER_MANDATORY.
         overflow_message: Makes the frames that a client gets in place of all that it has not read.
+        clock: Seconds.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], overflow_message: Callable[[], Sequence[bytes]]) -> None:
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        overflow_message: Callable[[], Sequence[bytes]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._socket = socket
+        self._clock = clock
         self._overflow_message = overflow_message
         self._backlogs: dict[bytes, _Backlog] = {}
         self._lost: list[bytes] = []
@@ -41,6 +53,10 @@ class Outbox:
         """Whether the network layer has taken everything."""
         return not self._backlogs
 
+    def is_behind(self, client: bytes) -> bool:
+        """Tell whether a client has not read what it was sent before."""
+        return client in self._backlogs
+
     def send(self, client: bytes, frames: Sequence[bytes], is_droppable: bool = False) -> None:
         """Send now, or keep it for `flush`; drop it only if it is droppable and others wait already."""
         backlog = self._backlogs.get(client)
@@ -49,7 +65,7 @@ class Outbox:
         if is_droppable:
             return
         if backlog is None:
-            backlog = self._backlogs[client] = _Backlog()
+            backlog = self._backlogs[client] = _Backlog(since=self._clock())
         backlog.messages.append(frames)
         backlog.size += sum(map(len, frames))
         if len(backlog.messages) > MAX_MESSAGES or backlog.size > MAX_BYTES:
@@ -58,16 +74,20 @@ class Outbox:
             self._cut_off(max(self._backlogs, key=lambda other: self._backlogs[other].size))
 
     def flush(self) -> None:
-        """Send what can be sent of what was kept."""
+        """Send what can be sent of what was kept; cut off who takes nothing."""
+        now = self._clock()
         for client, backlog in list(self._backlogs.items()):
             while backlog.messages and self._try(client, backlog.messages[0]):
                 backlog.size -= sum(map(len, backlog.messages.popleft()))
+                backlog.since = now
             if not backlog.messages:
                 del self._backlogs[client]
+            elif now - backlog.since > MAX_SECONDS:
+                self._cut_off(client)
 
     def take_lost(self) -> list[bytes]:
         """Give the clients that went away or do not read, since the last call."""
-        lost, self._lost = self._lost, []
+        lost, self._lost = list(dict.fromkeys(self._lost)), []
         return lost
 
     def _cut_off(self, client: bytes) -> None:

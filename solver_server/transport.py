@@ -122,7 +122,7 @@ class Server:
         known = versions()
         name = f"ikol {known['ikol']}"
         info = ServerInfo(name, self.endpoint.session, options.device, os.getpid(), known, options.is_shared)
-        self._dispatcher = Dispatcher(self._supervisor, self._outbox.send, info)
+        self._dispatcher = Dispatcher(self._supervisor, self._outbox.send, info, is_behind=self._outbox.is_behind)
         self._last_heard = time.monotonic()
         self._is_end_wanted = False
 
@@ -226,7 +226,7 @@ def _make_router(context: zmq.Context[zmq.Socket[bytes]]) -> tuple[zmq.Socket[by
     router.linger = 0
     router.maxmsgsize = MAX_FRAME_BYTES  # of one frame; who sends more is cut off
     router.rcvhwm = 16
-    router.sndhwm = 64
+    router.sndhwm = 8  # replies on their way to a client; beyond that it is behind, and its requests have to wait
     router.router_mandatory = True  # an error instead of a reply that is lost in silence
     router.handshake_ivl = 3000  # milliseconds; half-open connections do not pile up
     # a connection that is only half there is given up within two seconds; a client that sleeps longer comes back as a

@@ -6,7 +6,7 @@ Who comes back after a pause starts at the time of the others and gets no credit
 only inform (`Aside`) come after all others of their owner: while somebody drags, the pose is what he waits for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from solver_server.protocol import MAX_MESSAGE_BYTES, Alternatives, Detect, Inspect, Solve, Work
@@ -99,10 +99,13 @@ class WaitingLine:
         """Take a job out that will not run."""
         self._jobs.remove(job)
 
-    def take_next(self) -> Job:
-        """Take the job whose turn it is."""
+    def take_next(self, is_behind: Callable[[bytes], bool]) -> Job | None:
+        """Take the job whose turn it is; a client that does not read its replies has none until it does."""
+        jobs = [job for job in self._jobs if not is_behind(job.client)]
+        if not jobs:
+            return None
         # min gives the first, the oldest, of equals
-        job = min(self._jobs, key=lambda job: (self._used[job.owner], isinstance(job.request, Aside)))
+        job = min(jobs, key=lambda job: (self._used[job.owner], isinstance(job.request, Aside)))
         self._time = max(self._time, self._used[job.owner])
         self._jobs.remove(job)
         return job

@@ -55,6 +55,21 @@ def test_other_major_version_is_refused_with_both_versions_and_stays_outside(sta
     assert stage.take() == [(b"eve", 2, "hello_required")]
 
 
+def test_client_that_does_not_read_has_no_turn_until_it_does(stage: Stage) -> None:
+    stage.behind.add(ANN)
+    stage.solve(ANN, 1)
+    stage.detect(ANN, 2)
+    assert stage.given == []
+    stage.solve(BOB, 1)
+    stage.finish()
+    assert stage.take() == [(BOB, 1, "shutdown_reply")]
+    stage.behind.clear()
+    stage.dispatcher.tick()  # the loop calls it when replies have left
+    assert stage.given == [1, 1]
+    stage.finish()
+    assert stage.given == [1, 1, 2]
+
+
 def test_pong_says_ready_busy_and_how_many_wait(stage: Stage) -> None:
     for request_id in (1, 2, 3):
         stage.detect(ANN, request_id)

@@ -2,15 +2,14 @@
 """Many requests, many clients, large messages, a reader that does not read: no reply is lost, memory is bounded."""
 
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import crowd
 import psutil
 import pytest
 import zmq
-from server_client import Client, ServerProcess
+from server_client import PATIENCE, Client, ServerProcess
 from tcp_proxy import TcpProxy
 
 from solver_server import protocol
@@ -56,76 +55,61 @@ def test_exactly_what_is_too_many_for_the_queue_is_refused(server: ServerProcess
 
 
 def test_slow_reader_is_cut_off_and_the_others_do_not_notice(tmp_path: Path) -> None:
-    """Two hundred replies of 1 MB or more to a client that reads none; the other one has a key of its own.
-
-    The others are compared with how it is for them beside a client that asks the same and reads: what that costs is
-    the work, one large reply being made before theirs, and not the reading.
-    """
-    keys = {name: zmq.curve_keypair() for name in ("slow", "quick", "greedy")}
+    """Two hundred times 1 MB and more for a client that reads nothing; the other one has a key of its own."""
+    keys = {name: zmq.curve_keypair() for name in ("slow", "quick")}
     (tmp_path / "keys").write_text("".join(f"{key[0].decode()} {name}\n" for name, key in keys.items()))
     (tmp_path / "keys").chmod(0o600)
     files = ["--listen-file", str(tmp_path / "listen"), "--clients", str(tmp_path / "keys")]
+    factors: list[float] = []
     with ServerProcess(arguments=files) as server:
         quick = server.client(keys=keys["quick"])
         quick.wait_until_ready()
-        alone = [timed_solve(quick) for _ in range(100)]
-        greedy = server.client(keys=keys["greedy"])
-        beside: list[float] = []
-        for _ in range(200):
-            ask_for_much(greedy, quick)
-            beside.append(timed_solve(quick))
-            while greedy.receive(timeout=0.0) is not None:
-                pass
-        slow = server.client(keys=keys["slow"], rcvhwm=1, rcvbuf=4096, sndhwm=0)
         process = psutil.Process(server.process.pid)
         memory, highest = process.memory_info().rss, 0
-        meanwhile: list[float] = []
-        counts: dict[str, int] = {}
-        # requests that replace each other while they wait give small replies: how many it takes depends on the machine
-        while len(meanwhile) < 200 or ("clients_lost" not in counts and len(meanwhile) < 2000):
-            ask_for_much(slow, quick)
-            meanwhile.append(timed_solve(quick))
-            highest = max(highest, process.memory_info().rss)
-            counts = quick.stats().counts
-        replies = read_all(slow)
+        # one busy moment of the machine is a whole 99th percentile: what others' work adds is absent from the best
+        while len(factors) < 5 and min(factors, default=9.0) >= 2.0:
+            alone = [timed_solve(quick) for _ in range(1000)]
+            meanwhile: list[float] = []
+            with Client(server, keys=keys["slow"], rcvhwm=1, rcvbuf=4096, sndhwm=0) as slow:
+                for _ in range(1000):
+                    slow.send(protocol.Solve(slow.next_id(), (), body="big 1"))
+                    meanwhile.append(timed_solve(quick))
+                    highest = max(highest, process.memory_info().rss)
+                wait_for(lambda: quick.stats().counts.get("clients_lost", 0) > len(factors))
+            factors.append(quantile(meanwhile, 0.99) / quantile(alone, 0.99))
+            times = [f"{quantile(times, share) * 1e3:.2f}" for share in (0.5, 0.99) for times in (alone, meanwhile)]
+            print(f"median {times[0]} -> {times[1]} ms, p99 {times[2]} -> {times[3]} ms, factor {factors[-1]:.2f}")
+        num_clients = quick.stats().clients
     grown = (highest - memory) / MIB
-    p99 = [f"{quantile(times, 0.99) * 1e3:.1f} ms" for times in (alone, beside, meanwhile)]
-    print(f"p99 alone {p99[0]}, beside one that reads {p99[1]}, beside one that does not {p99[2]}; +{grown:.0f} MiB")
-    assert counts["clients_lost"] >= 1
-    assert replies["overloaded"] >= 1
-    # what is kept for it, what is on its way in sockets and pipes (64 messages), and the allocator's share of both
-    assert grown < 3 * MAX_BYTES / MIB, f"{grown:.0f} MiB"
-    # one large reply may be computed before each of theirs; the machine is shared, so a bound and no ratio
-    assert quantile(meanwhile, 0.9) < 2 * quantile(alone, 0.9) + 0.2
-    # the machine is shared, hence the tenth of a second
-    assert quantile(meanwhile, 0.9) < 2 * quantile(beside, 0.9) + 0.1
+    print(f"+{grown:.0f} MiB")
+    assert min(factors) < 2.0
+    assert num_clients == 1  # the slow ones are given up, and what they asked for with them
+    # 8 replies on their way and one that is kept for each of the five; without the pause it is a hundred each
+    assert grown < MAX_BYTES / MIB, f"{grown:.0f} MiB"
 
 
-def ask_for_much(client: Client, witness: Client) -> None:
-    """Ask for a small and a large reply, and wait while too many requests wait."""
-    client.send(protocol.Detect(client.next_id(), protocol.BlobRef(0)), frames_of(b"x"))
-    client.send(protocol.Solve(client.next_id(), (), body="big 1"))
-    while witness.ping().queued > 8:
+def test_client_that_reads_again_gets_all_that_it_asked_for(server: ServerProcess) -> None:
+    """While it reads nothing its requests wait; then they run, in their order, and nothing is lost."""
+    quick, asked = server.client(), [0]
+    with Client(server, rcvhwm=1, rcvbuf=4096, sndhwm=0) as slow:
+        while quick.ping().queued == 0:
+            assert len(asked) < 100, "a client that reads nothing is worked for"
+            asked.append(slow.send(protocol.Solve(slow.next_id(), (), body="big 1")))
+            wait_for(lambda: not quick.ping().busy)
+        assert [slow.receive().id for _ in asked[1:]] == asked[1:]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.002)
-
-
-def frames_of(blob: bytes) -> protocol.FrameWriter:
-    writer = protocol.FrameWriter()
-    writer.add_blob(blob)
-    return writer
 
 
 def timed_solve(client: Client) -> float:
     start = time.monotonic()
     assert isinstance(client.receive_for(client.solve()), protocol.SolveReply)
     return time.monotonic() - start
-
-
-def read_all(client: Client) -> Counter[str]:
-    codes: Counter[str] = Counter()
-    while (reply := client.receive(timeout=2.0)) is not None:
-        codes[getattr(reply, "code", "ok")] += 1
-    return codes
 
 
 # ---- large messages --------------------------------------------------------------------------------------------------
@@ -178,7 +162,8 @@ def test_message_without_an_end_cuts_its_sender_off_and_nobody_else(size: int, n
         highest = 0
         deadline = time.monotonic() + 3
         while time.monotonic() < deadline:
-            assert other.ping().ready
+            pong = other.ping()
+            assert pong is not None and pong.ready, f"the server's exit status is {server.process.poll()}"
             highest = max(highest, process.memory_info().rss)
         assert highest < 400 * MIB
         assert isinstance(other.receive_for(other.solve()), protocol.SolveReply)

@@ -71,6 +71,25 @@ def test_droppable_message_is_dropped_only_when_it_would_have_to_wait(router: Fa
     assert (router.sent, outbox.is_empty) == ([(b"a", b"progress 1")], True)
 
 
+def test_client_that_takes_nothing_for_long_is_cut_off_once_and_a_slow_one_is_not(router: FakeRouter) -> None:
+    socket: Any = router
+    now = [0.0]
+    outbox = Outbox(socket, overflow_message=lambda: [b"overloaded"], clock=lambda: now[0])
+    for number in range(9):
+        outbox.send(b"dead", [b"%d" % number])
+        outbox.send(b"slow", [b"%d" % number])
+    for _ in range(4):
+        now[0] += 0.6 * module.MAX_SECONDS
+        router.room[b"slow"] = 1
+        outbox.flush()
+    assert outbox.take_lost() == [b"dead"]
+    assert outbox.is_behind(b"dead")
+    router.room[b"dead"] = 9
+    outbox.flush()
+    assert [frame for client, frame in router.sent if client == b"dead"] == [b"overloaded"]
+    assert not outbox.is_behind(b"dead")
+
+
 def test_client_that_is_gone_is_told_once_and_nothing_is_kept_for_it(router: FakeRouter, outbox: Outbox) -> None:
     outbox.send(b"a", [b"1"])
     router.gone.add(b"a")

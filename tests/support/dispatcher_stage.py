@@ -44,7 +44,10 @@ class Stage:
         self.worker = FakeWorker()
         self.sent: list[tuple[bytes, Any]] = []
         info = ServerInfo("ikol test", "cafe", "auto", versions={"python": "3"}, is_shared=is_shared)
-        self.dispatcher = Dispatcher(self.worker, self._send, info, clock=lambda: self.now)
+        self.behind: set[bytes] = set()
+        self.dispatcher = Dispatcher(
+            self.worker, self._send, info, clock=lambda: self.now, is_behind=self.behind.__contains__
+        )
         for client in (ANN, BOB):
             self.ask(client, protocol.Hello(id=0, protocol=(1, 0), client="test"))
         self.sent.clear()
