@@ -163,7 +163,8 @@ def test_message_without_an_end_cuts_its_sender_off_and_nobody_else(size: int, n
         deadline = time.monotonic() + 3
         while time.monotonic() < deadline:
             pong = other.ping()
-            assert pong is not None and pong.ready, f"the server's exit status is {server.process.poll()}"
+            assert pong is not None, f"the server's exit status is {server.process.poll()}"
+            assert pong.ready
             highest = max(highest, process.memory_info().rss)
         assert highest < 400 * MIB
         assert isinstance(other.receive_for(other.solve()), protocol.SolveReply)
