@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.body import WEIGHT_THRESHOLD, BodyData
 from ..core.errors import SceneError
@@ -17,12 +18,15 @@ from ..core.record import Pose
 from ..core.rig import (
     BODY_FILE_PROPERTY,
     BONE_LENGTH,
+    CORRECTIVE_RANGE,
     ROOT_BONE,
     SHAPE_KEY_RANGE,
+    SKIN_PROPERTY,
+    corrective_name,
     shape_key_name,
 )
 from .keys import plan_all
-from .own_body import body_name, check_fits
+from .own_body import body_name, check_body, check_fits, current_body, current_posedirs
 from .posing import apply_pose
 
 BETA_TOLERANCE = 1e-4
@@ -41,11 +45,15 @@ def build_body(context: bpy.types.Context, body: BodyData, betas: Sequence[float
     for bone in armature.pose.bones:
         bone.rotation_mode = "QUATERNION"
     mesh = _build_mesh(body)
+    posedirs = current_posedirs()
+    if posedirs is not None:
+        _add_correctives(mesh, body, posedirs)
+        armature[SKIN_PROPERTY] = mesh
     link_visibly(context, mesh)
     mesh.parent = armature
     modifier = mesh.modifiers.new("IKOL Armature", "ARMATURE")
     modifier.object = armature
-    _set_shape_keys(mesh, betas)
+    set_shape_keys(mesh, betas)
     return armature
 
 
@@ -119,6 +127,17 @@ def _build_mesh(body: BodyData) -> bpy.types.Object:
     return thing
 
 
+def _add_correctives(mesh: bpy.types.Object, body: BodyData, posedirs: NDArray[np.float32]) -> None:
+    """Give the mesh a shape key for each pose corrective; following.py sets their values."""
+    template = to_blender(body.v_template)
+    for index in range(posedirs.shape[2]):
+        key = mesh.shape_key_add(name=corrective_name(index), from_mix=False)
+        key.slider_min, key.slider_max = -CORRECTIVE_RANGE, CORRECTIVE_RANGE
+        key.value = 0.0
+        points = template + to_blender(posedirs[:, :, index])
+        key.data.foreach_set("co", points.astype(np.float32).ravel())
+
+
 def find_mesh(armature: bpy.types.Object) -> bpy.types.Object | None:
     """Return the mesh that the armature moves and that has the shape keys, if it is still there."""
     for child in armature.children:
@@ -137,22 +156,49 @@ def read_betas(armature: bpy.types.Object, stored: Sequence[float]) -> tuple[flo
     return tuple(blocks[name].value if name in blocks else beta for name, beta in zip(names, stored, strict=True))
 
 
-def _set_shape_keys(mesh: bpy.types.Object, betas: Sequence[float]) -> None:
+def set_shape_keys(mesh: bpy.types.Object, betas: Sequence[float]) -> None:
+    """Set the sliders of the shape; following.py moves the bones after them."""
     blocks = mesh.data.shape_keys.key_blocks
     for index, beta in enumerate(betas):
         if shape_key_name(index) in blocks:
             blocks[shape_key_name(index)].value = beta
 
 
+def match_bones(context: bpy.types.Context, armature: bpy.types.Object, stored: Sequence[float]) -> tuple[float, ...]:
+    """Move the bones to the joints of the shape that the sliders show, and return it.
+
+    Args:
+        context: For the user's mode.
+        armature: The body.
+        stored: Its shape where the mesh is gone.
+
+    Raises:
+        FileError: The body's file cannot be read.
+        SceneError: Blender does not let the armature be edited, or it was made with another body.
+    """
+    betas, body = read_betas(armature, stored), current_body()
+    if find_mesh(armature) is not None and _is_off(armature, body, betas):
+        check_body(armature, body)
+        _edit_bones(context, armature, body, betas)
+    return betas
+
+
 def set_shape(context: bpy.types.Context, armature: bpy.types.Object, body: BodyData, betas: Sequence[float]) -> None:
     """Give the body a shape: shape keys, and the bones at the joints of that shape."""
     mesh = find_mesh(armature)
     if mesh is not None:
-        _set_shape_keys(mesh, betas)
-    wanted = to_blender(body.rest_joints(betas))
-    heads = [armature.data.bones[name].head_local for name in body.tree.names]
-    if np.abs(wanted - np.array(heads)).max() > BETA_TOLERANCE:
+        set_shape_keys(mesh, betas)
+    if _is_off(armature, body, betas):
         _edit_bones(context, armature, body, betas)
+
+
+def _is_off(armature: bpy.types.Object, body: BodyData, betas: Sequence[float]) -> bool:
+    """Whether bones are not at the joints of a shape; those of another body have no such bones."""
+    bones = armature.data.bones
+    if len(betas) != body.num_betas or any(name not in bones for name in body.tree.names):
+        return False
+    heads = [bones[name].head_local for name in body.tree.names]
+    return bool(np.abs(to_blender(body.rest_joints(betas)) - np.array(heads)).max() > BETA_TOLERANCE)
 
 
 def key_pose(armature: bpy.types.Object, pose: Pose, frame: int) -> None:

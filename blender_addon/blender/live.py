@@ -17,7 +17,7 @@ from ..core.jobs import edit_call
 from ..core.record import Pose, Record, Solution
 from ..core.rig import DRAG_PROPERTY, EVIDENCE_PROPERTY
 from . import runtime
-from .armature import check_writable
+from .armature import check_writable, match_bones
 from .bodies import get_body, read_record, write_record
 from .camera import current_photo_camera
 from .handles import color_handles, find_handles, is_driven, place_handle, with_driven_handles
@@ -64,8 +64,8 @@ class LiveDrag:
         if initial is not None:
             self.record = _LATER.get(str(armature[EVIDENCE_PROPERTY]), self.record)
         self._stored = self.record
-        # the bones stand by the stored shape until Re-solve takes the sliders'
-        self._newest = read_pose(armature, self.record.solution.pose.betas)
+        betas = match_bones(context, armature, self.record.solution.pose.betas)
+        self._newest = read_pose(armature, betas)
         self._initial = initial or self._newest
         self._camera = current_photo_camera(armature, self.record)
         self._joints = free_joints(armature, joints)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
-from ..core.body import BodyData, load_body
+from ..core.body import BodyData, load_body, load_posedirs
+from ..core.measurements import Measurer, measurer_of
 from ..core.pose_conversion import to_smpl
 from ..core.rig import BODY_FILE_PROPERTY, tree_of_bones
 from . import runtime
@@ -24,15 +26,43 @@ def current_body() -> BodyData:
     Raises:
         FileError: The file is missing or is not a body.
     """
+    return _load(*_file())
+
+
+def current_measurer() -> Measurer:
+    """Return what measures the body that the preferences name.
+
+    Raises:
+        FileError: The file is missing or is not a body.
+    """
+    return _measurer(*_file())
+
+
+def current_posedirs() -> NDArray[np.float32] | None:
+    """Return the pose correctives of the body that the preferences name; None for one without. It takes a while.
+
+    Raises:
+        FileError: They cannot be read.
+    """
+    return load_posedirs(_file()[0], current_body())
+
+
+def _file() -> tuple[Path, int, str]:
+    """Return the body's file, when it was changed, and what helps where it is no body."""
     name = runtime.body_file()
     path = Path(name) if name else DEFAULT_BODY_PATH
     changed = path.stat().st_mtime_ns if path.is_file() else 0
-    return _load(path, changed, "name another file in the preferences" if name else "install the add-on again")
+    return path, changed, "name another file in the preferences" if name else "install the add-on again"
 
 
 @lru_cache(maxsize=1)  # a drag's start looks at it: reading takes a tenth of a second
 def _load(path: Path, _changed: int, remedy: str) -> BodyData:
     return load_body(path, remedy)
+
+
+@lru_cache(maxsize=1)
+def _measurer(path: Path, changed: int, remedy: str) -> Measurer:
+    return measurer_of(_load(path, changed, remedy))
 
 
 def body_name() -> str:
@@ -47,12 +77,20 @@ def check_fits(armature: bpy.types.Object) -> None:
         FileError: The own body's file is missing or is not a body.
         SceneError: The armature was made with another body.
     """
-    if not runtime.body_file() and not armature.get(BODY_FILE_PROPERTY):
-        return
+    if runtime.body_file() or armature.get(BODY_FILE_PROPERTY):
+        check_body(armature, current_body())
+
+
+def check_body(armature: bpy.types.Object, body: BodyData) -> None:
+    """Check that a body in the scene is this one, in whichever shape.
+
+    Raises:
+        SceneError: The armature was made with another body.
+    """
     bones = armature.data.bones
     tree = tree_of_bones(bones.keys())
     if any(name not in bones for name in tree.names):
         return  # renamed or deleted bones: whoever poses them says so
     joints = to_smpl(np.array([bones[name].head_local for name in tree.names], dtype=np.float64))
     made_with = armature.get(BODY_FILE_PROPERTY) or "the default body"
-    current_body().check_joints(tree, joints, f"{armature.name} ({made_with})", body_name() or "the default body")
+    body.check_joints(tree, joints, f"{armature.name} ({made_with})", body_name() or "the default body")

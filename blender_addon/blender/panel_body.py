@@ -7,6 +7,7 @@ from ..core.rig import shape_key_name
 from ..core.wording import count_text
 from .armature import find_mesh
 from .bodies import find_body
+from .measuring import measures
 from .panel_parts import SidebarPanel, SubPanel, draw_body_or_hint, draw_rows
 from .text import draw_sentence, iface, sidebar_width
 
@@ -34,7 +35,7 @@ class IKOL_PT_body(SubPanel, bpy.types.Panel):
 
 
 class IKOL_PT_shape(SidebarPanel, bpy.types.Panel):
-    """The shape of the active body: the sliders of its shape keys."""
+    """The shape of the active body: whether solves keep it, its measurements, the sliders of its shape keys."""
 
     bl_label = "Shape"
     bl_parent_id = "IKOL_PT_body"
@@ -49,11 +50,22 @@ class IKOL_PT_shape(SidebarPanel, bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the panel."""
         layout = self.layout
-        blocks = find_mesh(find_body(context)).data.shape_keys.key_blocks
+        armature = find_body(context)
+        blocks = find_mesh(armature).data.shape_keys.key_blocks
+        row = layout.row(align=True)
+        row.prop(armature.ikol, "keep_shape", icon="LOCKED" if armature.ikol.keep_shape else "UNLOCKED")
+        row.operator("ikol.resolve", text="Fit Shape", icon="MOD_ARMATURE").fit_shape = True
+        measured = measures(armature)
+        if measured:
+            column = layout.column(align=True)
+            column.use_property_split = True
+            for name in measured:
+                column.prop(armature.ikol, name)
         column = layout.column(align=True)
         column.use_property_split = True
         index = 0
         while shape_key_name(index) in blocks:
             column.prop(blocks[shape_key_name(index)], "value", text=iface("Shape {number}", number=index + 1))
             index += 1
-        draw_sentence(layout, iface("Re-solve moves the bones to a changed shape"), sidebar_width(context), icon="INFO")
+        text = iface("The bones follow the shape; Re-solve fits the pose to the picture again")
+        draw_sentence(layout, text, sidebar_width(context), icon="INFO")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from bpy.props import StringProperty
+from bpy.props import BoolProperty, StringProperty
 from msgspec.structs import replace
 
 from ..core import jobs, picture_jobs
@@ -56,8 +56,9 @@ def target_body(context: bpy.types.Context) -> bpy.types.Object | None:
 
 
 def target_betas(armature: bpy.types.Object | None) -> tuple[float, ...] | None:
-    """Return the shape of the body that gets the pose; None where a new one takes the person's."""
-    return None if armature is None else read_betas(armature, read_record(armature).solution.pose.betas)
+    """Return the shape of the body that gets the pose; None where it takes the person's."""
+    is_kept = armature is not None and armature.ikol.keep_shape
+    return None if not is_kept else read_betas(armature, read_record(armature).solution.pose.betas)
 
 
 def place_body(
@@ -208,6 +209,11 @@ class IKOL_OT_pose_from_image(SolveOperator, bpy.types.Operator):
         return iface("Posed {persons}, keypoints met within {pixels:.1f} px", persons=persons, pixels=missed)
 
 
+FIT_DESCRIPTION = (
+    "Solve again and fit the shape to the picture once, also a locked one; the poses on all other frames get it too"
+)
+
+
 class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
     """The command *Re-solve*."""
 
@@ -219,6 +225,12 @@ class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
     )
 
     part: StringProperty(options={"SKIP_SAVE", "HIDDEN"})
+    fit_shape: BoolProperty(options={"SKIP_SAVE", "HIDDEN"})
+
+    @classmethod
+    def description(cls, _context: bpy.types.Context, properties: "IKOL_OT_resolve") -> str:
+        """Say what it does where the shape is fitted too."""
+        return iface(FIT_DESCRIPTION) if properties.fit_shape else ""
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -239,7 +251,8 @@ class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
         pose = read_pose(armature, read_betas(armature, record.solution.pose.betas))
         joints = free_joints(armature, part_joints(context, armature, self.part))
         self._plan = plan_by_settings(context, armature, joints)
-        return jobs.resolve(placed, current_photo_camera(armature, record), pose, joints)
+        fit_shape = self.fit_shape or not armature.ikol.keep_shape
+        return jobs.resolve(placed, current_photo_camera(armature, record), pose, joints, fit_shape)
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
         """Take the new pose, key it by the user's settings, and put the handles where they are now."""

@@ -5,6 +5,7 @@ import bpy
 
 from . import (
     alternatives,
+    following,
     handle_overlay,
     insight,
     insight_overlay,
@@ -175,6 +176,7 @@ MODULES = (
     alternatives,
     insight,
     insight_overlay,
+    following,
 )
 """With a `register` and an `unregister` of their own, which may be called when only a part was registered."""
 

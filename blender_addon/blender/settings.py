@@ -2,8 +2,9 @@
 """What the user chooses in the panel: stored with the scene for all bodies, with the armature for one body."""
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatVectorProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, StringProperty
 
+from .measuring import get_measure, set_measure
 from .text import CONTEXT
 
 PART_ITEMS = (
@@ -96,8 +97,40 @@ class IKOL_PG_settings(bpy.types.PropertyGroup):
     )
 
 
+def _measure_property(name: str, label: str, description: str) -> object:
+    """Return a length that is read off the shape, and sets the shape when it is typed in."""
+    return FloatProperty(
+        name=label,
+        description=description,
+        subtype="DISTANCE",
+        unit="LENGTH",
+        precision=3,
+        step=1,
+        get=lambda group: get_measure(group.id_data, name),
+        set=lambda group, value: set_measure(group.id_data, name, value),
+    )
+
+
 class IKOL_PG_body(bpy.types.PropertyGroup):
-    """What is chosen on one armature: the keypoints that the panel and the tool work on."""
+    """What is chosen on one armature: the keypoints that the panel and the tool work on, its shape."""
+
+    keep_shape: BoolProperty(
+        name="Lock Shape",
+        description=(
+            "Pictures and Re-solve leave the shape of this body as it is, as for all pictures of one shot; without it, "
+            "each fits the shape again"
+        ),
+        default=True,
+    )
+    height: _measure_property("height", "Height", "From the crown to the sole")
+    arm_span: _measure_property("arm_span", "Arm Span", "From finger tip to finger tip, arms to the sides")
+    leg_length: _measure_property("leg_length", "Leg Length", "From the joints of the hips to the sole")
+    inseam: _measure_property("inseam", "Inseam", "From the crotch to the sole")
+    typed_measures: StringProperty(
+        name="Typed Measurements",
+        description="Those that were typed in, with commas between them: they stay when another one is",
+        options={"HIDDEN"},
+    )
 
     active_point: StringProperty(name="Active Keypoint", description="The keypoint that the panel shows")
     selected_points: StringProperty(

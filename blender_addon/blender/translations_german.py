@@ -235,7 +235,6 @@ SENTENCES = {
     "Solved again with {edits}": "Mit {edits} neu gelöst",
     "Solved {number} frames": "{number} Bilder gelöst",
     "Solved {number} keypoints": "{number} Punkte gelöst",
-    "Re-solve moves the bones to a changed shape": "Neu lösen bringt die Knochen zur geänderten Gestalt",
     "Release to select; Shift: in addition, Ctrl: take out, Esc: cancel": (
         "Loslassen wählt aus; Umschalt: dazu, Strg: heraus, Esc: abbrechen"
     ),

@@ -27,6 +27,9 @@ WEIGHT_THRESHOLD = 1e-4
 NUM_BETAS = 10
 """Shape directions that are used of a file that has more."""
 
+MAX_POSEDIRS_BYTES = 128 << 20
+"""SMPL-X's pose correctives in float64 take 122 MB."""
+
 MAX_ARRAY_BYTES = 128 << 20
 """Of all arrays together, unpacked; SMPL with 300 betas in float64 takes 55 MB."""
 
@@ -132,6 +135,49 @@ def load_body(path: Path, remedy: str = "install the add-on again") -> BodyData:
         ) from error
 
 
+def load_posedirs(path: Path, body: BodyData) -> NDArray[np.float32] | None:
+    """Return the pose correctives (V, 3, 9 (J - 1)) of a body file, metres per entry of R - I of the joints 1, 2, ...
+
+    None where it has none, or where all are zero.
+
+    Raises:
+        FileError: They are damaged, too large, or of another body.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {info.filename: info.file_size for info in archive.infolist()}
+            if "posedirs.npy" not in sizes:
+                return None
+            if sizes["posedirs.npy"] > MAX_POSEDIRS_BYTES:
+                raise ValueError(f"posedirs takes {sizes['posedirs.npy'] >> 20} MB")
+            array = _read_array(archive, "posedirs")
+        _check_shape({"posedirs": array}, "posedirs", (len(body.v_template), 3, 9 * (len(body.tree.names) - 1)))
+        posedirs = array.astype(np.float32)
+        if not np.isfinite(posedirs).all():
+            raise ValueError("posedirs holds infinite or undefined numbers")
+        return posedirs if posedirs.any() else None
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0][:300] or type(error).__name__
+        raise FileError(
+            f"the pose correctives of {path.name} cannot be read ({reason}); name another file in the preferences",
+            Fix.OPEN_PREFERENCES,
+        ) from error
+
+
+def corrective_values(matrices: FloatArray, tree: Tree) -> FloatArray:
+    """Return the values of the pose correctives (9 (J - 1),): R - I of the joints 1, 2, ... row by row.
+
+    Args:
+        matrices: (J, 3, 3) rotation of each bone in one common frame; bones that rest with equal axes.
+        tree: The joints.
+
+    Source: Loper et al. 2015, SMPL, equation 9.
+    """
+    parents = np.array(tree.parents[1:])
+    local = matrices[parents].transpose(0, 2, 1) @ matrices[1:]
+    return (local - np.eye(3)).ravel()
+
+
 def _check_sizes(archive: zipfile.ZipFile) -> None:
     """Raise ValueError where an array is missing or all together are too large."""
     sizes = {info.filename: info.file_size for info in archive.infolist()}
@@ -150,8 +196,9 @@ def _read_array(archive: zipfile.ZipFile, key: str) -> NDArray[Any]:
         if np.lib.format.read_magic(member) != (1, 0):
             raise ValueError(f"{key} is not an array in numpy's format 1.0")
         shape, _, dtype = np.lib.format.read_array_header_1_0(member, max_header_size=MAX_HEADER_BYTES)
-        if dtype.hasobject or dtype.kind not in _KINDS[key]:
-            raise ValueError(f"{key} has type {dtype}, expected {'integers' if _KINDS[key] == 'iu' else 'numbers'}")
+        kinds = _KINDS.get(key, "iuf")
+        if dtype.hasobject or dtype.kind not in kinds:
+            raise ValueError(f"{key} has type {dtype}, expected {'integers' if kinds == 'iu' else 'numbers'}")
         announced, held = math.prod(shape) * dtype.itemsize, info.file_size - member.tell()
         if announced != held:
             raise ValueError(f"{key} announces {announced} bytes and holds {held}")

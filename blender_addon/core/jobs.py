@@ -5,7 +5,7 @@ Here: the order of the calls and what is kept of the answers. Not here: bytes an
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
@@ -201,9 +201,16 @@ def solve_evidence(
     return usable((yield Step(call, text, middle, end)))
 
 
-def resolve(record: Record, camera: PhotoCamera | None, current: Pose, joints: tuple[str, ...] = ()) -> Steps:
-    """Solve a record again, with its edits, from the current pose."""
-    solution = yield Step(edit_call(record, camera, current, joints), "Solving again", 0.1, 1.0)
+def resolve(
+    record: Record,
+    camera: PhotoCamera | None,
+    current: Pose,
+    joints: tuple[str, ...] = (),
+    solve_shape: bool = False,
+) -> Steps:
+    """Solve a record again, with its edits, from the current pose; with `solve_shape` the shape is fitted too."""
+    call = replace(edit_call(record, camera, current, joints), solve_shape=solve_shape)
+    solution = yield Step(call, "Solving again", 0.1, 1.0)
     return JobResult((msgspec.structs.replace(record, solution=usable(solution)),))
 
 

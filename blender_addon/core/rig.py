@@ -78,6 +78,9 @@ POINT_NAMES = frozenset(ALL_JOINT_NAMES) | frozenset(LANDMARK_NAMES)
 BONE_LENGTH = 0.1
 """Metres from head to tail, straight up: tails carry no meaning, equal local axes do."""
 
+CORRECTIVE_RANGE = 2.0
+"""A corrective follows a number of R - I, which is between -2 and 1."""
+
 SHAPE_KEY_RANGE = 10.0
 """Shape keys run from -10 to 10; Blender's own 0 to 1 would clamp the betas (also in FBX files)."""
 
@@ -85,6 +88,8 @@ HANDLE_COLLECTION = "Handles"
 """After the name of the armature: the collection of its handles."""
 
 # Custom properties on Blender objects. They are read back from files, so that renaming one needs a migration.
+SKIN_PROPERTY = "ikol_skin"
+"""On the armature: pointer to its mesh where that has pose correctives."""
 PEOPLE_PROPERTY = "ikol_people"
 """On the camera: the persons that were found on its photograph as JSON (core/people.py)."""
 
@@ -106,6 +111,11 @@ has it was made in the middle of the drag."""
 def shape_key_name(index: int) -> str:
     """Return the name of the shape key of beta number `index`."""
     return f"Shape{index:03d}"
+
+
+def corrective_name(index: int) -> str:
+    """Return the name of the shape key of pose corrective number `index`."""
+    return f"Pose{index:03d}"
 
 
 def handle_object_name(label: str) -> str:

@@ -324,7 +324,7 @@ def test_a_slider_whose_body_is_renamed_ends_with_a_notice(begin, part):
     assert live_edit._Holder.edit is None
 
 
-def test_a_drag_takes_the_shape_that_the_bones_have(begin, part, solver):
+def test_a_drag_takes_the_shape_of_the_sliders(begin, part, solver):
     drag = begin()
     mesh = part("blender.armature").find_mesh(bpy.data.objects[drag.name])
     betas = drag.record.solution.pose.betas
@@ -332,4 +332,6 @@ def test_a_drag_takes_the_shape_that_the_bones_have(begin, part, solver):
     drag = begin()
     drag.update(raised(part, drag))
     pump(drag)
-    assert solver.requests("Solve")[-1]["arrays"]["initial.betas"] == pytest.approx(betas, abs=1e-6)
+    assert solver.requests("Solve")[-1]["arrays"]["initial.betas"] == pytest.approx(
+        (betas[0] + 4.0, *betas[1:]), abs=1e-6
+    )
