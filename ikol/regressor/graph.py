@@ -5,7 +5,9 @@ Knows the nine operations that occur in these networks and nothing about picture
 ``ikol.regressor.weights``.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 import torch
@@ -105,6 +107,19 @@ def _depth_to_space(x: Tensor, block: int) -> Tensor:
     return x.reshape(batch, kept, height * block, width * block)
 
 
+_between_layers: ContextVar[Callable[[], None] | None] = ContextVar("between_layers", default=None)
+
+
+@contextmanager
+def asking_between_layers(ask: Callable[[], None]) -> Generator[None]:
+    """Call ``ask`` between the layers of all networks that this thread runs meanwhile; it may raise ``Cancelled``."""
+    token = _between_layers.set(ask)
+    try:
+        yield
+    finally:
+        _between_layers.reset(token)
+
+
 class GraphNetwork(nn.Module):
     """A network of ``ikol.regressor.weights``: pictures (NCHW) in, its named outputs as a tuple, any batch size.
 
@@ -135,8 +150,11 @@ class GraphNetwork(nn.Module):
     def forward(self, pictures: Float[Tensor, "batch 3 height width"]) -> tuple[Tensor, ...]:
         """Return the outputs in the order of ``output_names``."""
         values = {self._input: pictures.contiguous(memory_format=torch.channels_last)}
+        ask = _between_layers.get()
         with _full_precision():
             for op, free in zip(self._ops, self._free_after, strict=True):
+                if ask is not None:
+                    ask()
                 values[op.output] = self._run(op, [values[i] for i in op.inputs])
                 for value in free:  # the early maps are 15 MB a crop; kept, they would cost hundreds of MB
                     del values[value]

@@ -14,7 +14,7 @@ from ikol.errors import InputError
 from ikol.regressor.crops import PERSON_MARGIN, Crops, sample_crops
 from ikol.regressor.detector import Detections, detect_persons, search_windows
 from ikol.regressor.doubts import QUALITY_SURE, doubts_of, quality
-from ikol.regressor.graph import GraphNetwork
+from ikol.regressor.graph import GraphNetwork, asking_between_layers
 from ikol.regressor.landmarks import AUXILIARY_CENTER, AUXILIARY_RIM, CropLandmarks, run_landmarks
 from ikol.regressor.person import (
     AUGMENTATIONS,
@@ -50,6 +50,21 @@ _Picture = UInt8[np.ndarray, "height width 3"]
 
 def _ignore(fraction: float, text: str) -> None:
     del fraction, text
+
+
+class _Repeatable:
+    """A report of progress that can be made once more, to ask whether the work shall go on."""
+
+    def __init__(self, report: Progress) -> None:
+        self._report = report
+        self._last = (0.0, "")
+
+    def __call__(self, fraction: float, text: str) -> None:
+        self._last = (fraction, text)
+        self.again()
+
+    def again(self) -> None:
+        self._report(*self._last)
 
 
 def _part(report: Progress, begin: float, end: float) -> Progress:
@@ -124,15 +139,16 @@ class LandmarkRegressor:
                 their order, without those in which no person is seen.
             rotation_deg: By how much the persons are turned clockwise from upright.
             thorough: Look for far persons also where others are found; takes some seconds.
-            progress: Called with a fraction (0 to 1) and what comes next, between steps; may raise ``Cancelled``.
+            progress: Called with a fraction (0 to 1) and what comes next, between steps and layers; may raise
+                ``Cancelled``.
 
         Raises:
             InputError: The picture or a box cannot be one.
         """
         _check_picture(rgb)
-        report = progress or _ignore
+        report = _Repeatable(progress or _ignore)
         rotation = math.radians(rotation_deg)
-        with torch.inference_mode():
+        with torch.inference_mode(), asking_between_layers(report.again):
             report(0.0, "finding persons")
             persons: list[PersonLandmarks] = []
             if boxes is None:

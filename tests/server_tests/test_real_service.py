@@ -278,7 +278,9 @@ def start_detect(client: Client) -> int:
     return client.send(protocol.Detect(id=client.next_id(), image=image), writer)
 
 
-@pytest.mark.parametrize(("start_work", "rounds"), [(start_long_solve, 20), (start_detect, 5)], ids=["solve", "detect"])
+@pytest.mark.parametrize(
+    ("start_work", "rounds"), [(start_long_solve, 200), (start_detect, 100)], ids=["solve", "detect"]
+)
 def test_cancel_frees_the_worker_at_its_next_step_without_a_kill(
     client: Client, start_work: Callable[[Client], int], rounds: int
 ) -> None:
@@ -296,11 +298,38 @@ def test_cancel_frees_the_worker_at_its_next_step_without_a_kill(
         while client.ping().busy:
             assert time.monotonic() - start < 60
         free.append(time.monotonic() - start)
-    median = rounds // 2
-    free_ms = f"{sorted(free)[median] * 1e3:.0f} ms, at most {max(free) * 1e3:.0f} ms"
-    print(f"told after {sorted(told)[median] * 1e3:.1f} ms, worker free after {free_ms}")
-    assert sorted(told)[median] < 0.5, told
+    for what, times in (("told", sorted(told)), ("worker free", sorted(free))):
+        median, p99 = times[rounds // 2], times[int(0.99 * rounds)]
+        print(f"{what} after {median * 1e3:.1f} ms, p99 {p99 * 1e3:.1f}, at most {times[-1] * 1e3:.1f} of {rounds}")
+        assert median < 0.5, times
     assert client.stats().worker_pid == worker  # no one was killed
+
+
+def test_processor_time_between_two_places_where_a_cancel_takes_effect(body_service: Service) -> None:
+    """For a solve and for a photograph; the processor's time, so that it does not depend on what else is running."""
+    writer = FrameWriter()
+    image = writer.add_blob((ROOT / "samples" / "front_step.jpg").read_bytes())
+    detect = protocol.encode(protocol.Detect(id=1, image=image), writer)
+    gaps: list[float] = []
+    for message in [long_solve()] * 20 + [detect] * 10:
+        request, frames = protocol.decode_request(message)
+        assert isinstance(request, protocol.Work)
+        last = time.thread_time()
+
+        def note(fraction: float, text: str) -> None:
+            nonlocal last
+            now = time.thread_time()
+            gaps.append(now - last)
+            last = now
+
+        reply, _ = body_service.handle(request, frames, note)
+        assert not isinstance(reply, protocol.Error)
+    gaps.sort()
+    p99 = gaps[int(0.99 * len(gaps))]
+    print(
+        f"{len(gaps)} gaps: median {gaps[len(gaps) // 2] * 1e3:.2f} ms, p99 {p99 * 1e3:.1f}, most {gaps[-1] * 1e3:.1f}"
+    )
+    assert p99 < 0.05
 
 
 def test_every_step_of_a_solve_can_be_cancelled(body_service: Service) -> None:

@@ -23,6 +23,7 @@ NUM_BETAS = 10
 # a small file can claim any shape; the network has room for these
 MAX_INPUT, MAX_DEPTH_CELLS, MAX_CHANNELS = 2048, 512, 2048
 _HIDDEN = 1024
+_MIRROR_6D = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)  # of the first two columns of F R F with F = diag(-1, 1, 1)
 INITIAL_SCALE = 0.9  # of the crop's side a metre takes, times a metre: a person of 1.7 m fills a crop a little larger
 
 
@@ -45,6 +46,8 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """0: none; 1: scale; 3: scale and translation. The scale is that of `camera_space.root_depth`."""
     sigma: bool = False
     """Whether each joint's doubt (0 to 1) is predicted."""
+    rotations: bool = False
+    """Whether all joints' rotations are predicted as well, for a regression without a layer. Not in published ones."""
     depth_extent: float = 2.2
     """Metres of a depth of 1: 2 in the networks without a camera, 2.2 in HybrIK's with one."""
     mean: tuple[float, float, float] = (0.406, 0.457, 0.480)
@@ -100,6 +103,8 @@ class NetworkOutput:
     """Scale, and maybe a translation in metres."""
     sigma: Float[Tensor, "batch joints"] | None
     """Doubt, 0 to 1."""
+    rotation_6d: Float[Tensor, "batch 24 6"] | None = None
+    """Local rotations of SMPL's joints, the root's from the rest pose to the crop's axes; see `sixd_to_rotmat`."""
 
     @property
     def twist_angle(self) -> Float[Tensor, "batch 23"]:
@@ -144,6 +149,8 @@ class PoseNetwork(nn.Module):
             self.register_buffer("init_cam", torch.tensor([INITIAL_SCALE, 0.0, 0.0][: config.camera]))
         if config.sigma:
             self.decsigma = nn.Linear(features, config.num_joints)
+        if config.rotations:
+            self.decpose = nn.Linear(features, len(SMPL24) * 6)
         self.register_buffer("init_shape", torch.zeros(NUM_BETAS))
 
     def prepare(self, pictures: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch 3 size size"]:
@@ -176,6 +183,7 @@ class PoseNetwork(nn.Module):
             leaf_quat=self.decleaf(features).to(full).reshape(batch, len(LEAVES), 4) if config.leaves else None,
             camera=self.deccam(features).to(full) + self.init_cam if config.camera else None,
             sigma=self.decsigma(features).to(full).sigmoid() if config.sigma else None,
+            rotation_6d=self.decpose(features).to(full).reshape(batch, len(SMPL24), 6) if config.rotations else None,
         )
 
     def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,6 +207,8 @@ class PoseNetwork(nn.Module):
             leaf_quat=_mean_quat(own.leaf_quat, other.leaf_quat),
             camera=None if own.camera is None or other.camera is None else _mean_camera(own.camera, other.camera),
             sigma=None if own.sigma is None or other.sigma is None else (own.sigma + other.sigma) / 2,
+            rotation_6d=(None if own.rotation_6d is None or other.rotation_6d is None
+                         else (own.rotation_6d + other.rotation_6d) / 2),
         )  # fmt: skip
 
     def mirrored(self, output: NetworkOutput) -> NetworkOutput:
@@ -206,7 +216,7 @@ class PoseNetwork(nn.Module):
         joints = list(mirror_order(self.config.joint_names))
         twists = [index - 1 for index in mirror_order(SMPL24)[1:]]
         leaves = list(mirror_order(LEAVES))
-        turn, camera, sigma = output.leaf_quat, output.camera, output.sigma
+        turn, camera, sigma, sixd = output.leaf_quat, output.camera, output.sigma, output.rotation_6d
         if camera is not None and camera.shape[-1] > 1:
             camera = camera * camera.new_tensor([1.0, -1.0, 1.0])
         return NetworkOutput(
@@ -218,6 +228,7 @@ class PoseNetwork(nn.Module):
             leaf_quat=None if turn is None else turn[:, leaves] * turn.new_tensor([1.0, 1.0, -1.0, -1.0]),
             camera=camera,
             sigma=None if sigma is None else sigma[:, joints],
+            rotation_6d=None if sixd is None else sixd[:, list(mirror_order(SMPL24))] * sixd.new_tensor(_MIRROR_6D),
         )
 
 

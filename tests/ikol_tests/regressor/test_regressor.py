@@ -233,21 +233,25 @@ def test_progress_rises_from_zero_to_one() -> None:
     assert fractions[0] == 0.0
     assert fractions[-1] == 1.0
     assert fractions == sorted(fractions)
-    assert [text for _, text in steps] == ["finding persons", "landmarks of person 1", "landmarks found"]
+    texts = list(dict.fromkeys(text for _, text in steps))
+    assert texts == ["finding persons", "landmarks of person 1", "landmarks found"]
 
 
-def test_progress_may_cancel_between_steps() -> None:
+@pytest.mark.parametrize(
+    ("call", "where"), [(1, "finding persons"), (9, "finding persons"), (500, "landmarks of person 1")]
+)
+def test_progress_may_cancel_between_steps_and_between_layers(call: int, where: str) -> None:
     calls = 0
 
-    def cancel_at_second_call(fraction: float, text: str) -> None:
+    def cancel(fraction: float, text: str) -> None:
         nonlocal calls
         calls += 1
-        if calls == 2:
-            raise Cancelled(f"stopped before {text} at {fraction}")
+        if calls == call:
+            raise Cancelled(f"stopped in {text} at {fraction}")
 
-    with pytest.raises(Cancelled, match="stopped before landmarks of person 1"):
-        regressor().detect(photo("person_standing.jpg"), progress=cancel_at_second_call)
-    assert calls == 2
+    with pytest.raises(Cancelled, match=f"stopped in {where}"):
+        regressor().detect(photo("person_standing.jpg"), progress=cancel)
+    assert calls == call
 
 
 def test_gradients_are_not_recorded_and_the_mode_is_restored() -> None:

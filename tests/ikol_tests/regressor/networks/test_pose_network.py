@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ikol.errors import InputError
+from ikol.geometry.rotations import sixd_to_rotmat
 from ikol.regressor.networks import NetworkConfig, PoseNetwork
 from ikol.regressor.networks.hrnet import HRNet
 from ikol.regressor.networks.joints import LEAVES, SMPL24, SMPL29, mirror_order
@@ -22,6 +23,7 @@ CONFIGS = {
     "24 joints, leaves": NetworkConfig(num_joints=24, leaves=True, **SMALL),
     "29 joints": NetworkConfig(**SMALL),
     "camera of 3, sigma": NetworkConfig(camera=3, sigma=True, **SMALL),
+    "rotations": NetworkConfig(rotations=True, **SMALL),
     "hrnet": NetworkConfig(**{**SMALL, "backbone": "hrnet_w32"}, camera=1, sigma=True),
 }
 
@@ -50,6 +52,7 @@ def test_outputs_have_their_shapes_and_are_finite(name):
         "leaf_quat": (2, 5, 4) if config.leaves else None,
         "camera": (2, config.camera) if config.camera else None,
         "sigma": (2, joints) if config.sigma else None,
+        "rotation_6d": (2, 24, 6) if config.rotations else None,
     }
     found = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
     assert {name: None if value is None else tuple(value.shape) for name, value in found.items()} == expected
@@ -157,3 +160,11 @@ def test_hrnet_s_maps_have_a_quarter_of_the_picture_s_size():
     maps, features = network(pictures(1, 64))
     assert maps.shape == (1, 7, 16, 16)
     assert features.shape == (1, 2048)
+
+
+def test_rotations_are_mirrored_as_rotations():
+    network = PoseNetwork(CONFIGS["rotations"]).eval()
+    output = network(network.prepare(pictures()))
+    flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
+    expected = flip @ sixd_to_rotmat(output.rotation_6d)[:, list(mirror_order(SMPL24))] @ flip
+    torch.testing.assert_close(sixd_to_rotmat(network.mirrored(output).rotation_6d), expected)
