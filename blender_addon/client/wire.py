@@ -43,6 +43,8 @@ from ..core.record import (
     Vector3,
 )
 from ..core.rig import POINT_NAMES, TREES, Tree
+from ..core.rig_call import TreeCall
+from .tree_wire import is_of_tree, read_tree_solution, tree_message
 
 FloatArray = NDArray[np.float64]
 T = TypeVar("T")
@@ -86,6 +88,8 @@ def _needed_version(call: Call) -> tuple[int, int]:
                 return (1, 3)
             is_new = bool(call.joints) or any(isinstance(block, Pins | Orientations) for block in call.evidence)
             return (1, 2) if is_new else (1, 0)
+        case TreeCall():
+            return (1, 4)
 
 
 def _message(call: Call, request_id: int, frames: wire.FrameWriter, server: tuple[int, int]) -> wire.Request:
@@ -108,6 +112,8 @@ def _message(call: Call, request_id: int, frames: wire.FrameWriter, server: tupl
             return wire.Inspect(request_id, **_problem(call.solve, frames, server))
         case AlternativesCall():
             return wire.Alternatives(request_id, limb=call.limb, **_problem(call.solve, frames, server))
+        case TreeCall():
+            return tree_message(call, request_id, frames)
 
 
 class _Problem(TypedDict):
@@ -142,6 +148,8 @@ def read_answer(message: wire.Result, frames: wire.Frames) -> Answer:
     match message:
         case wire.DetectReply():
             return read_detection(message, frames)
+        case wire.SolveReply() if is_of_tree(message):
+            return _checked(lambda: read_tree_solution(message, frames))
         case wire.SolveReply():
             return read_solution(message, frames)
         case wire.InspectReply():

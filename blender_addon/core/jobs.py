@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .errors import AddonError, SolverError
 from .keypoints import effective_evidence
 from .record import Evidence, Keypoints3D, PhotoCamera, Pose, Record, Solution
+from .rig_call import TreeCall, TreeSolution
 
 MAX_PERSONS = 4
 """Bodies made of one photograph at most; each takes a solve and some 13,000 vertices."""
@@ -73,7 +74,7 @@ class AlternativesCall:
     limb: Limb
 
 
-Call = DetectCall | SolveCall | InspectCall | AlternativesCall
+Call = DetectCall | SolveCall | InspectCall | AlternativesCall | TreeCall
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class Alternatives:
     seconds: float = 0.0
 
 
-Answer = Detection | Solution | Inspection | Alternatives
+Answer = Detection | Solution | Inspection | Alternatives | TreeSolution
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ class JobResult:
     """One record for each person, and what did not work although the job as a whole did.
 
     `inspection` and `alternatives` are there when they were asked for; the record is then the one they are about.
-    `detection` is there when persons were looked for, to choose from or in a box.
+    `detection` is there when persons were looked for, to choose from or in a box. `rig_poses` are those of a rig, one a
+    frame.
     """
 
     records: tuple[Record, ...]
@@ -172,6 +174,7 @@ class JobResult:
     inspection: Inspection | None = None
     alternatives: Alternatives | None = None
     detection: Detection | None = None
+    rig_poses: tuple[TreeSolution, ...] = ()
 
 
 Steps = Generator[Step, Answer, JobResult]

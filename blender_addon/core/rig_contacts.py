@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person touches: feet on the floor, a hand on the other hand, on the body or on the floor.
+
+Contacts are found on the source's skeleton, frame by frame, and say what must stay as it is on another skeleton.
+In the scene's space: metres, Y up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from .rig_bones import FloatArray
+from .rig_skeleton import Posed, rotation_between
+
+PLANTED: Final = 0.035
+"""Metres of a heel or ball above the floor: a solved foot is off by 2 cm, a step lifts it by 5 and more."""
+
+SLOW: Final = 0.4
+"""Metres a second of a foot that stands; in a walk the swinging one is ten times as fast."""
+
+HANDS: Final = 0.14
+"""Metres from palm to palm: hands that clap or hold each other have two palms' thickness between their middles."""
+
+HAND_ON_FLOOR: Final = 0.08
+"""Metres of the wrist's palm point above the floor; a hand lies 3 cm thick, the fingers may hold it up."""
+
+NEAR_BODY: Final = 0.05
+"""Metres between the palm's middle and the skin."""
+
+_BODY: Final = (  # from, to, metres from there to the skin, roughly: a torso is no cylinder
+    ("Spine1", "Neck", 0.13),
+    ("Neck", "Head", 0.10),
+    *((f"{side}_{upper}", f"{side}_{lower}", radius) for side in "LR" for upper, lower, radius in (
+        ("Hip", "Knee", 0.08), ("Knee", "Ankle", 0.055), ("Shoulder", "Elbow", 0.05), ("Elbow", "Wrist", 0.04),
+    )),
+)  # fmt: skip
+_TORSO: Final = frozenset(("Spine1", "Neck"))
+
+
+@dataclass(frozen=True, eq=False)
+class FootContact:
+    """A heel or a ball that stands on the floor."""
+
+    point: str
+    place: FloatArray
+    """(3) scene; the same in all frames in which it stands there."""
+
+
+@dataclass(frozen=True, eq=False)
+class HandContact:
+    """A palm that touches something."""
+
+    point: str
+    other: str
+    """The other palm, empty for the floor, or the joint where the bone begins that it touches."""
+    end: str = ""
+    """Where that bone ends."""
+    share: float = 0.0
+    """How far along it."""
+    offset: FloatArray | None = None
+    """(3) from there to the palm, scene; for the floor the place of the palm itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Contacts:
+    """Of one frame."""
+
+    feet: tuple[FootContact, ...]
+    hands: tuple[HandContact, ...]
+
+
+def find_contacts(frames: Sequence[Posed], floor: float = 0.0, fps: float = 24.0) -> list[Contacts]:
+    """Return the contacts of each frame of a motion, or of a single pose.
+
+    Args:
+        frames: The source, one skeleton in all.
+        floor: Its height, scene.
+        fps: Frames a second.
+    """
+    feet: list[list[FootContact]] = [[] for _ in frames]
+    for name in ("L_heel", "L_ball", "R_heel", "R_ball"):
+        places = np.array([frame.place(name) for frame in frames])
+        for first, last in _standing(places, floor, fps):
+            place = places[first:last].mean(axis=0) * (1.0, 0.0, 1.0) + np.array([0.0, floor, 0.0])
+            for frame in range(first, last):
+                feet[frame].append(FootContact(name, place))
+    return [Contacts(tuple(one), _hands(frame, floor)) for one, frame in zip(feet, frames, strict=True)]
+
+
+def _standing(places: FloatArray, floor: float, fps: float) -> list[tuple[int, int]]:
+    """Return the runs of frames, the last excluded, in which a point stands."""
+    low = places[:, 1] - floor < PLANTED
+    if len(places) > 1:
+        speed = np.linalg.norm(np.gradient(places[:, [0, 2]], axis=0), axis=1) * fps
+        low &= speed < SLOW
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], low.astype(np.int8), [0]))))
+    return [(int(first), int(last)) for first, last in zip(edges[0::2], edges[1::2], strict=True)]
+
+
+def _hands(frame: Posed, floor: float) -> tuple[HandContact, ...]:
+    palms = {side: frame.place(f"{side}_palm") for side in "LR"}
+    if float(np.linalg.norm(palms["L"] - palms["R"])) < HANDS:
+        return (HandContact("L_palm", "R_palm", offset=palms["L"] - palms["R"]),)
+    found: list[HandContact] = []
+    for side, palm in palms.items():
+        if palm[1] - floor < HAND_ON_FLOOR:
+            found.append(HandContact(f"{side}_palm", "", offset=palm))
+            continue
+        nearest = min(
+            (_touch(frame, side, palm, bone) for bone in _BODY if not _is_own(side, bone[0])),
+            key=lambda touch: touch[0],
+            default=None,
+        )
+        if nearest is not None and nearest[0] < NEAR_BODY:
+            found.append(nearest[1])
+    return tuple(found)
+
+
+def _is_own(side: str, joint: str) -> bool:
+    return joint in (f"{side}_Shoulder", f"{side}_Elbow")
+
+
+def _touch(frame: Posed, side: str, palm: FloatArray, bone: tuple[str, str, float]) -> tuple[float, HandContact]:
+    """Return how far a palm is from the skin around a bone, and the contact that it would be."""
+    start, end, radius = bone
+    if min(frame.skeleton.index(start), frame.skeleton.index(end)) < 0:
+        return np.inf, HandContact(f"{side}_palm", start)
+    a, b = frame.place(start), frame.place(end)
+    along = b - a
+    share = float(np.clip((palm - a) @ along / max(float(along @ along), 1e-9), 0.0, 1.5 if end == "Head" else 1.0))
+    offset = palm - a - share * along
+    return float(np.linalg.norm(offset)) - radius, HandContact(f"{side}_palm", start, end, share, offset)
+
+
+def hand_target(contact: HandContact, source: Posed, rig: Posed) -> FloatArray:
+    """Return where the palm of a rig has to be that touches its own body as the source does, scene.
+
+    Args:
+        contact: With a bone of the body.
+        source: Where it was found.
+        rig: The rig's pose, its places in the scene.
+    """
+    assert contact.offset is not None
+    a, b = rig.place(contact.other), rig.place(contact.end)
+    turn = rotation_between(source.place(contact.end) - source.place(contact.other), b - a)
+    girth = 1.0
+    if contact.other in _TORSO:
+        girth = rig.skeleton.width("Shoulder") / source.skeleton.width("Shoulder")
+    return a + contact.share * (b - a) + girth * turn @ contact.offset

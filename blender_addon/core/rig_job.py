@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Posing a rig like a person: what the source's pose says about the rig's own bones, and the steps of the solve.
+
+Not the source's rotations are copied: they are evidence with a tolerance, and what touches the floor, the other hand or
+the body is evidence with hardly any. The solver then turns the rig's own bones, with their lengths and limits.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from .errors import SolverError
+from .jobs import Answer, JobResult, Step, Steps, wrong_answer
+from .rig_bones import FloatArray
+from .rig_call import TreeCall, TreeSolution, TurnLimits
+from .rig_contacts import Contacts, find_contacts, hand_target
+from .rig_skeleton import PARENTS, TRUNK, Posed, Skeleton
+
+CONTACT_SIGMA: Final = 0.001
+"""Metres: what touches does so to a millimetre, unless the rig cannot reach."""
+
+HIPS_SIGMA: Final = 0.05
+"""Metres: where the hips are follows from the feet; this decides for who is in the air."""
+
+SWING_SIGMA: Final = 0.04
+"""Metres of an ankle that stands nowhere."""
+
+SWING_DOUBT: Final = 0.6
+"""By how much more for each metre that it is lifted: a kick goes where the leg points, a step where it will end."""
+
+_TURN_SIGMA: Final[Mapping[str, float]] = {
+    "Pelvis": 0.10, "Spine1": 0.10, "Spine2": 0.10, "Spine3": 0.10, "Neck": 0.08, "Head": 0.05, "Collar": 0.10,
+    "Shoulder": 0.15, "Elbow": 0.15, "Wrist": 0.12, "Hip": 0.15, "Knee": 0.15, "Ankle": 0.08, "Foot": 0.08,
+}  # fmt: skip
+"""Radians by which a joint may miss the source's direction: what gives way are the limbs."""
+
+ROUNDS: Final = 3
+"""Solves of a frame in which a hand touches the body: where the body is follows from where the hand is, by and by."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """How the scene's space (metres, Y up) lies in that of the rig."""
+
+    matrix: FloatArray
+    """(4, 4), any that can be inverted."""
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the rig's left is the person's right."""
+        return bool(np.linalg.det(self.matrix[:3, :3]) < 0)
+
+    @property
+    def turn(self) -> FloatArray:
+        """The rotation (3, 3) of the matrix; of a mirrored one that with left and right swapped before."""
+        left, _, right = np.linalg.svd(self.matrix[:3, :3] @ self._mirror)
+        return np.asarray(left @ right, dtype=np.float64)
+
+    @property
+    def _mirror(self) -> FloatArray:
+        return np.diag([-1.0 if self.is_mirrored else 1.0, 1.0, 1.0])
+
+    def to_rig(self, points: FloatArray) -> FloatArray:
+        """Return points (..., 3) of the scene in the rig's space."""
+        return points @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+
+    def to_scene(self, points: FloatArray) -> FloatArray:
+        """Return points (..., 3) of the rig's space in the scene."""
+        moved = np.linalg.solve(self.matrix[:3, :3], (points - self.matrix[:3, 3]).T).T
+        return np.asarray(moved, dtype=np.float64)
+
+    def turned(self, turn: FloatArray) -> FloatArray:
+        """Return a rotation of the source from its rest pose as that of the rig from its own."""
+        return self.turn @ self._mirror @ turn @ self._mirror
+
+    def other_side(self, name: str) -> str:
+        """Return which joint of the source is the rig's joint or point."""
+        if not self.is_mirrored or name[:2] not in ("L_", "R_"):
+            return name
+        return f"{'R' if name[0] == 'L' else 'L'}{name[1:]}"
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A rig that is to be posed like a source."""
+
+    rig: Skeleton
+    """Calibrated to the source."""
+    frames: tuple[Posed, ...]
+    """The source in the scene's space."""
+    placement: Placement
+    limits: TurnLimits | None = None
+    floor: float = 0.0
+    """Height in the scene."""
+    fps: float = 24.0
+    stride: float = 1.0
+    """By how much ways along the floor are longer for the rig than for the source."""
+    start: TreeSolution | None = None
+    """The rig's pose now, for what is locked; None for rest."""
+
+
+def pose_rig(task: Task) -> Steps:
+    """Solve frame after frame, each from the last one's pose."""
+    contacts = find_contacts(task.frames, task.floor, task.fps)
+    found: list[TreeSolution] = []
+    count = len(task.frames)
+    for number, (source, touched) in enumerate(zip(task.frames, contacts, strict=True)):
+        text = "Posing the rig" if count == 1 else f"Posing the rig, frame {number + 1} of {count}"
+        problem = FrameProblem(task, source, touched)
+        call = problem.call(found[-1] if found else copy_rotations(task, source))
+        rounds = ROUNDS if touched.hands else 1
+        for turn in range(rounds):
+            part = (number + turn / rounds) / count
+            answer = _usable((yield Step(call, text, part, (number + (turn + 1) / rounds) / count)))
+            call = problem.call(answer, posed(task.rig, answer))
+            found[number:] = [answer]
+    return JobResult((), rig_poses=tuple(found))
+
+
+def _usable(answer: Answer) -> TreeSolution:
+    if not isinstance(answer, TreeSolution):
+        raise wrong_answer()
+    if answer.status == "failed":
+        raise SolverError("the rig cannot be posed so; look at its bones in the panel, and at its scale")
+    return answer
+
+
+@dataclass(frozen=True, eq=False)
+class FrameProblem:
+    """One frame: what the source says about the rig."""
+
+    task: Task
+    source: Posed
+    contacts: Contacts
+
+    def call(self, start: TreeSolution, rig: Posed | None = None) -> TreeCall:
+        """Return what is asked of the solver.
+
+        Args:
+            start: Where the search begins.
+            rig: The rig's pose in the last round, which says where hands meet its body; None in the first.
+        """
+        skeleton = self.task.rig
+        places = self.hips() | self._ankles() | self._feet()
+        if rig is not None:
+            places |= self._hands(rig)
+        turned = [joint.name for joint in skeleton.joints]
+        points = {name: point for name, point in skeleton.points.items() if not name.endswith("_across")}
+        return TreeCall(
+            names=tuple(turned),
+            parents=tuple(joint.parent for joint in skeleton.joints),
+            rest=skeleton.rest,
+            point_names=tuple(points),
+            point_joints=tuple(carrier for carrier, _ in points.values()),
+            point_rest=np.array([place for _, place in points.values()]),
+            keypoint_names=tuple(places),
+            keypoints=np.array([place for place, _ in places.values()]),
+            keypoint_sigma=np.array([sigma for _, sigma in places.values()]),
+            turned=tuple(turned),
+            turns=np.array([quat_of(turn) for turn in wanted_turns(self.task, self.source)]),
+            turn_sigma=np.array([self._turn_sigma(number) for number in range(len(turned))]),
+            transl=start.transl,
+            local_quat=start.local_quat,
+            limits=self.task.limits,
+        )
+
+    def _turn_sigma(self, number: int) -> float:
+        joint = self.task.rig.joints[number]
+        known = TRUNK[round(joint.trunk)] if joint.trunk >= 0 else joint.name[2:]
+        sigma = _TURN_SIGMA.get(known, 0.15)
+        standing = {contact.point for contact in self.contacts.feet}
+        side = self.task.placement.other_side(joint.name)[:2]
+        if known == "Ankle" and {f"{side}heel", f"{side}ball"} <= standing:
+            return 3.0 * sigma  # the sole lies on the floor; only its roll is left open
+        return sigma
+
+    def _ground(self, place: FloatArray) -> FloatArray:
+        """Return where a place of the source is for the rig, along the floor."""
+        return place * (self.task.stride, 1.0, self.task.stride)
+
+    @property
+    def _ratio(self) -> float:
+        return self.task.rig.leg_length / self.source.skeleton.leg_length
+
+    def hips(self) -> dict[str, tuple[FloatArray, float]]:
+        """Return where the hips are: over the same place, as high as longer or shorter legs carry them."""
+        task, floor = self.task, self.task.floor
+        middle = self._ground(0.5 * (self.source.place("L_Hip") + self.source.place("R_Hip")))
+        middle[1] = floor + self._ratio * (middle[1] - floor)
+        rig = task.rig
+        turn = wanted_turns(task, self.source)[rig.index("Pelvis")]
+        rest = 0.5 * (rig.place("L_Hip") + rig.place("R_Hip"))
+        at = task.placement.to_rig(middle)
+        return {name: (at + turn @ (rig.place(name) - rest), HIPS_SIGMA) for name in ("L_Hip", "R_Hip")}
+
+    def _ankles(self) -> dict[str, tuple[FloatArray, float]]:
+        found: dict[str, tuple[FloatArray, float]] = {}
+        for side in "LR":
+            name = self.task.placement.other_side(f"{side}_Ankle")
+            place, floor = self.source.place(name), self.task.floor
+            mine, theirs = (float(one.place(name)[1]) - one.floor for one in (self.task.rig, self.source.skeleton))
+            lift = float(place[1]) - floor - theirs
+            target = self._ground(place)
+            target[1] = floor + mine + self._ratio * lift
+            found[f"{side}_Ankle"] = self.task.placement.to_rig(target), SWING_SIGMA + SWING_DOUBT * max(0.0, lift)
+        return found
+
+    def _feet(self) -> dict[str, tuple[FloatArray, float]]:
+        """Return where heels and balls stand: the ball where the source's does, the heel a foot's length behind."""
+        found: dict[str, tuple[FloatArray, float]] = {}
+        standing = {contact.point: contact.place for contact in self.contacts.feet}
+        for side in "LR":
+            names = [self.task.placement.other_side(f"{side}_{part}") for part in ("ball", "heel")]
+            known = [standing.get(name) for name in names]
+            ball, heel = (None if place is None else self._ground(place) for place in known)
+            if known[0] is not None and known[1] is not None and ball is not None:
+                rig = self.task.rig
+                length = float(np.linalg.norm(rig.place(f"{side}_ball") - rig.place(f"{side}_heel")))
+                way = (known[0] - known[1]) / max(float(np.linalg.norm(known[0] - known[1])), 1e-9)
+                heel = ball - length * way
+            for part, place in (("ball", ball), ("heel", heel)):
+                if place is not None:
+                    found[f"{side}_{part}"] = self.task.placement.to_rig(place), CONTACT_SIGMA
+            if ball is not None or heel is not None:
+                found.pop(f"{side}_Ankle", None)
+        return found
+
+    def _hands(self, rig: Posed) -> dict[str, tuple[FloatArray, float]]:
+        """Return where palms touch, on the body of the last round."""
+        found: dict[str, tuple[FloatArray, float]] = {}
+        place = self.task.placement
+        seen = seen_in_scene(rig, place)
+        for contact in self.contacts.hands:
+            name = place.other_side(contact.point)
+            assert contact.offset is not None
+            if contact.other == "":
+                found[name] = place.to_rig(self._ground(contact.offset)), CONTACT_SIGMA
+            elif contact.end == "":
+                other = place.other_side(contact.other)
+                middle = 0.5 * (seen.place(contact.point) + seen.place(contact.other))
+                found[name] = place.to_rig(middle + 0.5 * contact.offset), CONTACT_SIGMA
+                found[other] = place.to_rig(middle - 0.5 * contact.offset), CONTACT_SIGMA
+            else:
+                found[name] = place.to_rig(hand_target(contact, self.source, seen)), CONTACT_SIGMA
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen(Posed):
+    """A rig's pose with its places in the scene, asked by the names of the source's joints."""
+
+    placement: Placement
+    rig: Posed
+
+    def place(self, name: str) -> FloatArray:
+        """Return where a joint or point is, scene."""
+        own = self.placement.other_side(name)
+        skeleton = self.rig.skeleton
+        while own not in skeleton.points and skeleton.index(own) < 0:  # a rig with fewer bones in its trunk
+            own = PARENTS.get(own, "Pelvis")
+        return self.placement.to_scene(self.rig.place(own))
+
+
+def seen_in_scene(rig: Posed, placement: Placement) -> Posed:
+    """Return a rig's pose whose places are those in the scene, by the names of the source's joints."""
+    return _Seen(rig.skeleton, rig.turns, rig.places, placement, rig)
+
+
+def wanted_turns(task: Task, source: Posed) -> FloatArray:
+    """Return the rotations (J, 3, 3) of the rig's joints, from its rest pose, that the source's pose says."""
+    trunk = [source.turn(name) for name in TRUNK]
+    found: list[FloatArray] = []
+    for joint in task.rig.joints:
+        if joint.trunk >= 0:
+            low = min(int(joint.trunk), len(TRUNK) - 2)
+            turn = _between(trunk[low], trunk[low + 1], joint.trunk - low)
+        else:
+            name = task.placement.other_side(joint.name)
+            turn = source.turn(name if source.skeleton.index(name) >= 0 else PARENTS[name])
+        found.append(task.placement.turned(turn) @ joint.calibration)
+    return np.array(found)
+
+
+def _between(first: FloatArray, second: FloatArray, share: float) -> FloatArray:
+    """Return the rotation a share of the way from one to another."""
+    return first @ turn_of(share * rotvec_of(first.T @ second))
+
+
+def copy_rotations(task: Task, source: Posed) -> TreeSolution:
+    """Return the pose that has the source's rotations and hips: what is commonly done, and where the solve begins."""
+    rig, turns = task.rig, wanted_turns(task, source)
+    above = [np.eye(3) if joint.parent < 0 else turns[joint.parent].T for joint in rig.joints]
+    local = [before @ turn for before, turn in zip(above, turns, strict=True)]
+    copied = TreeSolution(np.zeros(3), np.array([quat_of(turn) for turn in local]), rig.rest, "", 0, 0.0)
+    there = posed(rig, copied)
+    hips = FrameProblem(task, source, Contacts((), ())).hips()
+    transl = np.mean([place - there.place(name) for name, (place, _) in hips.items()], axis=0)
+    return replace(copied, transl=transl, places=there.places + transl)
+
+
+def posed(rig: Skeleton, solution: TreeSolution) -> Posed:
+    """Return where a pose puts the joints, the rig's space."""
+    turns, places = np.empty((len(rig.joints), 3, 3)), np.empty((len(rig.joints), 3))
+    for number, joint in enumerate(rig.joints):
+        local = matrix_of(solution.local_quat[number])
+        if joint.parent < 0:
+            turns[number], places[number] = local, rig.rest[number] + solution.transl
+        else:
+            turns[number] = turns[joint.parent] @ local
+            places[number] = places[joint.parent] + turns[joint.parent] @ (rig.rest[number] - rig.rest[joint.parent])
+    return Posed(rig, turns, places)
+
+
+def posed_by(skeleton: Skeleton, turns: Sequence[FloatArray], root: FloatArray) -> Posed:
+    """Return a pose by its rotations from rest (J, 3, 3) and the place of its root."""
+    places = np.empty((len(skeleton.joints), 3))
+    for number, joint in enumerate(skeleton.joints):
+        above = joint.parent
+        way = np.zeros(3) if above < 0 else turns[above] @ (skeleton.rest[number] - skeleton.rest[above])
+        places[number] = (root if above < 0 else places[above]) + way
+    return Posed(skeleton, np.array(turns), places)
+
+
+def matrix_of(quat: FloatArray) -> FloatArray:
+    """Return the rotation matrix of a unit quaternion, wxyz."""
+    w, x, y, z = (float(value) for value in quat)
+    return np.array([
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ])  # fmt: skip
+
+
+def quat_of(turn: FloatArray) -> FloatArray:
+    """Return the unit quaternion (wxyz) of a rotation matrix, also of half a turn."""
+    vector = rotvec_of(turn)
+    angle = float(np.linalg.norm(vector))
+    axis = vector / angle if angle > 1e-12 else vector
+    return np.concatenate(([np.cos(0.5 * angle)], np.sin(0.5 * angle) * axis))
+
+
+def turn_of(rotvec: FloatArray) -> FloatArray:
+    """Return the rotation matrix of a rotation vector."""
+    angle = float(np.linalg.norm(rotvec))
+    if angle < 1e-12:
+        return np.eye(3)
+    return matrix_of(np.concatenate(([np.cos(0.5 * angle)], np.sin(0.5 * angle) * rotvec / angle)))
+
+
+def rotvec_of(turn: FloatArray) -> FloatArray:
+    """Return the rotation vector of a rotation matrix, of at most half a turn."""
+    twice_sine = np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]])
+    sine, cosine = 0.5 * float(np.linalg.norm(twice_sine)), 0.5 * (float(np.trace(turn)) - 1.0)
+    angle = float(np.arctan2(sine, cosine))
+    if sine > 1e-4:
+        return twice_sine * (0.5 * angle / sine)
+    if cosine > 0:
+        return 0.5 * twice_sine
+    outer = 0.5 * (turn + np.eye(3))  # near half a turn: axis times itself
+    axis = outer[int(np.argmax(np.diag(outer)))]
+    return angle * axis / np.linalg.norm(axis)
