@@ -50,8 +50,9 @@ class Augmentation(Struct, frozen=True, forbid_unknown_fields=True):
 class Layer(Struct, frozen=True, forbid_unknown_fields=True):
     """How the loss reaches the network through the layer."""
 
-    solver: Literal["ikol", "released", "hybrik"] = "ikol"
-    """Our layer, the released IKOL's steps, or HybrIK's analytic solution."""
+    solver: Literal["ikol", "released", "hybrik", "regression"] = "ikol"
+    """Our layer, the released IKOL's steps, HybrIK's analytic solution, or none: the network says the rotations
+    (`network.rotations`)."""
     gradient: Literal["end_to_end", "detached"] = "end_to_end"
     """`detached`: keypoints and shape enter the layer as constants, so the loss on rotations trains the twists only."""
     backward: Literal["implicit", "one_step", "unrolled"] = "implicit"
@@ -149,6 +150,8 @@ class TrainConfig(Struct, frozen=True, forbid_unknown_fields=True):
                 f"schedule.batch_size ({self.schedule.batch_size}) must be a multiple of schedule.accumulate "
                 f"({self.schedule.accumulate})"
             )
+        if self.layer.solver == "regression" and not self.network.rotations:
+            raise ValueError('layer.solver = "regression" needs network.rotations = true')
         if not math.isfinite(self.schedule.learning_rate):
             raise ValueError("schedule.learning_rate must be finite")
 

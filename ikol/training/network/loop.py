@@ -33,6 +33,7 @@ from ikol.training.network.config import TrainConfig, config_json
 from ikol.training.network.journal import Journal
 from ikol.training.network.losses import pose_losses, total_loss
 from ikol.training.network.model import PoseModel
+from ikol.training.network.processes import join_processes
 from ikol.training.network.sources import open_source
 from ikol.training.network.validation import validate
 
@@ -74,8 +75,11 @@ def train(config: TrainConfig, fabric: Fabric | None = None) -> Path:
 
     Raises:
         InputError: the folder holds a training with another configuration, or data cannot be read.
+        IkolError: other processes of the training did not come.
     """
     fabric = fabric or make_fabric(config)
+    if _is_launched() and not torch.distributed.is_initialized():
+        join_processes(fabric.device, timedelta(seconds=config.machine.timeout_seconds))
     fabric.launch()
     folder = Path(config.output.folder)
     state = _begin(config, fabric, folder)

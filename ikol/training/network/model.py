@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ikol.body.model import BodyModel
 from ikol.camera import Camera
-from ikol.geometry.rotations import quat_to_rotmat
+from ikol.geometry.rotations import quat_to_rotmat, sixd_to_rotmat
 from ikol.regressor.networks import NetworkConfig, NetworkOutput, PoseNetwork
 from ikol.regressor.networks.camera_space import root_depth, uvd_to_camera
 from ikol.regressor.networks.joints import LEAVES, SMPL24
@@ -48,7 +48,11 @@ class PoseModel(nn.Module):
         points = uvd_to_camera(output.uvd, crops, config.input_size, config.depth_extent, camera, place)
         keypoints = points - points[:, :1]
         twist = torch.cat((torch.zeros_like(output.twist_angle[:, :1]), output.twist_angle), 1)
-        rotmat = self.posing(keypoints, twist, output.betas, self._leaf_rotmat(output))
+        if self.posing.settings.solver == "regression":
+            assert output.rotation_6d is not None  # the configuration has been checked for it
+            rotmat = sixd_to_rotmat(output.rotation_6d)
+        else:
+            rotmat = self.posing(keypoints, twist, output.betas, self._leaf_rotmat(output))
         posed = self.posing.joints(rotmat, output.betas)
         return Prediction(output.uvd, output.sigma, output.betas, output.twist, scale, keypoints, rotmat, posed)
 

@@ -46,6 +46,7 @@ def test_the_json_kept_with_a_training_reads_as_the_same(tmp_path: Path):
         (MINIMAL.replace("steps = 100", "steps = 100\nbatch_size = 9\naccumulate = 2"), "must be a multiple of"),
         (MINIMAL + '\n[network]\nbackbone = "vgg"\n', "unknown backbone 'vgg'"),
         (MINIMAL + '\n[network]\nbackbon = "resnet18"\n', "unknown field `backbon`"),
+        (MINIMAL + '\n[layer]\nsolver = "regression"\n', "needs network.rotations = true"),
         ("[train", "is no TOML"),
     ],
 )
