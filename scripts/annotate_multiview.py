@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Annotate every frame of a calibrated recording: `annotate_multiview.py FOLDER OUT.npz [--landmarks KEPT.npz]`.
 
-The cameras come from the annotation that lies in the folder, which the new one is compared with.
+The cameras come from the annotation that lies in the folder, which the new one is compared with, and are refined: their
+rotations and places from what they see, their lenses stay. `--held-out` tells how well each camera is foretold by the
+others, before and after.
 """
 
 import argparse
@@ -13,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from ikol.errors import IkolError
-from ikol.evaluation.annotation import annotate, difference
+from ikol.evaluation.annotation import annotate, difference, held_out, sightings
 from ikol.evaluation.landmark_cache import LandmarkCache
 from ikol.evaluation.recording import LIMB_LANDMARKS, MIN_VIEWS, find_truth, read_truth
 from ikol.pipeline import PosePipeline
@@ -27,6 +29,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=100, help="how many frames each clip has (default: 100)")
     parser.add_argument("--landmarks", type=Path, help="keep what the network finds in this .npz, and use it again")
     parser.add_argument("--model", choices=("heavy", "full"), default="heavy", help="landmark network")
+    parser.add_argument("--held-out", action="store_true", help="leave each camera out once: how far off is it?")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch (default: 1)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -41,7 +44,7 @@ def main() -> int:
                 bar.update(100 * fraction - bar.n)
                 bar.set_postfix_str(text)
 
-            found = annotate(
+            seen = sightings(
                 options.folder,
                 given,
                 PosePipeline(model=options.model),
@@ -50,6 +53,7 @@ def main() -> int:
                 cache=cache,
                 progress=show,
             )
+        found = annotate(seen, given)
     except IkolError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -65,6 +69,9 @@ def main() -> int:
         f"from the given annotation: median {apart.median_mm:.1f} mm, mean {apart.mean_mm:.1f} mm, 95 % within "
         f"{apart.p95_mm:.1f} mm, over {apart.points} limb landmarks"
     )
+    for view, camera in enumerate(seen.cameras if options.held_out else ()):
+        before, after = held_out(seen, view)
+        print(f"{camera.name} foretold by the others: {before:.1f} px off before, {after:.1f} px after (median)")
     return 0
 
 

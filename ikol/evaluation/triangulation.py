@@ -53,7 +53,8 @@ def triangulate(
             if not usable.any():
                 continue
             points = _solve(pixels[chosen][:, usable], projections[chosen])
-            error = np.linalg.norm(_residual(points, pixels[chosen][:, usable], projections[chosen]), axis=-1).max(0)
+            residual = reprojection_residual(points, pixels[chosen][:, usable], projections[chosen])
+            error = np.linalg.norm(residual, axis=-1).max(0)
             is_better = error < best[usable]
             index = np.flatnonzero(usable)[is_better]
             found.points[index], found.error_px[index], found.num_views[index] = (
@@ -75,8 +76,8 @@ def _solve(
     homogeneous = np.linalg.svd(stacked)[2][:, -1]
     points = homogeneous[:, :3] / homogeneous[:, 3:]
     for _ in range(_REFINEMENTS):
-        residual = _residual(points, pixels, projections)
-        jacobian = _jacobian(points, projections)
+        residual = reprojection_residual(points, pixels, projections)
+        jacobian = reprojection_jacobian(points, projections)
         normal = np.einsum("vpai,vpaj->pij", jacobian, jacobian)
         gradient = np.einsum("vpai,vpa->pi", jacobian, residual)
         points = points - np.linalg.solve(normal, gradient[..., None])[..., 0]
@@ -89,18 +90,20 @@ def _homogeneous(
     return np.einsum("vij,pj->vpi", projections[..., :3], points) + projections[:, None, :, 3]
 
 
-def _residual(
+def reprojection_residual(
     points: Float[np.ndarray, "points 3"],
     pixels: Float[np.ndarray, "views points 2"],
     projections: Float[np.ndarray, "views 3 4"],
 ) -> Float[np.ndarray, "views points 2"]:
+    """Return where the views should see the points, less where they do, pixels."""
     seen = _homogeneous(points, projections)
     return seen[..., :2] / seen[..., 2:] - pixels
 
 
-def _jacobian(
+def reprojection_jacobian(
     points: Float[np.ndarray, "points 3"], projections: Float[np.ndarray, "views 3 4"]
 ) -> Float[np.ndarray, "views points 2 3"]:
+    """Return the derivative of the residual by the points, pixels a metre."""
     seen = _homogeneous(points, projections)
     ratio = seen[..., :2, None] / seen[..., 2:, None]
     return (projections[:, None, :2, :3] - ratio * projections[:, None, 2:, :3]) / seen[..., 2:, None]
