@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Menus: entries of Blender's Add, Object and Pose menus, parts of the body, presets, and the pie menu."""
+"""Menus: entries of Blender's Add, Object, Pose and File menus, parts of the body, presets, and the pie menu."""
 
 import bpy
 
@@ -50,6 +50,8 @@ class IKOL_MT_body(bpy.types.Menu):
         layout.operator("ikol.key_pose", icon="KEY_HLT")
         layout.operator("ikol.solve_range", icon="PREVIEW_RANGE")
         layout.operator("ikol.show_handles", icon="EMPTY_AXIS")
+        layout.operator("ikol.save_pose", icon="ASSET_MANAGER")
+        layout.operator("ikol.export", icon="EXPORT")
         layout.separator()
         layout.operator("ikol.lock_points", icon="LOCKED")
         layout.operator("ikol.mute_points", icon="HIDE_ON")
@@ -74,6 +76,7 @@ class IKOL_MT_add(bpy.types.Menu):
         """Draw the menu."""
         self.layout.operator("ikol.pick_image", icon="IMAGE_DATA")
         self.layout.operator("ikol.pick_keypoints", icon="EMPTY_DATA")
+        self.layout.operator("ikol.pick_motion", icon="ACTION")
 
 
 class IKOL_MT_pie(bpy.types.Menu):
@@ -106,7 +109,23 @@ def draw_body(self: bpy.types.Menu, _context: bpy.types.Context) -> None:
     self.layout.menu("IKOL_MT_body", icon="OUTLINER_OB_ARMATURE")
 
 
-ENTRIES = (("VIEW3D_MT_add", draw_add), ("VIEW3D_MT_object", draw_body), ("VIEW3D_MT_pose", draw_body))
+def draw_import(self: bpy.types.Menu, _context: bpy.types.Context) -> None:
+    """Add the entry to Blender's menu of importers."""
+    self.layout.operator("ikol.pick_motion", text=iface("Motion on a Body (IKOL)"))
+
+
+def draw_export(self: bpy.types.Menu, _context: bpy.types.Context) -> None:
+    """Add the entry to Blender's menu of exporters."""
+    self.layout.operator("ikol.export", text=iface("Body for Other Programs (IKOL)"))
+
+
+ENTRIES = (
+    ("VIEW3D_MT_add", draw_add),
+    ("VIEW3D_MT_object", draw_body),
+    ("VIEW3D_MT_pose", draw_body),
+    ("TOPBAR_MT_file_import", draw_import),
+    ("TOPBAR_MT_file_export", draw_export),
+)
 
 
 def register() -> None:

@@ -32,6 +32,10 @@ class IKOL_PT_body(SubPanel, bpy.types.Panel):
         column.operator("ikol.key_pose", icon="KEY_HLT")
         column.operator("ikol.solve_range", icon="PREVIEW_RANGE")
         column.operator("ikol.show_handles", icon="EMPTY_AXIS")
+        column = layout.column(align=True)
+        column.operator("ikol.save_pose", icon="ASSET_MANAGER")
+        column.operator("ikol.pick_motion", icon="ACTION")
+        column.operator("ikol.export", icon="EXPORT")
 
 
 class IKOL_PT_shape(SidebarPanel, bpy.types.Panel):

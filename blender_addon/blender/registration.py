@@ -21,6 +21,8 @@ from . import (
     translations,
 )
 from .alternatives import IKOL_OT_alternatives, IKOL_OT_choose_alternative
+from .export_operators import IKOL_OT_export
+from .import_operators import IKOL_FH_motion, IKOL_OT_import_motion, IKOL_OT_pick_motion
 from .insight import IKOL_OT_explain, IKOL_OT_next_keypoint
 from .install_operators import (
     IKOL_OT_allow_online,
@@ -60,6 +62,7 @@ from .photo_edits import IKOL_OT_add_point, IKOL_OT_nudge_points, IKOL_OT_remove
 from .photo_hover import IKOL_OT_hover_points
 from .photo_select import IKOL_OT_select_all_points, IKOL_OT_select_point, IKOL_OT_select_points_box
 from .photo_tool import IKOL_OT_edit_photo
+from .pose_asset import IKOL_OT_save_pose
 from .pose_operators import (
     IKOL_FH_photo,
     IKOL_OT_pick_image,
@@ -124,6 +127,11 @@ CLASSES = (
     IKOL_OT_key_pose,
     IKOL_OT_show_handles,
     IKOL_OT_solve_range,
+    IKOL_OT_export,
+    IKOL_OT_save_pose,
+    IKOL_OT_import_motion,
+    IKOL_OT_pick_motion,
+    IKOL_FH_motion,
     IKOL_OT_solve_part,
     IKOL_OT_lock_points,
     IKOL_OT_mute_points,

@@ -20,6 +20,80 @@ SHAPE = {
     **_FINGER_JOINTS,
     **{f"{side} Eye (joint)": f"{german} Auge (Gelenk)" for side, (_, german) in _SIDES.items()},
     "Jaw (joint)": "Kiefer (Gelenk)",
+    "Import Motion": "Bewegung importieren",
+    "IKOL: Import Motion": "IKOL: Bewegung importieren",
+    "Choose a file with a motion, markers or keypoints and give it to a body": (
+        "Eine Datei mit einer Bewegung, Markern oder Punkten wählen und einem Körper geben"
+    ),
+    "Give a body the motion of a file: AMASS .npz, .smpl, HybrIK .pk, .bvh; or solve it to markers (.trc, .c3d) or "
+    "keypoints (.json of OpenPose, COCO or BlazePose; of OpenPose also a folder). The solver's Python reads it": (
+        "Einem Körper die Bewegung einer Datei geben: AMASS .npz, .smpl, HybrIK .pk, .bvh; oder ihn nach Markern "
+        "(.trc, .c3d) oder Punkten (.json von OpenPose, COCO oder BlazePose; von OpenPose auch ein Ordner) lösen. Das "
+        "Python des Lösers liest sie"
+    ),
+    "Up": "Oben",
+    "Which way is up in the file": "Welche Richtung in der Datei oben ist",
+    "Automatic": "Automatisch",
+    "As the motion looks": "Wie die Bewegung aussieht",
+    "Y": "Y",
+    "Z": "Z",
+    "As in SMPL's own world": "Wie in SMPLs eigener Welt",
+    "As in AMASS and Blender": "Wie in AMASS und Blender",
+    "The axes of a camera, Y down": "Die Achsen einer Kamera, Y nach unten",
+    "Which of several persons in the file, from 0": "Welche von mehreren Personen in der Datei, ab 0",
+    "Picture Size": "Bildgröße",
+    "Width and height of the picture in pixels, for keypoints on a picture; 0 where the file says it": (
+        "Breite und Höhe des Bildes in Pixeln, für Punkte auf einem Bild; 0, wo die Datei sie nennt"
+    ),
+    "Frames a second of the file; 0 where the file says it": ("Bilder je Sekunde der Datei; 0, wo die Datei sie nennt"),
+    "IKOL: reading {name}.  Esc to cancel": "IKOL: {name} wird gelesen.  Esc bricht ab",
+    "Read {number} frames of {name}": "{number} Bilder aus {name} gelesen",
+    "Motion on a Body (IKOL)": "Bewegung für einen Körper (IKOL)",
+    "Body for Other Programs (IKOL)": "Körper für andere Programme (IKOL)",
+    "Export Body": "Körper exportieren",
+    "Write the body with its motion for another program: where its joints are in the scene, frame by frame, with bones "
+    "named as that program wants them. The body itself is not changed": (
+        "Den Körper mit seiner Bewegung für ein anderes Programm schreiben: wo seine Gelenke in der Szene sind, Bild "
+        "für Bild, mit Knochen, die wie in jenem Programm heißen. Der Körper selbst bleibt, wie er ist"
+    ),
+    "Format": "Format",
+    "Which kind of file is written": "Welche Art von Datei geschrieben wird",
+    "FBX": "FBX",
+    "glTF": "glTF",
+    "BVH": "BVH",
+    "USD": "USD",
+    "For Unreal, Unity, Maya and most others": "Für Unreal, Unity, Maya und die meisten anderen",
+    "One binary file, for the web, Godot and engines": "Eine Binärdatei, für das Web, Godot und Spiele",
+    "Motion and bones without a mesh, as text": "Bewegung und Knochen ohne Netz, als Text",
+    "For Omniverse, Houdini and film pipelines": "Für Omniverse, Houdini und Filmproduktionen",
+    "Skeleton": "Skelett",
+    "How bones are named and which way they point": "Wie Knochen heißen und wohin sie zeigen",
+    "Unreal": "Unreal",
+    "Unity": "Unity",
+    "Mixamo": "Mixamo",
+    "SMPL": "SMPL",
+    "Names of Unreal's mannequin, with a root bone": "Namen der Puppe von Unreal, mit einem Wurzelknochen",
+    "Names of Unity's humanoid, which its avatar maps by itself": (
+        "Namen von Unitys Humanoid, den dessen Avatar von selbst zuordnet"
+    ),
+    "Names of Mixamo's skeletons": "Namen der Skelette von Mixamo",
+    "The names and axes of the body as it is": "Namen und Achsen des Körpers, wie er ist",
+    "Frames": "Bilder",
+    "What is written of the motion": "Was von der Bewegung geschrieben wird",
+    "Frame Range": "Alle Bilder",
+    "All frames of the scene": "Alle Bilder der Szene",
+    "Current Frame": "Aktuelles Bild",
+    "Only the pose that is shown": "Nur die Pose, die zu sehen ist",
+    "Wrote {number} frames to {name}": "{number} Bilder nach {name} geschrieben",
+    "Save Pose Asset": "Pose als Asset sichern",
+    "Put the pose into this file's pose library: an action of one frame, marked as an asset, with a picture. The asset "
+    "browser and the pose library's shelf show it": (
+        "Die Pose in die Posenbibliothek dieser Datei legen: eine Aktion von einem Bild, als Asset markiert, mit einem "
+        "Bild davon. Der Asset-Browser und die Leiste der Posenbibliothek zeigen sie"
+    ),
+    "Name": "Name",
+    "Of the pose; empty for that of the body": "Der Pose; leer für den des Körpers",
+    "Saved the pose {name}": "Pose {name} gesichert",
     "Lock Shape": "Gestalt sperren",
     "Fit Shape": "Gestalt anpassen",
     "Height": "Körpergröße",

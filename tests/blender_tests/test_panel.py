@@ -228,7 +228,7 @@ def test_blenders_menus_have_our_entries_once_and_lose_them(extension, part):
             f for menu, _ in menus.ENTRIES for f in getattr(bpy.types, menu).draw._draw_funcs if "ikol" in f.__module__
         ]
 
-    assert len(entries()) == 3
+    assert len(entries()) == len(menus.ENTRIES)
     bpy.ops.preferences.addon_disable(module=extension.__name__)
     assert not entries()
     bpy.ops.preferences.addon_enable(module=extension.__name__)

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command *Export*: a body with its motion as FBX, glTF, BVH or USD, written by Blender's own exporters."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import bpy
+import numpy as np
+from bpy.props import EnumProperty, StringProperty
+
+from ..core.errors import AddonError, SceneError
+from ..core.export_presets import PRESETS
+from . import runtime
+from .bodies import check_bones, find_body
+from .export_copy import build_copy, remove_copy
+from .keys import animated_paths
+from .text import iface
+
+MAX_EXPORTED_FRAMES = 20_000
+"""Eleven minutes at 30 a second; the bones of each are read with the whole scene."""
+
+SUFFIXES = {"FBX": ".fbx", "GLTF": ".glb", "BVH": ".bvh", "USD": ".usdc"}
+
+_Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+"""Blender's exporter of BVH writes its own axes; readers, Blender's too, take Y for up."""
+
+
+def _fbx(path: str, _first: int, _last: int) -> None:
+    bpy.ops.export_scene.fbx(
+        filepath=path,
+        use_selection=True,
+        object_types={"ARMATURE", "MESH"},
+        apply_scale_options="FBX_SCALE_ALL",  # other choices leave a scale of 100 on the armature's object
+        add_leaf_bones=False,
+        bake_anim_use_nla_strips=False,
+        bake_anim_use_all_actions=False,
+        bake_anim_simplify_factor=0.0,  # the default drops keys that it takes for superfluous
+    )
+
+
+def _gltf(path: str, _first: int, _last: int) -> None:
+    bpy.ops.export_scene.gltf(
+        filepath=path,
+        export_format="GLB",
+        use_selection=True,
+        export_animation_mode="SCENE",  # in the others Blender 4.2 takes in the keys of the body itself
+        export_frame_range=True,
+        export_optimize_animation_size=False,
+        export_morph=False,
+    )
+
+
+def _bvh(path: str, first: int, last: int) -> None:
+    bpy.ops.export_anim.bvh(filepath=path, frame_start=first, frame_end=last, root_transform_only=True)
+
+
+def _usd(path: str, _first: int, _last: int) -> None:
+    bpy.ops.wm.usd_export(filepath=path, selected_objects_only=True, export_animation=True)
+
+
+_WRITERS: dict[str, Callable[[str, int, int], None]] = {"FBX": _fbx, "GLTF": _gltf, "BVH": _bvh, "USD": _usd}
+_OPERATORS = {
+    "FBX": ("export_scene", "fbx"),
+    "GLTF": ("export_scene", "gltf"),
+    "BVH": ("export_anim", "bvh"),
+    "USD": ("wm", "usd_export"),
+}
+
+
+class IKOL_OT_export(bpy.types.Operator):
+    """The command *Export*."""
+
+    bl_idname = "ikol.export"
+    bl_label = "Export Body"
+    bl_description = (
+        "Write the body with its motion for another program: where its joints are in the scene, frame by frame, with "
+        "bones named as that program wants them. The body itself is not changed"
+    )
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default=";".join(f"*{suffix}" for suffix in SUFFIXES.values()), options={"HIDDEN"})
+    form: EnumProperty(
+        name="Format",
+        description="Which kind of file is written",
+        items=[
+            ("FBX", "FBX", "For Unreal, Unity, Maya and most others"),
+            ("GLTF", "glTF", "One binary file, for the web, Godot and engines"),
+            ("BVH", "BVH", "Motion and bones without a mesh, as text"),
+            ("USD", "USD", "For Omniverse, Houdini and film pipelines"),
+        ],
+    )
+    preset: EnumProperty(
+        name="Skeleton",
+        description="How bones are named and which way they point",
+        items=[(key, preset.label, preset.description) for key, preset in PRESETS.items()],
+    )
+    frames: EnumProperty(
+        name="Frames",
+        description="What is written of the motion",
+        items=[
+            ("RANGE", "Frame Range", "All frames of the scene"),
+            ("CURRENT", "Current Frame", "Only the pose that is shown"),
+        ],
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only with a body."""
+        if find_body(context) is None:
+            cls.poll_message_set(iface("Select a body that was made by Pose from Image or Solve Keypoints"))
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, _event: "bpy.types.Event") -> set[str]:
+        """Ask where to; a body without keys has one pose."""
+        armature = find_body(context)
+        if not animated_paths(armature):
+            self.frames = "CURRENT"
+        if not self.filepath:
+            self.filepath = str(
+                Path(bpy.data.filepath).with_name(armature.name) if bpy.data.filepath else armature.name
+            )
+        self.check(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def check(self, _context: bpy.types.Context) -> bool:
+        """Keep the name's suffix that of the format."""
+        path = Path(self.filepath)
+        named = str(path.with_suffix(SUFFIXES[self.form]) if path.suffix in SUFFIXES.values() else path) or "body"
+        named = named if named.endswith(SUFFIXES[self.form]) else f"{named}{SUFFIXES[self.form]}"
+        is_changed, self.filepath = named != self.filepath, named
+        return is_changed
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Make a copy, write it, remove it."""
+        self.check(context)
+        try:
+            armature = find_body(context)
+            check_bones(armature)
+            count = write_body(context, armature, bpy.path.abspath(self.filepath), self.form, self.preset, self.frames)
+        except AddonError as error:
+            self.report({"ERROR"}, runtime.sentence(error))
+            return {"CANCELLED"}
+        name = Path(self.filepath).name
+        self.report({"INFO"}, iface("Wrote {number} frames to {name}", number=count, name=name))
+        return {"FINISHED"}
+
+
+def write_body(
+    context: bpy.types.Context, armature: bpy.types.Object, path: str, form: str, preset: str, frames: str
+) -> int:
+    """Write a body and return how many frames that were; scene, selection and mode are as before.
+
+    Raises:
+        SceneError: It cannot be written.
+    """
+    module, command = _OPERATORS[form]
+    if command not in dir(getattr(bpy.ops, module)):
+        raise SceneError(f"this Blender has no exporter for {form}; enable it in the preferences under Add-ons")
+    scene, layer = context.scene, context.view_layer
+    is_range = frames == "RANGE"
+    first, last = (scene.frame_start, scene.frame_end) if is_range else (scene.frame_current, scene.frame_current)
+    if last - first >= MAX_EXPORTED_FRAMES:
+        raise SceneError(f"frames {first} to {last} are more than {MAX_EXPORTED_FRAMES}; set a shorter range")
+    active, selected = layer.objects.active, context.selected_objects
+    mode = active.mode if active is not None else "OBJECT"
+    kept = (scene.frame_start, scene.frame_end, scene.frame_current)
+    before = {thing.name for thing in scene.objects}
+    if mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+    try:
+        chosen = PRESETS[preset]
+        if form == "BVH":  # whose root is the joint that moves
+            build_copy(context, armature, replace(chosen, root=""), range(first, last + 1), _Y_UP)
+        else:
+            build_copy(context, armature, chosen, range(first, last + 1), np.eye(3))
+        scene.frame_start, scene.frame_end = first, last
+        _WRITERS[form](path, first, last)
+    except (RuntimeError, OSError) as error:  # the exporter's own report
+        reason = str(error).removeprefix("Error: ").strip()
+        raise SceneError(f"{Path(path).name} could not be written: {reason}") from error
+    finally:
+        remove_copy([thing for thing in scene.objects if thing.name not in before])
+        scene.frame_start, scene.frame_end = kept[:2]
+        if scene.frame_current != kept[2]:
+            scene.frame_set(kept[2])
+        for thing in selected:
+            thing.select_set(True)
+        layer.objects.active = active
+        if mode != "OBJECT":
+            bpy.ops.object.mode_set(mode=mode)
+    return last - first + 1
