@@ -37,8 +37,8 @@ class RigMap:
     """Bones by joints, and where they are from."""
 
     bones: dict[str, str]
-    way: str = "by hand"
-    """How they were found: a way of naming, shape, preset or by hand."""
+    way: str = "hand"
+    """How they were found: by a way of naming, the rest pose, a preset, or by hand."""
     guessed: frozenset[str] = frozenset()
     """Joints that names did not tell."""
 
@@ -62,7 +62,7 @@ def map_rig(bones: Bones, up: FloatArray | None = None) -> RigMap:
         shaped = limbs_by_shape(bones, up)
         # one way for all limbs: half of each would name a bone twice
         if all(f"{side}_{limb}" in shaped for side in "LR" for limb in NEEDED_LIMBS):
-            joints, guessed, way = shaped, frozenset(shaped), "by shape"
+            joints, guessed, way = shaped, frozenset(shaped), "rest pose"
     trunk = _trunk(bones, joints)
     guessed |= frozenset(trunk) - frozenset(joints)
     if joints.get("Neck") in trunk.values():  # arms that hang on what names call the neck

@@ -95,7 +95,9 @@ _RIGIFY: Final = {  # the controls of a generated rig; its other bones follow th
     "Elbow": ("forearmfk",),
     "Wrist": ("handfk",),
 }
-_WAYS: Final = {"Rigify": _RIGIFY, "by bone": _BY_BONE, "Mixamo": _MIXAMO, "by joint": _BY_JOINT}
+_WAYS: Final = {
+    "names of Rigify": _RIGIFY, "names of bones": _BY_BONE, "names of Mixamo": _MIXAMO, "names of joints": _BY_JOINT,
+}  # fmt: skip
 
 _HEAD: Final = ("head", "headx")
 _NECK: Final = ("neck", "neck1", "necklower", "neckbase")
@@ -127,7 +129,7 @@ def name_limbs(bones: Bones) -> NamedLimbs:
     found = {way: _limbs(bones, by_core, table) for way, table in _WAYS.items()}
     way = max(found, key=lambda way: sum(joint[2:] in NEEDED_LIMBS for joint in found[way]))
     joints = found[way]
-    if way == "Rigify":
+    if way == "names of Rigify":
         joints |= {joint: bone for joint, bone in _RIGIFY_TRUNK.items() if bone in bones}
     for joint, cores in (("Head", _HEAD), ("Neck", _NECK)):
         known = [bone for core in cores for bone in by_core.get(CoreName("", core), [])]

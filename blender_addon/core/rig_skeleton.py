@@ -249,14 +249,19 @@ def _trunk_heights(bones: Bones, joints: Mapping[str, str]) -> dict[str, float]:
     """Return the bones of the trunk with where each stands among `TRUNK`."""
     heights = {joints[joint]: float(number) for number, joint in enumerate(TRUNK) if joint in joints}
     chest = joints.get("Spine3") or joints.get("Spine2") or joints.get("Spine1") or joints["Pelvis"]
-    spine = path_down(bones, joints["Pelvis"], chest)
+    spine = _of_body(path_down(bones, joints["Pelvis"], chest))
     for number, bone in enumerate(spine, start=1):
         heights[bone] = 3.0 * number / len(spine)
     if "Head" in joints:
-        neck = path_down(bones, chest, joints["Head"])
+        neck = _of_body(path_down(bones, chest, joints["Head"]))
         for number, bone in enumerate(neck, start=1):
             heights[bone] = 3.0 + 2.0 * number / len(neck)
     return heights
+
+
+def _of_body(path: Sequence[str]) -> list[str]:
+    """Leave out what Rigify puts between its controls: it follows them by constraints."""
+    return [name for name in path if not name.startswith("MCH-")]
 
 
 def _parents(bones: Bones, joints: Mapping[str, str], trunk: Sequence[str]) -> dict[str, str | None]:

@@ -43,8 +43,8 @@ STYLES: Mapping[str, tuple[Names, tuple[str, str]]] = {
     "VRM J_Bip": (
         {"Pelvis": "J_Bip_C_Hips", "Spine": "J_Bip_C_Spine,J_Bip_C_Chest,J_Bip_C_UpperChest", "Neck": "J_Bip_C_Neck",
          "Head": "J_Bip_C_Head", "Collar": "J_Bip_{}_Shoulder", "Shoulder": "J_Bip_{}_UpperArm",
-         "Elbow": "J_Bip_{}_LowerArm", "Wrist": "J_Bip_{}_Hand", "Hip": "J_Bip_{}_UpperLeg", "Knee": "J_Bip_{}_LowerLeg",
-         "Ankle": "J_Bip_{}_Foot", "Foot": "J_Bip_{}_ToeBase"},
+         "Elbow": "J_Bip_{}_LowerArm", "Wrist": "J_Bip_{}_Hand", "Hip": "J_Bip_{}_UpperLeg",
+         "Knee": "J_Bip_{}_LowerLeg", "Ankle": "J_Bip_{}_Foot", "Foot": "J_Bip_{}_ToeBase"},
         ("L", "R"),
     ),
     "VRM humanoid": (

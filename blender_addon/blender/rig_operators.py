@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands of *Pose My Rig*: find the bones, keep them as a preset, pose the rig on this frame or on all."""
+
+import bpy
+import numpy as np
+from bpy.props import BoolProperty, EnumProperty, StringProperty
+
+from ..core.errors import AddonError, SceneError
+from ..core.jobs import JobResult, Steps
+from ..core.rig_job import Placement, Task, pose_rig
+from ..core.rig_mapping import RigMap
+from ..core.rig_skeleton import Posed, Skeleton, calibrated
+from . import runtime
+from .bodies import find_bodies, is_body
+from .rig_scene import (
+    choose_map,
+    chosen_map,
+    find_map,
+    read_limits,
+    read_presets,
+    read_source,
+    rest_bones,
+    rig_skeleton,
+    save_preset,
+    source_skeleton,
+    to_scene,
+)
+from .rig_writing import check_rig, key_rig, use_controls, write_pose
+from .solve_operator import SolveOperator
+from .text import capitalised, iface
+
+MOST_FRAMES = 2000
+"""Of one command; each takes some 20 ms and is held in memory until all are done."""
+
+
+def find_rig(context: bpy.types.Context) -> bpy.types.Object | None:
+    """Return the armature that is to be posed: the active one, or that of the active mesh, and no IKOL body."""
+    candidate = context.view_layer.objects.active
+    while candidate is not None and candidate.type != "ARMATURE":
+        candidate = candidate.find_armature() or candidate.parent
+    return None if candidate is None or is_body(candidate) else candidate
+
+
+def find_source(context: bpy.types.Context, rig: bpy.types.Object) -> bpy.types.Object | None:
+    """Return what the rig is posed like: the one that is chosen, else the only IKOL body of the scene."""
+    chosen = rig.ikol_rig.source
+    if chosen is not None and chosen.name in context.scene.objects:
+        return chosen
+    bodies = find_bodies(context.scene)
+    return bodies[0] if len(bodies) == 1 else None
+
+
+class _RigCommand:
+    """Mixin: only with a rig."""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only with an armature that is no IKOL body."""
+        if find_rig(context) is None:
+            cls.poll_message_set(iface("Select the rig to pose: an armature that IKOL did not make"))
+            return False
+        return True
+
+
+class IKOL_OT_find_rig_bones(_RigCommand, bpy.types.Operator):
+    """The command *Find Bones*."""
+
+    bl_idname = "ikol.find_rig_bones"
+    bl_label = "Find Bones"
+    bl_description = "Find which bone of the rig is which joint, by your presets, the bones' names, or the rest pose"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Look, and show what was found."""
+        rig = find_rig(context)
+        found = find_map(rig)
+        choose_map(rig, found)
+        if found.missing:
+            missing = ", ".join(found.missing[:4])
+            self.report({"WARNING"}, iface("Not found: {joints}; choose these bones yourself", joints=missing))
+        else:
+            self.report({"INFO"}, iface("Found {number} bones", number=len(found.bones)))
+        return {"FINISHED"}
+
+
+class IKOL_OT_save_rig_preset(_RigCommand, bpy.types.Operator):
+    """The command *Save Preset*."""
+
+    bl_idname = "ikol.save_rig_preset"
+    bl_label = "Save Preset"
+    bl_description = "Keep these bones in your folder, for all rigs that have bones of these names"
+
+    name: StringProperty(name="Name", description="Of the preset")
+
+    def invoke(self, context: bpy.types.Context, _event: "bpy.types.Event") -> set[str]:
+        """Ask for a name."""
+        self.name = self.name or find_rig(context).name
+        return context.window_manager.invoke_props_dialog(self)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Write the file."""
+        try:
+            path = save_preset(self.name, chosen_map(find_rig(context)))
+        except AddonError as error:
+            self.report({"ERROR"}, runtime.sentence(error))
+            return {"CANCELLED"}
+        self.report({"INFO"}, iface("Saved {file}", file=path.name))
+        return {"FINISHED"}
+
+
+_preset_items: list[tuple[str, str, str]] = []  # Blender keeps no reference to the strings of an enumeration
+
+
+def _list_presets(_self: object, _context: object) -> list[tuple[str, str, str]]:
+    _preset_items[:] = [(name, name, "") for name in read_presets()]
+    return _preset_items
+
+
+class IKOL_OT_load_rig_preset(_RigCommand, bpy.types.Operator):
+    """The command *Load Preset*."""
+
+    bl_idname = "ikol.load_rig_preset"
+    bl_label = "Load Preset"
+    bl_description = "Take the bones of a preset that you saved"
+    bl_options = {"REGISTER", "UNDO"}
+    bl_property = "preset"
+
+    preset: EnumProperty(name="Preset", description="One that you saved", items=_list_presets)
+
+    def invoke(self, context: bpy.types.Context, _event: "bpy.types.Event") -> set[str]:
+        """Let one be chosen."""
+        if not read_presets():
+            self.report({"WARNING"}, iface("There is no preset yet; save one with Save Preset"))
+            return {"CANCELLED"}
+        context.window_manager.invoke_search_popup(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Show its bones."""
+        rig = find_rig(context)
+        bones = read_presets().get(self.preset, {})
+        known = {joint: bone for joint, bone in bones.items() if bone in rig.data.bones}
+        choose_map(rig, RigMap(known, f"preset {self.preset}"))
+        return {"FINISHED"}
+
+
+class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
+    """The command *Pose My Rig*."""
+
+    bl_idname = "ikol.pose_rig"
+    bl_label = "Pose My Rig"
+    bl_description = (
+        "Pose the selected rig like the body: solved on its own bones, so that feet stand and hands touch whatever its "
+        "proportions"
+    )
+
+    whole_range: BoolProperty(name="All Frames", description="Every frame of the scene's range", options={"SKIP_SAVE"})
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only with a rig."""
+        return _RigCommand.poll.__func__(cls, context)
+
+    def prepare(self, context: bpy.types.Context) -> Steps:
+        """Read the rig, its limits, and the source's pose on each frame."""
+        rig = find_rig(context)
+        if rig is None:
+            raise SceneError("select the rig to pose: an armature that IKOL did not make")
+        source = find_source(context, rig)
+        if source is None:
+            raise SceneError("choose under Like which body the rig is posed like; Pose from Image makes one")
+        if not chosen_map(rig):
+            choose_map(rig, find_map(rig))
+        theirs = source_skeleton(source)
+        own = calibrated(rig_skeleton(rig), theirs)
+        check_rig(rig, own)
+        self._rig_name, self._skeleton = rig.name, own
+        self._frames = self._chosen_frames(context.scene)
+        settings = rig.ikol_rig
+        in_scene = settings.place == "SCENE"
+        poses = self._read(context, source, theirs, in_scene)
+        stride = own.leg_length / theirs.leg_length if settings.stride == "LEGS" else 1.0
+        placement = Placement(np.linalg.inv(to_scene(rig, own)) if in_scene else np.eye(4))
+        fps = context.scene.render.fps / context.scene.render.fps_base
+        return pose_rig(Task(own, tuple(poses), placement, read_limits(rig, own), 0.0, fps, stride))
+
+    def _chosen_frames(self, scene: bpy.types.Scene) -> list[int]:
+        if not self.whole_range:
+            return [scene.frame_current]
+        frames = list(range(scene.frame_start, scene.frame_end + 1))
+        if not 0 < len(frames) <= MOST_FRAMES:
+            raise SceneError(f"the scene has {len(frames)} frames, at most {MOST_FRAMES} are posed at once; shorten it")
+        return frames
+
+    def _read(
+        self, context: bpy.types.Context, source: bpy.types.Object, skeleton: Skeleton, in_scene: bool
+    ) -> list[Posed]:
+        scene, now = context.scene, context.scene.frame_current
+        poses: list[Posed] = []
+        try:
+            for frame in self._frames:
+                if frame != scene.frame_current:
+                    scene.frame_set(frame)
+                poses.append(read_source(source, skeleton, in_scene))
+        finally:
+            if scene.frame_current != now:
+                scene.frame_set(now)
+        return poses
+
+    def apply(self, context: bpy.types.Context, result: JobResult) -> str:
+        """Write the poses, and say how well the rig took them."""
+        rig = bpy.data.objects.get(self._rig_name)
+        if rig is None or rig.type != "ARMATURE":
+            raise SceneError(f"the rig {self._rig_name} is gone; nothing was changed")
+        if any(joint.bone not in rig.pose.bones for joint in self._skeleton.joints):
+            raise SceneError(f"bones of {rig.name} were removed meanwhile; find its bones again")
+        check_rig(rig, self._skeleton)
+        rest, worst = rest_bones(rig), 0.0
+        names, now = [joint.bone for joint in self._skeleton.joints], context.scene.frame_current
+        for frame, pose in zip(self._frames, result.rig_poses, strict=True):
+            if len(self._frames) > 1:
+                context.scene.frame_set(frame)  # controls and drivers may be animated
+            use_controls(rig, rest, self._skeleton)
+            written = write_pose(rig, self._skeleton, pose)
+            worst = max(worst, written.residual)
+            if rig.ikol_rig.set_keys:
+                key_rig(rig, names, frame)
+        if context.scene.frame_current != now:
+            context.scene.frame_set(now)
+        if written.followers:
+            text = iface(
+                "{bones} follow constraints and not their pose; mute these", bones=", ".join(written.followers[:4])
+            )
+            self.report({"WARNING"}, capitalised(text))
+        return iface("Posed {rig}, joints within {residual:.1f} mm", rig=rig.name, residual=1e3 * worst)
+
+
+CLASSES = (IKOL_OT_find_rig_bones, IKOL_OT_save_rig_preset, IKOL_OT_load_rig_preset, IKOL_OT_pose_rig)

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rigs in the scene as the core wants them: bones at rest, the mapping that is chosen, the pose of a source, limits.
+
+Whatever rotation, scale or mirror an armature has in the scene is in one matrix; what cannot be inverted is refused.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from .. import __package__ as base_package
+from ..core.errors import FileError, SceneError
+from ..core.pose_conversion import to_smpl
+from ..core.rig import SMPL, tree_of_bones
+from ..core.rig_bones import Bones, FloatArray, RestBone
+from ..core.rig_call import TurnLimits
+from ..core.rig_job import Placement
+from ..core.rig_mapping import RIG_JOINTS, RigMap, check_map, fitting_preset, map_rig, read_preset, write_preset
+from ..core.rig_skeleton import Posed, Skeleton, build_skeleton
+from .bodies import is_body
+from .own_body import current_body
+
+LEAST_SCALE = 1e-6
+"""Of an axis of an armature, in metres for a unit: below it the matrix tells no directions."""
+
+FREE = 10.0
+"""Radians: a range that allows everything."""
+
+MOST_TWIST = 3.14
+"""Radians: a twist is known within half a turn."""
+
+PRESET_SUFFIX = ".json"
+
+
+def rest_bones(armature: bpy.types.Object) -> Bones:
+    """Return the bones at rest, parents first."""
+    found: dict[str, RestBone] = {}
+    for bone in armature.data.bones:  # Blender keeps them in the order of the tree
+        found[bone.name] = RestBone(
+            name=bone.name,
+            parent=None if bone.parent is None else bone.parent.name,
+            head=np.array(bone.head_local),
+            tail=np.array(bone.tail_local),
+            axes=np.array(bone.matrix_local.to_3x3()),
+            is_deform=bone.use_deform,
+        )
+    return found
+
+
+def world_up(armature: bpy.types.Object) -> FloatArray:
+    """Return the scene's up in the armature's space, a unit vector."""
+    linear = np.array(armature.matrix_world)[:3, :3]
+    up = linear.T @ np.array([0.0, 0.0, 1.0])
+    length = float(np.linalg.norm(up))
+    return up / length if length > LEAST_SCALE else np.array([0.0, 0.0, 1.0])
+
+
+def preset_folder() -> Path:
+    """Return the user's folder for mappings."""
+    return Path(bpy.utils.extension_path_user(base_package, path="rigs", create=True))
+
+
+def read_presets() -> dict[str, dict[str, str]]:
+    """Return the user's mappings by name; files that are none are passed over."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(preset_folder().glob(f"*{PRESET_SUFFIX}")):
+        try:
+            found[path.stem] = read_preset(path.read_text(encoding="utf-8"), path.name)
+        except (FileError, OSError, UnicodeDecodeError):
+            continue
+    return found
+
+
+def save_preset(name: str, joints: Mapping[str, str]) -> Path:
+    """Write a mapping into the user's folder.
+
+    Raises:
+        FileError: The name is no file name, or the file cannot be written.
+    """
+    clean = bpy.path.clean_name(name.strip())
+    if not clean:
+        raise FileError("a preset needs a name; type one in")
+    path = preset_folder() / f"{clean}{PRESET_SUFFIX}"
+    try:
+        path.write_text(write_preset(joints), encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"the preset {path.name} cannot be written ({error}); free some space in its folder") from error
+    return path
+
+
+def find_map(armature: bpy.types.Object) -> RigMap:
+    """Return a mapping of a rig: the user's preset whose bones it has, else what names and rest pose tell."""
+    bones = rest_bones(armature)
+    presets = read_presets()
+    fitting = fitting_preset(bones, presets)
+    if fitting is not None:
+        return RigMap(presets[fitting], f"preset {fitting}")
+    return map_rig(bones, world_up(armature))
+
+
+def chosen_map(armature: bpy.types.Object) -> dict[str, str]:
+    """Return the mapping that the panel shows, bones by joints."""
+    return {row.name: row.bone for row in armature.ikol_rig.joints if row.name in RIG_JOINTS and row.bone}
+
+
+def choose_map(armature: bpy.types.Object, found: RigMap) -> None:
+    """Show a mapping in the panel, and keep it with the armature."""
+    settings = armature.ikol_rig
+    settings.joints.clear()
+    for joint in RIG_JOINTS:
+        row = settings.joints.add()
+        row.name, row.bone = joint, found.bones.get(joint, "")
+        row.is_guessed = joint in found.guessed
+    settings.way = found.way
+
+
+def metres_per_unit(armature: bpy.types.Object) -> float:
+    """Return the scale of an armature in the scene, the mean of its axes.
+
+    Raises:
+        SceneError: It has none: one of its axes is scaled to nothing.
+    """
+    linear = np.array(armature.matrix_world)[:3, :3]
+    if float(np.linalg.svd(linear, compute_uv=False)[-1]) < LEAST_SCALE:
+        raise SceneError(f"{armature.name} is scaled to nothing along an axis; give its scale other numbers than 0")
+    return float(abs(np.linalg.det(linear)) ** (1 / 3))
+
+
+def rig_skeleton(armature: bpy.types.Object) -> Skeleton:
+    """Return the skeleton of a mapped rig.
+
+    Raises:
+        SceneError: The mapping does not fit it.
+    """
+    bones, joints = rest_bones(armature), chosen_map(armature)
+    check_map(bones, joints)
+    return build_skeleton(bones, joints, metres_per_unit(armature))
+
+
+def source_skeleton(armature: bpy.types.Object) -> Skeleton:
+    """Return the skeleton of what a rig is to be posed like: an IKOL body, or any armature whose bones are found.
+
+    Raises:
+        SceneError: Its bones are not found.
+    """
+    bones, metres = rest_bones(armature), metres_per_unit(armature)
+    if is_body(armature):
+        tree = tree_of_bones(bones)
+        joints = {joint: joint for joint in RIG_JOINTS if joint in tree.names}
+        check_map(bones, joints)
+        return build_skeleton(bones, joints, metres, metres * _body_floor(armature))
+    joints = chosen_map(armature) or find_map(armature).bones
+    check_map(bones, joints)
+    return build_skeleton(bones, joints, metres)
+
+
+def _body_floor(armature: bpy.types.Object) -> float:
+    """Return the height of the sole of a body at rest, its own units, over the origin of its bones."""
+    body = current_body()
+    above = float(body.joints_template[SMPL.index("L_Foot")][1] - body.v_template[:, 1].min())
+    return float(to_smpl(armature.data.bones["L_Foot"].head_local)[1]) - above
+
+
+def read_source(armature: bpy.types.Object, skeleton: Skeleton, is_in_scene: bool) -> Posed:
+    """Return the pose that an armature has now, with its constraints.
+
+    Args:
+        armature: The source.
+        skeleton: Its own.
+        is_in_scene: Where it stands in the scene; otherwise in its own space.
+    """
+    evaluated = armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    matrix = to_scene(armature, skeleton) if is_in_scene else np.eye(4)
+    placement = Placement(matrix)
+    axes = skeleton.to_rig / np.cbrt(np.linalg.det(skeleton.to_rig))
+    turns, places = [], []
+    for joint in skeleton.joints:
+        pose = np.array(evaluated.pose.bones[joint.bone].matrix)
+        left, _, right = np.linalg.svd(pose[:3, :3])  # without the scale of bones that stretch
+        turns.append(placement.turned(axes @ left @ right @ joint.axes.T))
+        places.append(placement.to_rig(skeleton.to_rig @ pose[:3, 3]))
+    return Posed(skeleton, np.array(turns), np.array(places))
+
+
+def to_scene(armature: bpy.types.Object, skeleton: Skeleton) -> FloatArray:
+    """Return the matrix (4, 4) from an armature's rig space to the scene's, with Y up."""
+    to_armature = np.eye(4)
+    to_armature[:3, :3] = np.linalg.inv(skeleton.to_rig)
+    upright = np.eye(4)
+    upright[:3, :3] = to_smpl(np.eye(3)).T
+    return upright @ np.array(armature.matrix_world) @ to_armature
+
+
+def read_limits(armature: bpy.types.Object, skeleton: Skeleton) -> TurnLimits | None:
+    """Return how far the bones may turn: Limit Rotation, IK limits, and locked channels, which stay as they are."""
+    rows: list[tuple[int, FloatArray, list[float], list[float]]] = []
+    for number, joint in enumerate(skeleton.joints):
+        bone = armature.pose.bones[joint.bone]
+        ranges = turn_ranges(bone)
+        if not ranges or not bone.bone.use_inherit_rotation:
+            continue
+        low, high = zip(*(ranges.get(axis, (-FREE, FREE)) for axis in range(3)), strict=True)
+        axes = joint.axes.T[[1, 0, 2]]
+        twist = [max(low[1], -MOST_TWIST), min(high[1], MOST_TWIST)]
+        rows.append((number, axes, [low[0], high[0], low[2], high[2]], twist))
+    if not rows:
+        return None
+    numbers, axes, swing, twist = zip(*rows, strict=True)
+    return TurnLimits(tuple(numbers), np.array(axes), np.array(swing), np.array(twist))
+
+
+def turn_ranges(bone: "bpy.types.PoseBone") -> dict[int, tuple[float, float]]:
+    """Return the least and the greatest angle about each of a bone's axes that is limited or locked, radians."""
+    found: dict[int, tuple[float, float]] = {}
+
+    def narrow(axis: int, low: float, high: float) -> None:
+        before = found.get(axis, (-FREE, FREE))
+        low, high = max(low, before[0]), min(high, before[1])
+        found[axis] = (min(low, high), max(low, high))
+
+    for limit in bone.constraints:
+        if limit.type == "LIMIT_ROTATION" and not limit.mute and limit.influence > 0 and limit.owner_space == "LOCAL":
+            for axis, letter in enumerate("xyz"):
+                if getattr(limit, f"use_limit_{letter}"):
+                    narrow(axis, getattr(limit, f"min_{letter}"), getattr(limit, f"max_{letter}"))
+    for axis, letter in enumerate("xyz"):
+        if getattr(bone, f"use_ik_limit_{letter}"):
+            narrow(axis, getattr(bone, f"ik_min_{letter}"), getattr(bone, f"ik_max_{letter}"))
+    mode = bone.rotation_mode if bone.rotation_mode in ("XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX") else "XYZ"
+    now = bone.matrix_basis.to_euler(mode)
+    for axis in range(3):
+        if bone.lock_rotation[axis]:
+            found[axis] = (now[axis], now[axis])
+    return found

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writing a solved pose on a rig: on bones of any roll, parents and rotation mode, within what is locked and limited.
+
+From the root down, because what a control's parent does may be the work of constraints: Blender is asked where it is.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from ..core.errors import SceneError
+from ..core.pose_conversion import as_quaternion
+from ..core.rig_bones import Bones
+from ..core.rig_call import TreeSolution
+from ..core.rig_job import posed
+from ..core.rig_skeleton import Skeleton, walk_up
+from .keys import KEY_TYPE
+from .posing import rotation_path, turn_bone
+from .rig_scene import turn_ranges
+
+HARMLESS = frozenset(("LIMIT_ROTATION", "LIMIT_LOCATION", "LIMIT_SCALE", "LIMIT_DISTANCE", "MAINTAIN_VOLUME"))
+"""Constraints that leave a bone where it is put, within their range."""
+
+CLAMP_TOLERANCE = 1e-5
+"""Radians beyond a range that are rounding."""
+
+_RIGIFY_LIMBS = ("upper_arm_parent.L", "upper_arm_parent.R", "thigh_parent.L", "thigh_parent.R")
+_RIGIFY_MASTERS = ("hips", "chest")
+"""Controls of a generated rig that turn what the ones below turn too."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came of writing a pose."""
+
+    residual: float
+    """Metres between a joint and where it was solved, the largest."""
+    joint: str
+    followers: tuple[str, ...]
+    """Bones that constraints hold elsewhere."""
+
+
+def check_rig(armature: bpy.types.Object, skeleton: Skeleton) -> None:
+    """Check that the rig can be written on.
+
+    Raises:
+        SceneError: It is linked, in edit mode, shown at rest, or its root cannot move.
+    """
+    if armature.library is not None:
+        text = f"{armature.name} is linked from another file; make a library override or a local copy of it first"
+        raise SceneError(text)
+    if armature.mode == "EDIT":
+        raise SceneError(f"{armature.name} is in edit mode; press Tab to leave it")
+    if armature.data.pose_position == "REST":
+        raise SceneError(f"{armature.name} is shown in its rest position; choose Pose Position in its data tab")
+    root = armature.data.bones[skeleton.joints[0].bone]
+    if root.use_connect and root.parent is not None:
+        raise SceneError(
+            f"{root.name} is connected to its parent and cannot be moved; switch Connected off in edit mode, or "
+            f"choose another bone as Pelvis"
+        )
+
+
+def use_controls(armature: bpy.types.Object, bones: Bones, skeleton: Skeleton) -> None:
+    """Make the mapped bones those that count: FK on a generated Rigify rig, nothing turned in between.
+
+    What stands between two joints is put to rest, for the solver takes it to move with the joint above.
+    """
+    mapped = {joint.bone for joint in skeleton.joints}
+    for name in _RIGIFY_LIMBS:
+        bone = armature.pose.bones.get(name)
+        if bone is not None and "IK_FK" in bone and any(known.endswith(("_fk.L", "_fk.R")) for known in mapped):
+            bone["IK_FK"] = 1.0
+    root = skeleton.joints[0].bone
+    between = {name for joint in skeleton.joints[1:] for name in _up_to(bones, joint.bone, root)} - mapped
+    if "torso" in mapped:
+        between |= {name for name in _RIGIFY_MASTERS if name in bones}
+    for name in between:
+        bone = armature.pose.bones[name]
+        if not any(bone.lock_rotation):
+            turn_bone(bone, (1.0, 0.0, 0.0, 0.0))
+        if not any(bone.lock_location):
+            bone.location = (0.0, 0.0, 0.0)
+    armature.update_tag()
+
+
+def _up_to(bones: Bones, name: str, root: str) -> list[str]:
+    above = list(walk_up(bones, name))
+    return above[: above.index(root)] if root in above else []
+
+
+def write_pose(armature: bpy.types.Object, skeleton: Skeleton, solution: TreeSolution) -> Written:
+    """Turn the bones and move the root; no keys."""
+    layer = bpy.context.view_layer
+    pose, metres = posed(skeleton, solution), float(np.cbrt(np.linalg.det(skeleton.to_rig)))
+    axes, to_armature = skeleton.to_rig / metres, np.linalg.inv(skeleton.to_rig)
+    levels: dict[int, list[int]] = {}
+    for number, joint in enumerate(skeleton.joints):
+        levels.setdefault(len(armature.data.bones[joint.bone].parent_recursive), []).append(number)
+    for depth in sorted(levels):
+        layer.update()
+        for number in levels[depth]:
+            joint = skeleton.joints[number]
+            wanted = np.eye(4)
+            wanted[:3, :3] = axes.T @ pose.turns[number] @ joint.axes
+            wanted[:3, 3] = to_armature @ pose.places[number]
+            _put(armature.pose.bones[joint.bone], Matrix(wanted.tolist()), moves=number == 0)
+    layer.update()
+    heads = np.array([armature.pose.bones[joint.bone].head for joint in skeleton.joints])
+    missed = np.linalg.norm(heads @ skeleton.to_rig.T - pose.places, axis=1)
+    worst = int(missed.argmax())
+    return Written(float(missed[worst]), skeleton.joints[worst].name, followers(armature, skeleton))
+
+
+def _put(bone: "bpy.types.PoseBone", wanted: Matrix, *, moves: bool) -> None:
+    """Give a bone the channels with which it has this matrix in the armature's space."""
+    rest = bone.bone.matrix_local
+    if bone.parent is None:
+        basis = bone.bone.convert_local_to_pose(wanted, rest, invert=True)
+    else:
+        above = bone.parent
+        basis = bone.bone.convert_local_to_pose(
+            wanted, rest, parent_matrix=above.matrix, parent_matrix_local=above.bone.matrix_local, invert=True
+        )
+    turn_bone(bone, as_quaternion(basis.to_quaternion()))
+    ranges = turn_ranges(bone)
+    mode = bone.rotation_mode if len(bone.rotation_mode) == 3 else "XYZ"
+    euler = bone.matrix_basis.to_euler(mode)
+    clamped = euler.copy()
+    for axis, (low, high) in ranges.items():
+        clamped[axis] = min(max(euler[axis], low), high)
+    if max(abs(a - b) for a, b in zip(euler, clamped, strict=True)) > CLAMP_TOLERANCE:
+        turn_bone(bone, as_quaternion(clamped.to_quaternion()))
+    if moves:
+        location, locks = basis.to_translation(), bone.lock_location
+        bone.location = [bone.location[i] if locks[i] else location[i] for i in range(3)]
+
+
+def followers(armature: bpy.types.Object, skeleton: Skeleton) -> tuple[str, ...]:
+    """Return the mapped bones that constraints put elsewhere."""
+    found: list[str] = []
+    for joint in skeleton.joints:
+        active = [c for c in armature.pose.bones[joint.bone].constraints if not c.mute and c.influence > 0]
+        if any(constraint.type not in HARMLESS for constraint in active):
+            found.append(joint.bone)
+    return tuple(found)
+
+
+def key_rig(armature: bpy.types.Object, bones: Iterable[str], frame: int) -> None:
+    """Set keys on what was written, but for what is locked.
+
+    Raises:
+        SceneError: The channels cannot be keyed, as with an action from another file.
+    """
+    root = True
+    try:
+        for name in bones:
+            bone = armature.pose.bones[name]
+            if not all(bone.lock_rotation):
+                bone.keyframe_insert(rotation_path(bone), frame=frame, group=name, keytype=KEY_TYPE)
+            if root and not all(bone.lock_location):
+                bone.keyframe_insert("location", frame=frame, group=name, keytype=KEY_TYPE)
+            root = False
+    except (RuntimeError, TypeError) as error:
+        raise SceneError(
+            f"no keys can be set on {armature.name}: {error}; make its action a single user copy"
+        ) from error

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""German: posing the user's own rig."""
+
+RIGS = {
+    "My Rig": "Mein Rig",
+    "Pose My Rig": "Mein Rig posieren",
+    "Pose the selected rig like the body: solved on its own bones, so that feet stand and hands touch whatever its "
+    "proportions": (
+        "Das ausgewählte Rig wie den Körper posieren: auf seinen eigenen Knochen gelöst, so dass Füße stehen und Hände "
+        "berühren, wie immer es gebaut ist"
+    ),
+    "All Frames": "Alle Bilder",
+    "Every frame of the scene's range": "Jedes Bild im Bereich der Szene",
+    "Find Bones": "Knochen finden",
+    "Find which bone of the rig is which joint, by your presets, the bones' names, or the rest pose": (
+        "Finden, welcher Knochen des Rigs welches Gelenk ist: nach den eigenen Vorgaben, den Namen oder der Ruhepose"
+    ),
+    "Save Preset": "Vorgabe speichern",
+    "Keep these bones in your folder, for all rigs that have bones of these names": (
+        "Diese Knochen im eigenen Ordner behalten, für alle Rigs mit Knochen dieser Namen"
+    ),
+    "Of the preset": "Der Vorgabe",
+    "Load Preset": "Vorgabe laden",
+    "Take the bones of a preset that you saved": "Die Knochen einer gespeicherten Vorgabe nehmen",
+    "Preset": "Vorgabe",
+    "One that you saved": "Eine gespeicherte",
+    "There is no preset yet; save one with Save Preset": "Noch keine Vorgabe; mit Vorgabe speichern entsteht eine",
+    "Saved {file}": "{file} gespeichert",
+    "Bones": "Knochen",
+    "Joints": "Gelenke",
+    "The bones of the joints": "Die Knochen der Gelenke",
+    "Bone": "Knochen",
+    "The bone of the rig that moves from this joint on": "Der Knochen des Rigs, der sich von diesem Gelenk an bewegt",
+    "Guessed": "Geraten",
+    "The bone's name does not tell its joint; look at it": "Der Name sagt das Gelenk nicht; bitte ansehen",
+    "Found By": "Gefunden nach",
+    "How the bones were found": "Wie die Knochen gefunden wurden",
+    "Found by: {way}": "Gefunden: {way}",
+    "names of Rigify": "Namen von Rigify",
+    "names of bones": "Namen der Knochen",
+    "names of Mixamo": "Namen von Mixamo",
+    "names of joints": "Namen der Gelenke",
+    "rest pose": "Ruhepose",
+    "hand": "von Hand",
+    "Like": "Wie",
+    "The IKOL body, or another posed armature, whose pose the rig takes": (
+        "Der IKOL-Körper oder ein anderes posiertes Skelett, dessen Pose das Rig annimmt"
+    ),
+    "Place": "Ort",
+    "Where the rig stands": "Wo das Rig steht",
+    "Where It Stands": "Wo der Körper steht",
+    "Feet and hands are where the body has them, as on the photograph": (
+        "Füße und Hände sind, wo der Körper sie hat, wie auf dem Foto"
+    ),
+    "Where the Rig Is": "Wo das Rig ist",
+    "The pose is taken about the rig's own origin; it stays where you put it": (
+        "Die Pose gilt um den Ursprung des Rigs; es bleibt, wo es steht"
+    ),
+    "Steps": "Schritte",
+    "How far apart the feet are, and how far they go, on longer or shorter legs": (
+        "Wie weit die Füße auseinander sind und gehen, auf längeren oder kürzeren Beinen"
+    ),
+    "As They Are": "Wie sie sind",
+    "Feet stand where those of the body stand": "Die Füße stehen, wo die des Körpers stehen",
+    "By the Legs": "Nach den Beinen",
+    "Ways along the floor grow with the length of the legs, as for a giant or a child": (
+        "Wege am Boden wachsen mit der Länge der Beine, wie bei einem Riesen oder einem Kind"
+    ),
+    "Set Keys": "Keyframes setzen",
+    "Key the bones that are posed": "Die posierten Knochen mit Keyframes versehen",
+    "Select the rig to pose: an armature that IKOL did not make": (
+        "Das Rig auswählen: ein Skelett, das nicht von IKOL ist"
+    ),
+    "Select your own rig, to pose it like an IKOL body": (
+        "Ein eigenes Rig auswählen, um es wie einen IKOL-Körper zu posieren"
+    ),
+    "Not found: {joints}; choose these bones yourself": "Nicht gefunden: {joints}; diese Knochen selbst wählen",
+    "Found {number} bones": "{number} Knochen gefunden",
+    "{bones} follow constraints and not their pose; mute these": (
+        "{bones} folgen Constraints und nicht ihrer Pose; diese stumm schalten"
+    ),
+    "Posed {rig}, joints within {residual:.1f} mm": "{rig} posiert, Gelenke auf {residual:.1f} mm",
+    "Posing the rig": "Das Rig wird posiert",
+}
