@@ -17,6 +17,7 @@ from . import (
     panel_icons,
     people_tool,
     photo_tool,
+    rig_properties,
     runtime,
     translations,
 )
@@ -52,6 +53,7 @@ from .panel import IKOL_PT_main
 from .panel_body import IKOL_PT_body, IKOL_PT_shape
 from .panel_keypoints import IKOL_PT_keypoints, IKOL_PT_legend, IKOL_UL_points
 from .panel_picture import IKOL_PT_picture
+from .panel_rig import IKOL_PT_rig, IKOL_PT_rig_bones
 from .panel_server import IKOL_PT_server
 from .panel_solve import IKOL_PT_solve
 from .part_operators import IKOL_OT_solve_part
@@ -84,6 +86,13 @@ from .process_operators import (
     IKOL_OT_start_solver,
     IKOL_OT_stop_solver,
 )
+from .rig_operators import (
+    IKOL_OT_find_rig_bones,
+    IKOL_OT_load_rig_preset,
+    IKOL_OT_pose_rig,
+    IKOL_OT_save_rig_preset,
+)
+from .rig_properties import IKOL_PG_rig, IKOL_PG_rig_joint
 from .settings import IKOL_PG_body, IKOL_PG_settings
 from .view_operators import IKOL_OT_look_through
 
@@ -92,6 +101,8 @@ CLASSES = (
     IKOL_PG_body,
     IKOL_PG_point,
     IKOL_PG_window,
+    IKOL_PG_rig_joint,
+    IKOL_PG_rig,
     IKOL_Preferences,
     IKOL_OT_start_solver,
     IKOL_OT_stop_solver,
@@ -155,6 +166,10 @@ CLASSES = (
     IKOL_OT_choose_alternative,
     IKOL_OT_explain,
     IKOL_OT_next_keypoint,
+    IKOL_OT_find_rig_bones,
+    IKOL_OT_save_rig_preset,
+    IKOL_OT_load_rig_preset,
+    IKOL_OT_pose_rig,
     IKOL_MT_parts,
     IKOL_MT_presets,
     IKOL_MT_body,
@@ -167,11 +182,14 @@ CLASSES = (
     IKOL_PT_solve,
     IKOL_PT_body,
     IKOL_PT_shape,
+    IKOL_PT_rig,
+    IKOL_PT_rig_bones,
     IKOL_PT_server,
 )
 
 MODULES = (
     translations,
+    rig_properties,
     keypoint_properties,
     live_edit,
     panel_icons,
