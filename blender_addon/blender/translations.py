@@ -10,10 +10,11 @@ from .text import CONTEXT
 from .translations_german import LABELS, SENTENCES
 from .translations_german_install import INSTALLATION
 from .translations_german_people import PEOPLE
+from .translations_german_rigs import RIGS
 from .translations_german_shape import SHAPE
 from .translations_german_tooltips import TOOLTIPS
 
-GERMAN = {**LABELS, **SENTENCES, **TOOLTIPS, **INSTALLATION, **PEOPLE, **SHAPE}
+GERMAN = {**LABELS, **SENTENCES, **TOOLTIPS, **INSTALLATION, **PEOPLE, **SHAPE, **RIGS}
 
 CONTEXTS = ("*", "Operator", CONTEXT)
 """Blender looks the label of a button up as one of an operator, tooltips as any text, and ours where it is told to."""
