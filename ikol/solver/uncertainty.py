@@ -20,7 +20,7 @@ from ikol.body.points import AttachedPoints
 from ikol.errors import InputError
 from ikol.solver.backward.columns import point_columns
 from ikol.solver.backward.hessian import exact_hessian
-from ikol.solver.backward.inverse import SpringInverse, invert
+from ikol.solver.backward.inverse import Inverse, SpringInverse, invert
 from ikol.solver.backward.springs import soften, spring_columns
 from ikol.solver.backward.tensors import detached, widened
 from ikol.solver.config import SolveConfig
@@ -69,7 +69,7 @@ class Optimum:
     hessian: Float[Tensor, "n free free"]
     """Without the springs; Gauss and Newton's where the exact one is not positive definite."""
     gauss_newton: Float[Tensor, "n free free"]
-    inverse: SpringInverse
+    inverse: SpringInverse[Inverse]
     num_watched: int
 
     def without(self, information: Float[Tensor, "n free free"]) -> "Optimum":

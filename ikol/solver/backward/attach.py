@@ -17,7 +17,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ikol.solver.backward.hessian import exact_hessian
-from ikol.solver.backward.inverse import SpringInverse, invert
+from ikol.solver.backward.inverse import SpringInverse
+from ikol.solver.backward.proximal import Proximal, invert_proximally, settle
 from ikol.solver.backward.springs import soften, spring_columns
 from ikol.solver.backward.tensors import detached, gated, widened
 from ikol.solver.config import SolveConfig
@@ -54,6 +55,8 @@ def attach(
         problem = gated(problem, is_converged)
     base = _based(problem, initial, end.state, is_converged, unknowns)
     wide, place = widened(problem), widened(base)
+    if config.backward == "implicit" and problem.pins is None:
+        place = settle(wide, place, unknowns, with_shape=config.solve_shape)
     posed = wide.pose(place)
     springs = soften(wide, posed)
     wide = springs.problem
@@ -61,12 +64,12 @@ def attach(
     equations = unknowns.pick(here.gauss_newton)
     fixed, gauss_newton, gradient = detached((wide, posed)), equations.hessian.detach(), equations.gradient.detach()
 
-    def inverse() -> SpringInverse:
+    def inverse() -> SpringInverse[Proximal]:
         hessian = gauss_newton
         if config.backward == "implicit":
             hessian = unknowns.pick_square(exact_hessian(*fixed, with_shape=config.solve_shape))
         columns = spring_columns(*fixed, with_shape=config.solve_shape)[..., unknowns.columns]
-        return SpringInverse(invert(hessian, gauss_newton, gradient), columns, springs.compliance.detach())
+        return SpringInverse(invert_proximally(hessian, gauss_newton, gradient), columns, springs.compliance.detach())
 
     step: Tensor = _Step.apply(equations.gradient, springs.offset, inverse)  # pyright: ignore[reportUnknownMemberType]
     state = moved(problem, base, unknowns.spread(step), with_shape=config.solve_shape)
@@ -79,7 +82,7 @@ class _Step(torch.autograd.Function):
     """-H^-1 (g - g), with springs at hand: zero, with the derivative of a step."""
 
     @staticmethod
-    def forward(ctx, gradient: Tensor, offset: Tensor, inverse: Callable[[], SpringInverse]) -> Tensor:  # pyright: ignore
+    def forward(ctx, gradient: Tensor, offset: Tensor, inverse: Callable[[], SpringInverse[Proximal]]) -> Tensor:  # pyright: ignore
         ctx.inverse = inverse
         return torch.zeros_like(gradient)
 

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Second derivatives made ready to solve with, also where they are singular. Imports: torch, the linear step."""
+"""Second derivatives made ready to solve with, also where they are singular, for covariances. Imports: torch, the step.
+
+What is left out here is left out altogether, so that a covariance can say of what it knows nothing. Gradients, which
+are to change smoothly, are made with `proximal`.
+"""
 
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,9 +20,8 @@ from ikol.solver.linear import diagonal_scale
 LEAST_SEEN = 1e-5
 # A prior of one radian beside keypoints of a millimetre leaves 1e-7: it is not less known for what is known beside it.
 WIDEST = 10.0  # standard deviations, in radians or metres, of what is seen less than that
-LEAST_EIGENVALUE = 1e-9  # of what forces hold, and of what a prior knows
+LEAST_EIGENVALUE = 1e-9  # of what forces leave, and of what a prior knows
 LEAST_SHARE = 1e-3  # of what the rows see of a direction: where forces leave less, it is about to give way
-OVER_GRADIENT = 100.0  # what a force holds, beyond what the rest of the gradient could make of nothing
 SAFE_PIVOT = 6e-5  # of Cholesky's factor, of which the least eigenvalue was found to be 2 to 6 times smaller
 
 
@@ -56,11 +60,23 @@ class Inverse:
         return part
 
 
+@runtime_checkable
+class Solvable(Protocol):
+    """What springs can be put on."""
+
+    def solve(self, right: Float[Tensor, "n free columns"]) -> Float[Tensor, "n free columns"]:
+        """Return the inverse times some columns."""
+        ...
+
+
+_Solvable = TypeVar("_Solvable", bound=Solvable)
+
+
 @dataclass(frozen=True, eq=False)
-class SpringInverse:
+class SpringInverse(Generic[_Solvable]):
     """The inverse of [[H, C^T], [C, -D]]: springs of any stiffness 1/D on top of H, by the Schur complement."""
 
-    inverse: Inverse
+    inverse: _Solvable
     columns: Float[Tensor, "n springs free"]
     """C: how the springs' lengths change."""
     compliance: Float[Tensor, "n springs"]
@@ -87,18 +103,12 @@ class SpringInverse:
         return alone - answer @ forces, forces
 
 
-def invert(
-    hessian: Float[Tensor, "n free free"],
-    gauss_newton: Float[Tensor, "n free free"],
-    gradient: Float[Tensor, "n free"] | None = None,
-) -> Inverse:
+def invert(hessian: Float[Tensor, "n free free"], gauss_newton: Float[Tensor, "n free free"]) -> Inverse:
     """Return the pseudo-inverse of symmetric matrices, scaled by the diagonals of others that are never negative.
 
     Args:
         hessian: to invert.
         gauss_newton: at the same place.
-        gradient: what is left of it there, which is not zero to the last digit. Given, a direction that no row sees but
-            a force holds is not left out: of a straight limb before a target out of reach, its bend.
     """
     if hessian.shape[-1] == 0:
         nothing = hessian.sum(-1)
@@ -116,8 +126,7 @@ def invert(
     is_singular = ~(is_safe & _cholesky(rows)[1])
     eye = torch.eye(scaled.shape[-1], dtype=scaled.dtype, device=scaled.device)
     factor = torch.where(is_singular[:, None, None], eye, factor)
-    left = None if gradient is None else (gradient * scale)[is_singular]
-    values, vectors = _seen(scaled[is_singular], rows[is_singular], scale[is_singular], left)
+    values, vectors = _seen(scaled[is_singular], rows[is_singular], scale[is_singular])
     return Inverse(scale, factor, is_singular, values, vectors)
 
 
@@ -127,27 +136,17 @@ def _cholesky(scaled: Float[Tensor, "n free free"]) -> tuple[Float[Tensor, "n fr
 
 
 def _seen(
-    scaled: Float[Tensor, "n free free"],
-    gauss_newton: Float[Tensor, "n free free"],
-    scale: Float[Tensor, "n free"],
-    gradient: Float[Tensor, "n free"] | None,
+    scaled: Float[Tensor, "n free free"], gauss_newton: Float[Tensor, "n free free"], scale: Float[Tensor, "n free"]
 ) -> tuple[Float[Tensor, "n free"], Float[Tensor, "n free free"]]:
     """Return inverse eigenvalues, 0 where left out, and eigenvectors, after taking out what nothing sees.
 
     A turn that changes no residual is exactly that for Gauss-Newton's matrix. In the exact one it couples with the rest
-    by what is left of the gradient, which would make it look as if it were seen. What forces hold stands out of that.
+    by what is left of the gradient, which would make it look as if it were seen.
     """
     values, vectors = torch.linalg.eigh(gauss_newton)
     wide = (vectors * scale[..., None]).square().sum(-2) / WIDEST**2  # the eigenvalue with that standard deviation
-    is_seen = ((values > LEAST_SEEN) | (values > torch.clamp(wide, min=LEAST_EIGENVALUE)))[..., None, :]
-    seen = vectors * is_seen
-    if gradient is not None:
-        unseen = vectors * ~is_seen
-        values, turns = torch.linalg.eigh(unseen.mT @ scaled @ unseen)
-        unseen = unseen @ turns
-        size = unseen.abs().mT
-        left = (size @ gradient.abs()[..., None] * (size @ scale[..., None])).squeeze(-1)
-        seen = torch.cat((seen, unseen * (values > LEAST_SEEN + OVER_GRADIENT * left)[..., None, :]), dim=-1)
+    is_seen = (values > LEAST_SEEN) | (values > torch.clamp(wide, min=LEAST_EIGENVALUE))
+    seen = vectors * is_seen[..., None, :]
     projector = seen @ seen.mT
     values, vectors = torch.linalg.eigh(projector @ scaled @ projector)
     rows = (vectors * (gauss_newton @ vectors)).sum(-2)

@@ -19,7 +19,6 @@ from torch import Tensor
 from ikol.solver.general_native import SOURCES as GENERAL
 from ikol.solver.general_native import Call, PackedProblem, point_to_state, run_call
 from ikol.solver.native_library import Library, library_path, load_kernel, try_loading
-from ikol.solver.residuals import AnchorTerm
 from ikol.solver.result import SolveResult
 from ikol.solver.state import SolveState
 
@@ -65,23 +64,9 @@ def can_attach(packed: PackedProblem, initial: SolveState) -> bool:
     is_turned = initial.local_rotmat.requires_grad and not bool(packed.free.all())
     is_moved = initial.transl.requires_grad and not config.free_transl
     is_constant = any(name.endswith(CONSTANTS) for name in packed.live)
-    if config.backward != "implicit" or has_lengths or is_turned or is_moved or is_constant or not _is_anchored(packed):
+    if config.backward != "implicit" or has_lengths or is_turned or is_moved or is_constant:
         return False
     return find_library() is not None
-
-
-def _is_anchored(packed: PackedProblem) -> bool:
-    """Say whether every free joint but the root knows where it would rest.
-
-    Without, joints that can take each other's turns leave directions that nothing sees. In the exact Hessian they are
-    coupled by what is left of the gradient; the elimination takes that for knowledge, `attach` does not.
-    """
-    is_held = ~packed.free.any(-1)
-    is_held[0] = True
-    for term in packed.problem.terms:
-        if isinstance(term, AnchorTerm):
-            is_held[term.joint_index[(term.weight > 0).all(-1).all(0)]] = True
-    return bool(is_held.all())
 
 
 def attach_native(packed: PackedProblem, initial: SolveState, result: SolveResult) -> SolveResult:

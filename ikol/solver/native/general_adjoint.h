@@ -4,8 +4,11 @@
 //
 // Each group of rows looks at one place or one rotation only, so the exact Hessian has the shape of the Gauss-Newton
 // matrix with other 3x3 blocks: what projections, logarithms, gates and robust losses add to them. `sharpen` puts those
-// in, then z = -H^-1 (gradient of the loss) is one elimination, and the gradient of the loss to an input is the
+// in, then z = -H^-1 (gradient of the loss) is some eliminations, and the gradient of the loss to an input is the
 // derivative along z of the gradient of the cost to that input, taken with dual numbers.
+//
+// What no row sees has no derivative. H^-1 is therefore what ikol/solver/backward/proximal.py says, step for step: from
+// the optimum (`settle`) proximal steps with a loose prior (`solve`), which leave out what is seen less than the prior.
 //
 // Solved for are translation and rotations: with lengths among the unknowns PyTorch does it.
 
@@ -27,6 +30,10 @@ struct ikol_general_gradient {
 };
 
 namespace {
+
+// Those of ikol/solver/backward/proximal.py, where they are explained.
+constexpr double LOOSE = 10, LEAST_PART = 1e-5, ROUNDING = 1e-9, REST = 20, TIGHTER = 30;
+constexpr int STEPS = 8, SETTLING = 3, TRIES = 3;
 
 inline bool is_valid(const ikol_general_gradient& g, const ikol_general_call& c) {
     if (!g.status || !g.transl || !g.rotmat || !g.cost || (c.blocks && !g.block) || c.solve_shape) return false;
@@ -100,6 +107,12 @@ template <int W> struct Adjoint {
     Vec3<V>*rest_joint, *rest_point;  // of the loss
     V *rest_shape, *rest_scale, one;
     V by_cost;                        // the gradient of the loss to the cost
+    V rest;                           // of the cost's gradient: its largest entry
+    V prior;                          // 1 / sd^2 of what the steps are held to
+    Mask<V> has_minimum;
+    Vec3<V> old_transl;
+    Quat<V>* old_quat;                // (J)
+    Vec3<V>*loss, *answer, *unseen;   // (J + 1) gradient of the loss, H^-1 of it: joints, then translation
     int64_t first, count;             // the frames in the lanes
 
     void begin(const ikol_general_call* the_call, const ikol_general_gradient* the_gradient, Block<V>* blocks) {
@@ -119,6 +132,7 @@ template <int W> struct Adjoint {
         along.lay_out(arena, J, P, B);
         arena.take(own, J); arena.take(world, J); arena.take(carried, J);
         arena.take(rest_joint, J); arena.take(rest_point, P); arena.take(rest_shape, B); arena.take(rest_scale, J);
+        arena.take(old_quat, J); arena.take(loss, J + 1); arena.take(answer, J + 1); arena.take(unseen, J + 1);
     }
     void lay_out_border(Arena& arena) {  // once the number of columns is known
         info.lay_out(arena, problem);
@@ -238,47 +252,131 @@ template <int W> struct Adjoint {
 
     // ---- z ----
 
-    // The gradient of the loss takes the place of the cost's.
+    // The gradient of the loss.
     void push() {
-        Factor<V>& k = factor;
         int J = problem.J;
         for (int j = 0; j < J; j++) {
-            info.body[j].n = info.body[j].m = k.side_force[j] = zero3<V>();
-            k.side_own[j] = {};
             Vec3<V> r = zero3<V>();
             for (int l = 0; l < W; l++) {
                 if (!is_solved(l)) continue;
                 double A[9] = {};
-                const V* R = (const V*)&frame.local[j];
+                int64_t from = (first + l) * call->rotmat_stride + 9 * j, to = ((first + l) * J + j) * 9;
                 for (int row = 0; row < 3; row++)
                     for (int c = 0; c < 3; c++) {  // R' dL/dR
-                        double g = problem.read(gradient->rotmat, ((first + l) * J + j) * 9 + 3 * row + c);
-                        for (int i = 0; i < 3; i++) A[3 * i + c] += R[3 * row + i][l] * g;
+                        double g = problem.read(gradient->rotmat, to + 3 * row + c);
+                        for (int i = 0; i < 3; i++) A[3 * i + c] += problem.read(call->rotmat, from + 3 * row + i) * g;
                     }
                 lane(r.x, l) = A[7] - A[5]; lane(r.y, l) = A[2] - A[6]; lane(r.z, l) = A[3] - A[1];
             }
-            frame.own[j] = r;
+            loss[j] = r;
         }
         by_cost = V{};
+        loss[J] = zero3<V>();
         for (int l = 0; l < W; l++) {
             if (!is_solved(l)) continue;
             lane(by_cost, l) = problem.read(gradient->cost, first + l);
             for (int a = 0; a < 3; a++)
-                lane(((V*)&info.body[0].n)[a], l) = problem.read(gradient->transl, 3 * (first + l) + a);
+                lane(((V*)&loss[J])[a], l) = problem.read(gradient->transl, 3 * (first + l) + a);
         }
-        memset((void*)info.corner_force, 0, problem.num_columns * sizeof(V));
     }
-    bool is_solved(int l) const { return l < count && gradient->status[first + l] == 0; }
+    // (H + prior) step = -right, with a prior of the same deviation on every unknown.
+    void step_from(const Vec3<V>* right, V with) {
+        int J = problem.J;
+        Factor<V>& k = factor;
+        for (int j = 0; j < J; j++) {
+            frame.own[j] = right[j];
+            k.side_force[j] = info.body[j].n = info.body[j].m = zero3<V>();
+            k.side_own[j] = {};
+            k.diagonal[j] = {one, one, one};
+        }
+        for (int i = 0; i < 3 + problem.num_lengths; i++) k.border_diagonal[i] = one;
+        k.largest = one;
+        info.body[0].n = right[J];
+        memset((void*)info.corner_force, 0, problem.num_columns * sizeof(V));
+        eliminate(tree, with, one, W);
+    }
+    void respond(Vec3<V>* to) {  // prior H+^-1 of what `to` holds, H+ with the prior
+        resolve(tree, to, to[problem.J], W);
+        substitute(tree);
+        for (int j = 0; j < problem.J; j++) to[j] = factor.step[j] * -prior;
+        to[problem.J] = moved() * -prior;
+    }
+    Vec3<V> moved() const {
+        return call->free_transl ? Vec3<V>{factor.border_step[0], factor.border_step[1], factor.border_step[2]} : zero3<V>();
+    }
+    void solve() {
+        size_t J = problem.J, bytes = (J + 1) * sizeof(Vec3<V>);
+        V inverse = one / prior;
+        memset((void*)answer, 0, bytes);
+        step_from(answer, prior);
+        for (int i = 0; i < STEPS; i++) {
+            for (size_t j = 0; j <= J; j++) answer[j] = answer[j] + loss[j] * inverse;
+            respond(answer);
+        }
+        memcpy((void*)unseen, (const void*)answer, bytes);
+        for (int i = 0; i < STEPS; i++) respond(unseen);
+        for (size_t j = 0; j <= J; j++) answer[j] = answer[j] - unseen[j];
+    }
+
+    // ---- the place where it is taken, and the prior ----
+
+    void look() {
+        place(problem, frame);
+        evaluate(problem, frame, &info, one, one);
+        compose(tree);
+        rest = V{};
+        auto take = [&](V x) { rest = max_(rest, max_(x, -x)); };
+        for (int j = 0; j < problem.J; j++) { take(factor.gradient[j].x); take(factor.gradient[j].y); take(factor.gradient[j].z); }
+        for (int a = 0; a < 3; a++) take(factor.border_gradient[a]);
+    }
+    void settle() {
+        V zero = V{};
+        look();
+        V largest = factor.largest, seen = largest * LEAST_PART, wide = all<V>(1 / (LOOSE * LOOSE));
+        V least = max_(select(seen < wide, seen, wide), largest * ROUNDING);
+        for (int i = 0; i < SETTLING; i++) {
+            Mask<V> goes_on = rest * REST > least;
+            if (!any(goes_on)) break;
+            V before = rest;
+            old_transl = frame.transl;
+            memcpy((void*)old_quat, (const void*)frame.quat, problem.J * sizeof(Quat<V>));
+            for (int j = 0; j < problem.J; j++) loss[j] = factor.gradient[j];
+            loss[problem.J] = {factor.border_gradient[0], factor.border_gradient[1], factor.border_gradient[2]};
+            sharpen();
+            step_from(loss, max_(least, rest * REST));
+            substitute(tree);
+            Mask<V> goes = goes_on & factor.is_definite;
+            V part = select(goes, one, zero);
+            frame.transl = frame.transl + moved() * part;
+            for (int j = 0; j < problem.J; j++) frame.quat[j] = turned_by(frame.quat[j], factor.step[j] * part);
+            look();
+            Mask<V> is_worse = none(goes & (rest < before));
+            if (!any(is_worse)) continue;
+            for (int j = 0; j < problem.J; j++) {
+                V *to = (V*)&frame.quat[j], *from = (V*)&old_quat[j];
+                for (int c = 0; c < 4; c++) to[c] = select(is_worse, from[c], to[c]);
+            }
+            frame.transl = pick(is_worse, old_transl, frame.transl);
+            look();
+        }
+        sharpen();
+        prior = max_(least, rest * REST);
+        memset((void*)loss, 0, (problem.J + 1) * sizeof(Vec3<V>));
+        for (int i = 0; i < TRIES; i++) {
+            step_from(loss, prior * (1 / REST));
+            has_minimum = factor.is_definite;
+            if (!any(none(has_minimum))) break;
+            if (i + 1 < TRIES) prior = select(has_minimum, prior, prior * TIGHTER);
+        }
+    }
+    bool is_solved(int l) const { return l < count && gradient->status[first + l] == 0 && is_marked(has_minimum, l); }
 
     // ---- along z ----
 
     void go_along() {
-        const Factor<V>& k = factor;
-        Vec3<V> moved = zero3<V>();
-        if (call->free_transl) moved = {k.border_step[0], k.border_step[1], k.border_step[2]};
-        along.transl = dual(frame.transl, moved);
+        along.transl = dual(frame.transl, answer[problem.J] * -one);
         for (int j = 0; j < problem.J; j++) {
-            along.quat[j] = turned(frame.quat[j], k.step[j]);
+            along.quat[j] = turned(frame.quat[j], answer[j] * -one);
             along.scale[j] = frame.scale[j];
         }
         for (int c = 0; c < problem.B; c++) along.betas[c] = frame.betas[c];
@@ -465,13 +563,9 @@ template <int W> struct Adjoint {
             count = end - first < W ? end - first : W;
             load();
             take_shape(problem, frame);
-            place(problem, frame);
-            evaluate(problem, frame, &info, one, one);
-            compose(tree);
-            sharpen();
+            settle();
             push();
-            eliminate(tree, V{}, one, W);
-            substitute(tree);
+            solve();
             go_along();
             collect_rest();
             store();

@@ -40,6 +40,7 @@ template <class V> struct Factor {
     Vec3<V>* held;        // (columns) scratch
     // of the step, by `eliminate`: d = -(lead + by_v'v + by_w'w + by_border'theta)
     Mat3<V>*by_v, *by_w;  // (J) one row for each axis
+    Sym3<V>* inverse;     // (J) of the pivots
     Vec3<V>* lead;        // (J)
     Vec3<V>* by_border;   // (J, columns)
     V* stretch_lead;      // (J)
@@ -62,7 +63,7 @@ template <class V> struct Factor {
         arena.take(border_gradient, N); arena.take(border_diagonal, N);
         arena.take(body, J); arena.take(shift, J * C); arena.take(turn, J * C);
         arena.take(corner, C * C); arena.take(corner_force, C); arena.take(held, C);
-        arena.take(by_v, J); arena.take(by_w, J); arena.take(lead, J); arena.take(by_border, J * C);
+        arena.take(by_v, J); arena.take(by_w, J); arena.take(inverse, J); arena.take(lead, J); arena.take(by_border, J * C);
         arena.take(stretch_lead, J); arena.take(stretch_by_v, J); arena.take(stretch_by_w, J);
         arena.take(stretch_by_border, J * C);
         arena.take(side_own, J); arena.take(side_force, J);
@@ -107,6 +108,13 @@ template <class V> void raise_lengths(const Tree<V>& t, int j) {
     int c = p.group_column[j];
     if (c >= 0) raise(t, j, motion, c, c + 1);
 }
+template <class V> Vec3<V> reference_arm(const Frame<V>& f, const Block<V>& block) {  // from the root
+    const ikol_general_block& s = *block.source;
+    Vec3<V> arm = zero3<V>();
+    for (int q = 0; q < s.reference_count; q++)
+        arm = arm + (f.place[s.reference_index[q]] - f.joint[0]) * block.constants[q];
+    return arm;
+}
 // Where the reference of a block rides on the root: its unknown place becomes the root's motion.
 template <class V> void replace_reference(const Tree<V>& t, const Block<V>& block) {
     const Problem<V>& p = *t.problem;
@@ -116,9 +124,7 @@ template <class V> void replace_reference(const Tree<V>& t, const Block<V>& bloc
     int C = p.num_columns, at = block.column, nb = p.num_betas;
     const ikol_general_block& s = *block.source;
     V *corner = k.corner, *mine = corner + size_t(at) * C;
-    Vec3<V> arm = zero3<V>();
-    for (int q = 0; q < s.reference_count; q++)
-        arm = arm + (f.place[s.reference_index[q]] - f.joint[0]) * block.constants[q];
+    Vec3<V> arm = reference_arm(f, block);
     for (int c = 0; c < nb; c++) {
         k.held[c] = zero3<V>();
         for (int q = 0; q < s.reference_count; q++) {
@@ -335,6 +341,7 @@ template <class V> void eliminate_joint(const Tree<V>& t, int j, V damping, V us
     const Sym3<V>& bend = k.bend[j];
     if (!(is_free[0] | is_free[1] | is_free[2])) {
         k.by_v[j] = k.by_w[j] = Mat3<V>{};
+        k.inverse[j] = {};
         k.lead[j] = zero3<V>();
         for (int c = 0; c < C; c++) k.by_border[size_t(j) * C + c] = zero3<V>();
         return;
@@ -374,7 +381,7 @@ template <class V> void eliminate_joint(const Tree<V>& t, int j, V damping, V us
     add_outer(b.D, zw.r0 * -one, with_w[0]); add_outer(b.D, zw.r1 * -one, with_w[1]); add_outer(b.D, zw.r2 * -one, with_w[2]);
     b.n = b.n - (with_v[0] * u.x + with_v[1] * u.y + with_v[2] * u.z);
     b.m = b.m - (with_w[0] * u.x + with_w[1] * u.y + with_w[2] * u.z);
-    k.by_v[j] = zv; k.by_w[j] = zw; k.lead[j] = u;
+    k.by_v[j] = zv; k.by_w[j] = zw; k.inverse[j] = I; k.lead[j] = u;
     Vec3<V>*shift = k.shift + size_t(j) * C, *turn = k.turn + size_t(j) * C, *by = k.by_border + size_t(j) * C;
     for (int c = 0; c < C; c++) {
         Vec3<V> U = mul_t(G, turn[c]);
@@ -421,7 +428,7 @@ template <class V> void eliminate_stretch(const Tree<V>& t, int j, V damping) {
     }
 }
 // Translation and border: LDL' with raised pivots, in lanes.
-template <class V> void solve_border(const Tree<V>& t, int N, V damping) {
+template <class V> void factor_border(const Tree<V>& t, int N, V damping) {
     Factor<V>& k = *t.factor;
     V* H = k.dense;
     int S = N + 1;
@@ -434,9 +441,15 @@ template <class V> void solve_border(const Tree<V>& t, int N, V damping) {
         for (int r = i + 1; r < N; r++) {
             V part = H[r * S + i] * inverse;
             for (int c = i + 1; c <= r; c++) H[r * S + c] -= part * H[c * S + i];
-            H[r * S + N] -= part * H[i * S + N];
         }
     }
+}
+template <class V> void solve_border(const Tree<V>& t, int N) {
+    Factor<V>& k = *t.factor;
+    V* H = k.dense;
+    int S = N + 1;
+    for (int i = 0; i < N; i++)
+        for (int r = i + 1; r < N; r++) H[r * S + N] -= H[r * S + i] * H[i * S + i] * H[i * S + N];
     for (int i = N - 1; i >= 0; i--) {
         V sum = H[i * S + N];
         for (int r = i + 1; r < N; r++) sum -= H[r * S + i] * k.border_step[r];
@@ -475,6 +488,26 @@ template <class V> void solve_indefinite(const Tree<V>& t, int N, int width) {
         }
     }
 }
+// The unknowns of the border: translation, lengths, references anywhere; those on the root are gone.
+template <class V> int count_border(const Problem<V>& p) { return 3 + p.num_lengths + 6 * p.num_pairs; }
+template <class V> int border_source(const Problem<V>& p, int i) {  // the column behind one beyond the translation
+    i -= 3;
+    return i < p.num_lengths ? i : p.pair_column[(i - p.num_lengths) / 6] + (i - p.num_lengths) % 6;
+}
+// The steps of the border from the forces that have come up to it.
+template <class V> void step_border(const Tree<V>& t, int width) {
+    const Problem<V>& p = *t.problem;
+    Factor<V>& k = *t.factor;
+    int N = count_border(p), S = N + 1;
+    Vec3<V> n = k.body[0].n;
+    if (!p.call->free_transl) n = zero3<V>();
+    k.dense[N] = -n.x; k.dense[S + N] = -n.y; k.dense[2 * S + N] = -n.z;
+    for (int r = 3; r < N; r++) k.dense[r * S + N] = -k.corner_force[border_source(p, r)];
+    if (p.num_pairs) solve_indefinite(t, N, width);
+    else solve_border(t, N);
+    // to the order of the columns; from the back, each goes up or stays
+    for (int i = N - 1; i >= 3 + p.num_lengths; i--) k.border_step[3 + border_source(p, i)] = k.border_step[i];
+}
 // The damped step: (H + damping D) step = -gradient, where side_own and side_force stand for the limits.
 template <class V> void eliminate(const Tree<V>& t, V damping, V use, int width) {
     const Problem<V>& p = *t.problem;
@@ -491,36 +524,62 @@ template <class V> void eliminate(const Tree<V>& t, V damping, V use, int width)
         raise_lengths(t, j);
         if (j) hand_up(t, j);
     }
-    // gather the border: translation, lengths, references anywhere; those on the root are gone
-    int N = 3 + p.num_lengths + 6 * p.num_pairs, S = N + 1;
+    int N = count_border(p), S = N + 1;
     const Body<V>& root = k.body[0];
     bool moves = p.call->free_transl;
-    auto source = [&](int i) {  // the column of the border behind an unknown beyond the translation
-        i -= 3;
-        return i < p.num_lengths ? i : p.pair_column[(i - p.num_lengths) / 6] + (i - p.num_lengths) % 6;
-    };
     V* H = k.dense;
     const V A[3][3] = {{root.A.xx, root.A.xy, root.A.xz}, {root.A.xy, root.A.yy, root.A.yz}, {root.A.xz, root.A.yz, root.A.zz}};
-    const V n[3] = {root.n.x, root.n.y, root.n.z};
-    for (int r = 0; r < 3; r++) {
+    for (int r = 0; r < 3; r++)
         for (int c = 0; c <= r; c++) H[r * S + c] = moves ? A[r][c] : all<V>(r == c);
-        H[r * S + N] = moves ? -n[r] : V{};
-    }
     for (int r = 3; r < N; r++) {
-        int from = source(r);
+        int from = border_source(p, r);
         Vec3<V> y = k.shift[from];
         H[r * S] = moves ? y.x : V{}; H[r * S + 1] = moves ? y.y : V{}; H[r * S + 2] = moves ? y.z : V{};
-        for (int c = 3; c <= r; c++) H[r * S + c] = k.corner[size_t(from) * C + source(c)];
-        H[r * S + N] = -k.corner_force[from];
+        for (int c = 3; c <= r; c++) H[r * S + c] = k.corner[size_t(from) * C + border_source(p, c)];
     }
-    if (!p.num_pairs) solve_border(t, N, damping);
-    else {
+    if (!p.num_pairs) factor_border(t, N, damping);
+    else
         for (int i = 0; i < 3 + p.num_lengths; i++)
             H[i * S + i] += damping * max_(k.border_diagonal[i], k.largest * LEAST_DIAGONAL);
-        solve_indefinite(t, N, width);
+    step_border(t, width);
+}
+// The same with other forces on the joints' own rotations and on the root's place, and none elsewhere, by the factor that
+// is there; without lengths.
+template <class V> void resolve(const Tree<V>& t, const Vec3<V>* own, Vec3<V> on_root, int width) {
+    const Problem<V>& p = *t.problem;
+    const Frame<V>& f = *t.frame;
+    Factor<V>& k = *t.factor;
+    int C = p.num_columns;
+    for (int j = 0; j < p.J; j++) k.body[j].n = k.body[j].m = zero3<V>();
+    for (int c = 0; c < C; c++) k.corner_force[c] = V{};
+    for (int j = p.J - 1; j >= 0; j--) {
+        Body<V>& b = k.body[j];
+        if (j == 0) {
+            b.n = b.n + on_root;
+            for (int i = 0; i < p.num_roots; i++) {
+                const Block<V>& block = p.block[p.root_block[i]];
+                const V* c = k.corner_force + block.column;
+                Vec3<V> force = {c[0], c[1], c[2]};
+                b.n = b.n + force;
+                b.m = b.m + cross(reference_arm(f, block), force);
+            }
+        }
+        const int* is_free = p.is_free + 3 * j;
+        const Mat3<V>&zv = k.by_v[j], &zw = k.by_w[j];
+        Vec3<V> force = mul_t(f.global[j], b.m) + own[j];
+        if (!is_free[0]) force.x = V{};
+        if (!is_free[1]) force.y = V{};
+        if (!is_free[2]) force.z = V{};
+        k.lead[j] = mul(k.inverse[j], force);
+        b.n = b.n - mul_t(zv, force);
+        b.m = b.m - mul_t(zw, force);
+        for (int c = 0; c < C; c++) k.corner_force[c] -= dot(k.by_border[size_t(j) * C + c], force);
+        if (!j) break;
+        Body<V>& to = k.body[p.parent[j]];
+        to.n = to.n + b.n;
+        to.m = to.m + b.m + cross(f.bone[j], b.n);
     }
-    // to the order of the columns; from the back, each goes up or stays
-    for (int i = N - 1; i >= 3 + p.num_lengths; i--) k.border_step[3 + source(i)] = k.border_step[i];
+    step_border(t, width);
 }
 template <class V> void move_reference(const Tree<V>& t, const Block<V>& block) {  // with the root, which has moved
     const Problem<V>& p = *t.problem;

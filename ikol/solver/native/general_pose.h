@@ -108,6 +108,17 @@ template <class V> struct Information {
     }
 };
 
+// q Exp(d), of unit length.
+template <class V> Quat<V> turned_by(const Quat<V>& q, Vec3<V> d) {
+    Vec3<V> h = d * all<V>(0.5);
+    V s, c, square = dot(h, h), angle = sqrt_(square);
+    sincos(angle, s, c);
+    V ratio = select(square > all<V>(1e-16), s / select(square > V{}, angle, all<V>(1)), all<V>(1));
+    Quat<V> r = q * Quat<V>{c, h.x * ratio, h.y * ratio, h.z * ratio};
+    V length = all<V>(1) / sqrt_(r.w * r.w + r.x * r.x + r.y * r.y + r.z * r.z);
+    return {r.w * length, r.x * length, r.y * length, r.z * length};
+}
+
 // The state of frame f into lane l; says whether all its numbers are usable.
 template <class V> bool load_state(const Problem<V>& problem, Frame<V>& frame, int64_t f, int l) {
     bool good = true;

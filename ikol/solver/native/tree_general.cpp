@@ -281,13 +281,7 @@ template <int W> struct Solver {
             int group = problem.group_column[j];
             if (group >= 0) frame.scale[j] += factor.border_step[3 + group] * part;
             if (!(is_free[0] | is_free[1] | is_free[2])) continue;
-            Vec3<V> h = factor.step[j] * (part * 0.5);
-            V s, c, square = dot(h, h), angle = sqrt_(square);
-            sincos(angle, s, c);
-            V ratio = select(square > all<V>(1e-16), s / select(square > V{}, angle, all<V>(1)), all<V>(1));
-            Quat<V> q = frame.quat[j] * Quat<V>{c, h.x * ratio, h.y * ratio, h.z * ratio};
-            V length = all<V>(1) / sqrt_(q.w * q.w + q.x * q.x + q.y * q.y + q.z * q.z);
-            frame.quat[j] = {q.w * length, q.x * length, q.y * length, q.z * length};
+            frame.quat[j] = turned_by(frame.quat[j], factor.step[j] * part);
         }
     }
     void take_back(M which) {

@@ -69,20 +69,12 @@ def test_a_weak_prior_beside_keypoints_of_a_millimetre_is_not_left_out() -> None
     assert float(gradient[1].norm()) < 0.1 * float(gradient[21].norm())
 
 
-def test_what_the_rest_of_the_gradient_couples_is_left_out_and_what_a_force_holds_is_not() -> None:
+def test_what_no_row_sees_is_left_out_whatever_the_second_derivative_says() -> None:
     rows = torch.diag(torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64))[None]
     hessian = rows.clone()
     hessian[0, 2, 2] = hessian[0, 3, 3] = 1e-4
-    scale = invert(hessian, rows).scale[0]
-    gradient = torch.zeros(1, 4, dtype=torch.float64)
     right = torch.eye(4, dtype=torch.float64)[None]
     assert not invert(hessian, rows).solve(right)[0, 2:].any()
-    held = invert(hessian, rows, gradient).solve(right)[0]
-    torch.testing.assert_close(held[2:, 2:], 1e4 * torch.eye(2, dtype=torch.float64))
-    gradient[0, 3] = 1.0 / float(scale[3])
-    held = invert(hessian, rows, gradient).solve(right)[0]
-    assert held[2, 2] > 0
-    assert held[3, 3] == 0
     faint = torch.diag(torch.tensor([1.0, 0.5 * LEAST_SEEN], dtype=torch.float64))
     turn = torch.tensor([[0.8, -0.6], [0.6, 0.8]], dtype=torch.float64)
     mixed = (1e6 * turn @ faint @ turn.mT)[None]
