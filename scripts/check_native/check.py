@@ -27,7 +27,7 @@ import torch
 from ikol.evaluation.bench import make_paper_problem
 from ikol.evaluation.photo_case import photo_case
 from ikol.evaluation.sequence_case import sequence_case
-from ikol.solver import Points2D, native_library, solve
+from ikol.solver import Anchor, Points2D, native_library, solve
 from ikol.solver.directions import DirectionConfig, solve_directions
 from ikol.solver.sequence import solve_sequence
 
@@ -164,7 +164,7 @@ def _record(kernels: list[str]) -> dict[str, Recorder]:
             return recorders.setdefault(kernel, Recorder(name, _typed(function)))
 
     native_library.open_library = Watched
-    work = {"tree": _directions, "general": _photo, "adjoint": _photo, "linearise": _sequence, "band": _sequence}
+    work = {"tree": _directions, "general": _photo, "adjoint": _twists, "linearise": _sequence, "band": _sequence}
     for part in dict.fromkeys(work[kernel] for kernel in kernels):
         part()
     return recorders
@@ -182,9 +182,16 @@ def _directions() -> None:
 
 def _photo() -> None:
     case = photo_case(FRAMES, dtype=torch.float64)
+    solve(case.skeleton, case.evidence, case.start, replace(case.config, backend="native"))
+
+
+def _twists() -> None:
+    """Photographs without an anchor: twists that neighbours can take from each other."""
+    case = photo_case(FRAMES, dtype=torch.float64)
     evidence = [
         replace(block, target=block.target.requires_grad_()) if isinstance(block, Points2D) else block
         for block in case.evidence
+        if not isinstance(block, Anchor)
     ]
     result = solve(case.skeleton, evidence, case.start, replace(case.config, backend="native"))
     torch.autograd.backward(result.state.local_rotmat.square().sum() + result.state.local_rotmat[..., 0, 1].sum())
