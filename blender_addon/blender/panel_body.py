@@ -62,7 +62,7 @@ class IKOL_PT_shape(SidebarPanel, bpy.types.Panel):
         measured = measures(armature)
         if measured:
             column = layout.column(align=True)
-            column.use_property_split = True
+            column.use_property_split, column.use_property_decorate = True, False
             for name in measured:
                 column.prop(armature.ikol, name)
         column = layout.column(align=True)

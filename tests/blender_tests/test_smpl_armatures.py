@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Armatures of the MPI's and Meshcapade's add-ons, posed directly with the real solver."""
+
+from pathlib import Path
+
+import bpy
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTO = ROOT / "samples" / "front_step.jpg"
+STYLES = ("MPI SMPL", "MPI SMPL-X", "Meshcapade SMPL-X", "SMPL FBX")
+
+MAX_HAND_ERROR = 0.02  # metres between the body's wrists and a rig's of its proportions, which has its own shoulders
+MAX_TURN_DEG = 6.0  # between local rotations of the two, over limbs; the solve is anew, and twists have some play
+
+
+@pytest.fixture(scope="module")
+def body(extension, part):
+    """The IKOL body after Pose from Image, in one file for all tests."""
+    preferences = bpy.context.preferences.addons[extension.__name__].preferences
+    preferences.solver_python = str(ROOT / ".venv" / "bin" / "python")
+    bpy.ops.wm.read_homefile(use_empty=True)
+    assert bpy.ops.ikol.pose_from_image(filepath=str(PHOTO)) == {"FINISHED"}
+    yield bpy.context.view_layer.objects.active.name
+    part("blender.runtime").get().solver.close()
+    preferences.solver_python = ""
+
+
+@pytest.fixture
+def build(body, part):
+    """Makes an armature by its style; what was made is removed afterwards."""
+    from smpl_armatures import build_armature
+
+    before, rig = set(bpy.data.objects), part("core.rig")
+
+    def make(style, legs=1.0):
+        tree = rig.SMPLX if style.endswith("SMPL-X") else rig.SMPL
+        return build_armature(style, tree.names, tree.parents, legs), tree
+
+    yield make
+    for thing in set(bpy.data.objects) - before:
+        bpy.data.objects.remove(thing)
+
+
+def pose(rig, body):
+    from blender_rigs import activate
+
+    activate(rig)
+    rig.ikol_rig.source = bpy.data.objects[body]
+    assert bpy.ops.ikol.pose_rig() == {"FINISHED"}
+    bpy.context.view_layer.update()
+    return {row.name: row.bone for row in rig.ikol_rig.joints}
+
+
+def head(armature, bone):
+    return np.array(armature.matrix_world @ armature.pose.bones[bone].head)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_joint_is_found_by_its_name(build, body, part, style):
+    from smpl_armatures import bone_names
+
+    rig, tree = build(style)
+    found = pose(rig, body)
+    expected = bone_names(style, tree.names)
+    wrong = {joint: bone for joint, bone in found.items() if bone and bone != expected[joint]}
+    assert not wrong, wrong
+    assert {"Pelvis", "Spine1", "L_Hip", "R_Wrist", "Head", "L_Collar"} <= {joint for joint in found if found[joint]}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_local_rotations_are_smpls_on_a_rig_of_the_bodys_proportions(build, body, part, style):
+    from smpl_armatures import bone_names
+
+    rig, tree = build(style)
+    source = bpy.data.objects[body]
+    shape = part("blender.bodies").read_record(source).solution.pose.betas
+    names = bone_names(style, tree.names)
+    pose(rig, body)
+    scale = np.linalg.norm(head(rig, names["Head"]) - head(rig, names["L_Hip"]))
+    assert 0.4 < scale < 1.0, shape  # metres, whatever the units of the armature
+    for wrist in ("L_Wrist", "R_Wrist"):
+        away = head(rig, names[wrist]) - head(rig, names["Head"])
+        theirs = head(source, wrist) - head(source, "Head")
+        assert np.linalg.norm(away) == pytest.approx(np.linalg.norm(theirs), abs=0.1)
+    for joint in ("L_Hip", "R_Knee", "L_Elbow", "R_Elbow", "L_Shoulder"):
+        mine = rig.pose.bones[names[joint]].matrix_basis.to_quaternion()
+        other = source.pose.bones[joint].matrix_basis.to_quaternion()
+        degrees = np.degrees(mine.rotation_difference(other).angle)
+        assert min(degrees, 360 - degrees) < MAX_TURN_DEG, (joint, degrees)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_longer_legs_still_stand_on_the_floor(build, body, part, style):
+    from smpl_armatures import bone_names
+
+    rig, tree = build(style, legs=1.15)
+    names = bone_names(style, tree.names)
+    pose(rig, body)
+    source = bpy.data.objects[body]
+    lowest = min(head(source, f"{side}_Foot")[2] for side in "LR")
+    mine = min(head(rig, names[f"{side}_Foot"])[2] for side in "LR")
+    assert abs(mine - lowest) < 0.02, (mine, lowest)  # joints above soles of 1 to 2 cm more or less
