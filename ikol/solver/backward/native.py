@@ -41,6 +41,7 @@ class _Gradient(ctypes.Structure):
     _fields_ = (  # pyright: ignore[reportIncompatibleUnannotatedOverride] - ctypes takes any sequence
         *((name, ctypes.c_void_p) for name in ("status", "transl", "rotmat", "cost")),
         *((name, ctypes.c_void_p) for name in ("joints_template", "points_rest", "betas", "bone_scale", "block")),
+        ("one_step", ctypes.c_int32),
     )
 
 
@@ -64,7 +65,7 @@ def can_attach(packed: PackedProblem, initial: SolveState) -> bool:
     is_turned = initial.local_rotmat.requires_grad and not bool(packed.free.all())
     is_moved = initial.transl.requires_grad and not config.free_transl
     is_constant = any(name.endswith(CONSTANTS) for name in packed.live)
-    if config.backward != "implicit" or has_lengths or is_turned or is_moved or is_constant:
+    if config.backward == "unrolled" or has_lengths or is_turned or is_moved or is_constant:
         return False
     return find_library() is not None
 
@@ -128,6 +129,7 @@ class _Adjoint:
         for name, tensor in zip(("status", "transl", "rotmat", "cost"), given, strict=True):
             setattr(state, name, tensor.data_ptr())
         state.block = ctypes.addressof(blocks)
+        state.one_step = self.packed.config.backward == "one_step"
         found: list[Tensor] = []
         for name, tensor in zip(self.names, live, strict=True):
             # arrays of the skeleton have no batch dimension

@@ -27,6 +27,7 @@ struct ikol_general_gradient {
     void *joints_template, *points_rest;  // (joints, 3), (points, 3)
     void *betas, *bone_scale;            // of the held ones
     const ikol_general_block_gradient* block;
+    int32_t one_step;                    // of a Gauss-Newton step more, not of the optimum
 };
 
 namespace {
@@ -286,14 +287,14 @@ template <int W> struct Adjoint {
         for (int j = 0; j < J; j++) {
             frame.own[j] = right[j];
             k.side_force[j] = info.body[j].n = info.body[j].m = zero3<V>();
-            k.side_own[j] = {};
+            k.side_own[j] = gradient->one_step ? info.limited[j] : Sym3<V>{};
             k.diagonal[j] = {one, one, one};
         }
         for (int i = 0; i < 3 + problem.num_lengths; i++) k.border_diagonal[i] = one;
         k.largest = one;
         info.body[0].n = right[J];
         memset((void*)info.corner_force, 0, problem.num_columns * sizeof(V));
-        eliminate(tree, with, one, W);
+        eliminate(tree, with, gradient->one_step ? V{} : one, W);
     }
     void respond(Vec3<V>* to) {  // prior H+^-1 of what `to` holds, H+ with the prior
         resolve(tree, to, to[problem.J], W);
@@ -329,35 +330,45 @@ template <int W> struct Adjoint {
         for (int j = 0; j < problem.J; j++) { take(factor.gradient[j].x); take(factor.gradient[j].y); take(factor.gradient[j].z); }
         for (int a = 0; a < 3; a++) take(factor.border_gradient[a]);
     }
-    void settle() {
-        V zero = V{};
+    // A step towards the optimum for the lanes that are to go on; says whether any did.
+    bool approach(Mask<V> goes_on, V with) {
+        V before = rest;
+        old_transl = frame.transl;
+        memcpy((void*)old_quat, (const void*)frame.quat, problem.J * sizeof(Quat<V>));
+        for (int j = 0; j < problem.J; j++) loss[j] = factor.gradient[j];
+        loss[problem.J] = {factor.border_gradient[0], factor.border_gradient[1], factor.border_gradient[2]};
+        sharpen();
+        step_from(loss, with);
+        substitute(tree);
+        Mask<V> goes = goes_on & factor.is_definite;
+        V part = select(goes, one, V{});
+        frame.transl = frame.transl + moved() * part;
+        for (int j = 0; j < problem.J; j++) frame.quat[j] = turned_by(frame.quat[j], factor.step[j] * part);
         look();
-        V largest = factor.largest, seen = largest * LEAST_PART, wide = all<V>(1 / (LOOSE * LOOSE));
-        V least = max_(select(seen < wide, seen, wide), largest * ROUNDING);
-        for (int i = 0; i < SETTLING; i++) {
-            Mask<V> goes_on = rest * REST > least;
-            if (!any(goes_on)) break;
-            V before = rest;
-            old_transl = frame.transl;
-            memcpy((void*)old_quat, (const void*)frame.quat, problem.J * sizeof(Quat<V>));
-            for (int j = 0; j < problem.J; j++) loss[j] = factor.gradient[j];
-            loss[problem.J] = {factor.border_gradient[0], factor.border_gradient[1], factor.border_gradient[2]};
-            sharpen();
-            step_from(loss, max_(least, rest * REST));
-            substitute(tree);
-            Mask<V> goes = goes_on & factor.is_definite;
-            V part = select(goes, one, zero);
-            frame.transl = frame.transl + moved() * part;
-            for (int j = 0; j < problem.J; j++) frame.quat[j] = turned_by(frame.quat[j], factor.step[j] * part);
-            look();
-            Mask<V> is_worse = none(goes & (rest < before));
-            if (!any(is_worse)) continue;
+        Mask<V> is_better = goes & (rest < before), is_worse = none(is_better);
+        if (any(is_worse)) {
             for (int j = 0; j < problem.J; j++) {
                 V *to = (V*)&frame.quat[j], *from = (V*)&old_quat[j];
                 for (int c = 0; c < 4; c++) to[c] = select(is_worse, from[c], to[c]);
             }
             frame.transl = pick(is_worse, old_transl, frame.transl);
             look();
+        }
+        return any(is_better);
+    }
+    void settle() {
+        look();
+        V largest = factor.largest, seen = largest * LEAST_PART, wide = all<V>(1 / (LOOSE * LOOSE));
+        V least = max_(select(seen < wide, seen, wide), largest * ROUNDING);
+        has_minimum = V{} == V{};
+        if (gradient->one_step) {  // Gauss-Newton's matrix: a loss that is still made convex softens nothing
+            prior = max_(least, rest * REST);
+            evaluate(problem, frame, &info, one, all<V>(1 + 1e-12));
+            return;
+        }
+        for (int i = 0; i < SETTLING; i++) {
+            Mask<V> goes_on = rest * REST > least;
+            if (!any(goes_on) || !approach(goes_on, max_(least, rest * REST))) break;
         }
         sharpen();
         prior = max_(least, rest * REST);
