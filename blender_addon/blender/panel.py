@@ -75,7 +75,8 @@ def _draw_problem(layout: bpy.types.UILayout, width: int) -> None:
     """Draw in one box what is wrong with the solver, else what the last command failed with, and what helps."""
     living = runtime.get()
     state, notice = living.solver.state, living.notice or living.solver.live.error
-    is_fresh = state.phase is Phase.NOT_INSTALLED and state.fix is Fix.INSTALL and living.installation.error is None
+    error = living.installation.error
+    is_fresh = state.phase is Phase.NOT_INSTALLED and state.fix is Fix.INSTALL and error is None
     if state.message and not is_fresh:
         # the big button is the fix of such a state
         message, fix = capitalised(state.message), Fix.NONE
@@ -89,7 +90,7 @@ def _draw_problem(layout: bpy.types.UILayout, width: int) -> None:
         draw_button(box, fix_button(fix))
     row = box.row(align=True)
     row.operator("ikol.copy_report", icon="COPYDOWN")
-    if state.phase is Phase.NOT_INSTALLED and living.installation.error is not None:
+    if error is not None and (state.phase is Phase.NOT_INSTALLED or notice is error):
         row.operator("ikol.open_install_log", text="Log", icon="TEXT")
     if living.notice is not None:
         row.operator("ikol.dismiss", text="", icon="X")

@@ -101,6 +101,8 @@ class Runtime:
             self.configure()
             return
         self.solver.end_installation(self._problem(), installation.is_incomplete())
+        if self.installation.error is not None and self.solver.state.phase is Phase.STOPPED:
+            self.notice = self.installation.error  # of an update: what was there works on, and has no more to say
         if self.installation.starts_solver and self.solver.state.phase is Phase.STOPPED:
             self.notice = None
             self.solver.start(self.config())

@@ -2,6 +2,7 @@
 """Installing the solver from inside Blender: what the preferences say and do, and a whole installation."""
 
 import shutil
+import sys
 import time
 from types import SimpleNamespace
 
@@ -102,6 +103,20 @@ def test_a_bundle_that_is_not_there_is_told(box, preferences):
     preferences.variant = "cuda"
     with pytest.raises(RuntimeError, match="There is no file"):
         bpy.ops.ikol.install_from_disk(filepath="/nowhere/bundle.zip")
+
+
+def test_failed_update_is_told_beside_the_solver_that_works_on(box, part, preferences, tmp_path):
+    (tmp_path / "cut.zip").write_bytes(b"PK")
+    preferences.solver_python = sys.executable
+    try:
+        assert bpy.ops.ikol.install_from_disk(filepath=str(tmp_path / "cut.zip")) == {"FINISHED"}
+        living = wait(part, 60)
+        assert living.solver.state.phase.value == "stopped"
+        assert "no offline bundle" in str(living.notice)
+        assert living.notice is living.installation.error
+    finally:
+        living.notice = None
+        preferences.solver_python = ""
 
 
 def test_cancelling_shows_that_it_can_be_continued(box, part, preferences):
