@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rigs of the field's names, each posed from the same photograph with the panel's button, to be judged by eye."""
+
+import os
+import sys
+from pathlib import Path
+
+import bpy
+
+sys.path.insert(0, os.environ["IKOL_WINDOW_DRIVER"])
+sys.path.insert(0, str(Path.home() / "ikol" / "tests" / "support"))
+from blender_rigs import activate, build_rig, rigify_rigs
+from driver import SETTLE, Driver, Wait
+from ikol_user import PACKAGE, PICTURES, User, bodies, job, notice
+
+RIGS = (("mixamo", "Mixamo", 1.0, 0), ("unreal", "Unreal", 1.0, 50), ("vrm", "VRM J_Bip", 1.0, 0),
+        ("long_legs", "Mixamo", 1.15, 0), ("short_legs", "Unreal", 0.85, 50))  # fmt: skip
+APART = 0.95
+"""Metres between the rigs where all stand side by side."""
+
+
+def story(driver: Driver) -> Wait:
+    """Pose a body, then each rig like it, and look at it in the photograph's camera and from the side."""
+    user = User(driver)
+    yield 2.0
+    yield from user.open_panel()
+    yield from user.name_solver()
+    posed = yield from user.pose_photograph(PICTURES / "front_step.jpg")
+    driver.check("the photograph is posed", posed, notice())
+    body = bodies()[0]
+    hide(body)
+    with driver.context():
+        made = {name: build_rig(style, legs, down) for name, style, legs, down in RIGS}
+        made["metarig"], made["rigify"] = rigify_rigs()
+    for rig in made.values():
+        rig.show_in_front = True
+        rig.hide_set(True)
+    for collection in made["rigify"].data.collections_all:  # not the controls, but what they move
+        collection.is_visible = collection.name == "DEF"
+    view = driver.area().spaces.active.region_3d
+    view.view_camera_zoom, view.view_camera_offset = 27.0, (0.02, 0.11)
+    for name, rig in made.items():
+        rig.hide_set(False)
+        activate(rig)
+        rig.ikol_rig.source = body
+        yield SETTLE
+        user.begin(lambda: bpy.ops.ikol.pose_rig("INVOKE_DEFAULT"))
+        ended = yield from driver.wait_until(lambda: job() is None, 60.0)
+        yield SETTLE
+        followers = sys.modules[f"{PACKAGE}.blender.rig_writing"].followers
+        skeleton = sys.modules[f"{PACKAGE}.blender.rig_scene"].rig_skeleton(rig)
+        driver.check(f"{name} is posed", ended and rig.animation_data is not None, notice() or followers(rig, skeleton))
+        yield from driver.picture(name)
+        rig.hide_set(True)
+    for number, rig in enumerate(made.values()):
+        rig.hide_set(False)
+        rig.location.x += APART * (number - (len(made) - 1) / 2)
+    with driver.context():
+        driver.area().spaces.active.region_3d.view_perspective = "ORTHO"
+        bpy.ops.object.select_all(action="DESELECT")
+        for name, rig in made.items():
+            rig.select_set(name != "rigify")  # whose root is as wide as a room
+        bpy.ops.view3d.view_axis(type="FRONT")
+        bpy.ops.view3d.view_selected()
+        bpy.ops.object.select_all(action="DESELECT")
+    yield SETTLE
+    yield from driver.picture("all")
+    with driver.context():
+        bpy.ops.view3d.view_axis(type="RIGHT")
+    yield from driver.picture("all_side")
+
+
+def hide(body: bpy.types.Object) -> None:
+    """Hide a body with its mesh and handles: the rigs are to be seen."""
+    for thing in bpy.data.objects:
+        if body in (thing, thing.parent) or "ikol_point" in thing:
+            thing.hide_set(True)
+
+
+driver = Driver()
+driver.play(story)

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rigs whose legs are longer and shorter than the person's: feet stand and hands touch, beside copied rotations.
+
+Over the sample recording, over captured motion, and over poses in which hands touch the body. With `-s` each prints the
+row of docs/rigs.md's table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+from motion import motion_archive
+from rig_cases import (
+    body_skeleton,
+    missed,
+    on_the_ground,
+    recorded,
+    rig_skeleton,
+    solve,
+    task_of,
+)
+
+from blender_addon.core.rig import JOINT_NAMES
+from blender_addon.core.rig_call import TreeSolution, TurnLimits
+from blender_addon.core.rig_contacts import find_contacts
+from blender_addon.core.rig_job import Placement, Task, copy_rotations, posed, turn_of, wanted_turns
+from blender_addon.core.rig_skeleton import Posed, Skeleton
+from ikol.evaluation.motion_clips import read_clips
+
+FEET, HANDS = 0.01, 0.02  # metres, as asked for
+LEGS = (0.85, 1.15)
+RIGS = (("Mixamo", 0.0), ("Unreal", 50.0), ("VRM J_Bip", 0.0), ("metarig", 35.0))
+CLIPS = ("walk", "run", "kick", "dance_a", "cartwheel", "crawl", "getup_faceup")
+POSES = {
+    "hands meet": {
+        "L_Shoulder": (0, -1.15, 0), "L_Elbow": (0, -1.5, 0), "R_Shoulder": (0, 1.15, 0), "R_Elbow": (0, 1.5, 0),
+    },
+    "hand on the hip": {"L_Shoulder": (0, 0, -0.85), "L_Elbow": (0, 0, -1.75)},
+    "hands on the knees": {
+        "Spine1": (0.45, 0, 0), "Spine2": (0.4, 0, 0), "L_Hip": (-0.9, 0, 0.1), "R_Hip": (-0.9, 0, -0.1),
+        "L_Knee": (1.3, 0, 0), "R_Knee": (1.3, 0, 0), "L_Ankle": (-0.4, 0, 0), "R_Ankle": (-0.4, 0, 0),
+        "L_Shoulder": (0.23, -1.62, -0.48), "R_Shoulder": (0.23, 1.62, 0.48),
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a motion came to on one rig."""
+
+    solved: np.ndarray
+    copied: np.ndarray
+
+    def __str__(self) -> str:
+        if not len(self.solved):
+            return "none"
+        parts = (f"{1e3 * np.median(one):.1f} / {1e3 * one.max():.1f}" for one in (self.solved, self.copied))
+        return f"{len(self.solved)}: {' vs. '.join(parts)} mm"
+
+
+def compare(task: Task) -> tuple[Row, Row, Sequence[TreeSolution]]:
+    """Give feet and hands, solved and copied."""
+    poses = solve(task)
+    solved = missed(task, poses)
+    copied = missed(task, [copy_rotations(task, frame) for frame in task.frames])
+    return Row(solved.feet, copied.feet), Row(solved.hands, copied.hands), poses
+
+
+def with_legs(style: str, down: float, source: Skeleton, ratio: float) -> Skeleton:
+    """Give a rig whose legs are that much longer than the source's."""
+    return rig_skeleton(style, source, ratio * source.leg_length / rig_skeleton(style, source).leg_length, down)
+
+
+@cache
+def recording() -> tuple[list[Posed], float]:
+    return recorded()
+
+
+@pytest.mark.parametrize("ratio", LEGS)
+@pytest.mark.parametrize(("style", "down"), RIGS)
+def test_over_the_recording_planted_feet_stay(style: str, down: float, ratio: float) -> None:
+    frames, floor = recording()
+    rig = with_legs(style, down, frames[0].skeleton, ratio)
+    assert rig.leg_length == pytest.approx(ratio * frames[0].skeleton.leg_length, rel=1e-3)  # its hips lean
+    feet, hands, poses = compare(task_of(rig, frames[::3], 10.0, floor))
+    print(f"\nrecording | {style} {ratio} | feet {feet} | hands {hands}")
+    assert len(feet.solved) >= 50
+    assert feet.solved.max() < FEET
+    assert np.median(feet.copied) > FEET  # else the test says nothing
+    assert all(pose.status == "converged" for pose in poses)
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize("ratio", LEGS)
+def test_over_captured_motion_feet_and_hands_stay(clip: str, ratio: float) -> None:
+    source = body_skeleton()
+    frames = on_the_ground(source, read_clips(motion_archive())[clip].numpy()[::6])
+    rig = with_legs("Mixamo", 0.0, source, ratio)
+    feet, hands, _ = compare(task_of(rig, frames, 5.0))
+    print(f"\n{clip} | Mixamo {ratio} | feet {feet} | hands {hands}")
+    assert len(feet.solved) + len(hands.solved) > 0
+    assert feet.solved.max(initial=0.0) < FEET
+    assert hands.solved.max(initial=0.0) < HANDS
+
+
+@pytest.mark.parametrize("name", POSES)
+@pytest.mark.parametrize("ratio", LEGS)
+def test_hands_that_touch_do_so_on_the_rig(name: str, ratio: float) -> None:
+    source = body_skeleton()
+    local = np.tile(np.eye(3), (1, 24, 1, 1))
+    for joint, rotvec in POSES[name].items():
+        local[0, JOINT_NAMES.index(joint)] = turn_of(np.array(rotvec, float))
+    frames = on_the_ground(source, local)
+    rig = with_legs("Unreal", 50.0, source, ratio)
+    feet, hands, _ = compare(task_of(rig, frames))
+    print(f"\n{name} | Unreal {ratio} | feet {feet} | hands {hands}")
+    assert len(hands.solved) >= 1
+    assert hands.solved.max() < HANDS
+    assert feet.solved.max(initial=0.0) < FEET
+
+
+def test_a_rig_like_the_person_takes_its_pose() -> None:
+    frames, floor = recording()
+    source = frames[0].skeleton
+    rig = rig_skeleton("SMPL", source, source.leg_length / rig_skeleton("SMPL", source).leg_length)
+    task = task_of(rig, frames[:1], 30.0, floor)
+    (pose,) = solve(task)
+    turned = posed(rig, pose).turns
+    for mine, wanted in zip(turned, wanted_turns(task, frames[0]), strict=True):
+        angle = np.arccos(np.clip((np.trace(mine.T @ wanted) - 1) / 2, -1, 1))
+        assert np.degrees(angle) < 12  # two sigma of a limb: feet on the floor want a little of it
+
+
+def test_limits_are_kept_and_the_rest_of_the_body_makes_up_for_it() -> None:
+    frames, floor = recording()
+    rig = with_legs("Mixamo", 0.0, frames[0].skeleton, 1.15)
+    knee = rig.index("L_Knee")
+    axes = rig.joints[knee].axes.T[[1, 0, 2]]
+    limits = TurnLimits((knee,), axes[None], np.full((1, 4), 0.1) * (-1, 1, -1, 1), np.array([[-0.1, 0.1]]))
+    task = Task(rig, tuple(frames[:1]), Placement(np.eye(4)), limits, floor)
+    (pose,) = solve(task)
+    assert 2 * np.arccos(min(1.0, abs(pose.local_quat[knee][0]))) < np.sqrt(3) * 0.1 + 0.01
+    assert missed(task, [pose]).feet.max() < FEET
+
+
+def test_a_mirrored_rig_turned_away_is_posed_as_seen() -> None:
+    frames, floor = recording()
+    source = frames[0].skeleton
+    rig = rig_skeleton("Mixamo", source)
+    angle = 2.0
+    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn @ np.diag([-1.0, 1, 1])
+    matrix[:3, 3] = (3.0, 0.5, -1.0)
+    task = Task(rig, tuple(frames[:1]), Placement(matrix), None, floor)
+    assert len(find_contacts(task.frames, floor)[0].feet) >= 1
+    (pose,) = solve(task)
+    assert missed(task, [pose]).feet.max() < FEET
+    seen = task.placement.to_scene(posed(rig, pose).place("R_Wrist"))
+    assert np.linalg.norm(seen - frames[0].place("L_Wrist")) < 0.2  # arms of other lengths
