@@ -125,6 +125,8 @@ def load_body(path: Path, remedy: str = "install the add-on again") -> BodyData:
     try:
         if not path.is_file():
             raise ValueError("there is no such file")
+        if path.suffix.lower() == ".pkl":
+            raise ValueError(f"Blender reads no pickles; write it as arrays once: ikol convert {path.name} body.npz")
         with zipfile.ZipFile(path) as archive:
             _check_sizes(archive)
             return _build({key: _read_array(archive, key) for key in _KINDS})

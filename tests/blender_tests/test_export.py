@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every export, read again by Blender's own importers and compared joint by joint in the world."""
 
+import subprocess
+from pathlib import Path
+
 import bpy
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
+ROOT = Path(__file__).resolve().parents[2]
 MAX_ERROR = 1e-4  # metres, what the issue asks for
 FRAMES = (3, 4, 7, 10)
 SUFFIX = {"FBX": ".fbx", "GLTF": ".glb", "BVH": ".bvh", "USD": ".usdc"}
@@ -115,6 +119,29 @@ def test_the_mesh_goes_along_in_its_shape(body, part, tmp_path, form):
     _, places = points(mesh)
     low, high = np.percentile(expected, [0, 100], axis=0)
     assert np.abs(np.percentile(places, [0, 100], axis=0) - (low, high)).max() < 2e-3  # four weights a vertex in glTF
+
+
+def test_fingers_and_face_go_along(scene, part, preferences, tmp_path):
+    code = "import sys, pathlib, model_files; model_files.write_model(pathlib.Path(sys.argv[1]), 'SMPL-X')"
+    own, python = tmp_path / "x.npz", str(ROOT / ".venv" / "bin" / "python")  # Blender's has no torch
+    subprocess.run([python, "-c", code, str(own)], cwd=ROOT / "tests" / "support", check=True)
+    preferences.body_file = str(own)
+    try:
+        current = part("blender.own_body").current_body()
+        armature = part("blender.armature").build_body(bpy.context, current, (0.0,) * 10)
+        names, written = current.tree.names, part("core.export_presets").PRESETS["UNREAL"].names
+        for number, name in enumerate(names):
+            armature.pose.bones[name].rotation_quaternion = Quaternion((number % 3, 1, number % 2), 0.4)
+        expected = places(armature, names)[0]
+        bpy.context.scene.frame_set(FRAMES[0])
+        things, path = set(bpy.data.objects), str(tmp_path / "x.fbx")
+        part("blender.export_operators").write_body(bpy.context, armature, path, "FBX", "UNREAL", "CURRENT")
+        read("FBX", path)
+        (copy,) = (thing for thing in set(bpy.data.objects) - things if thing.type == "ARMATURE")
+        error = np.abs(places(copy, [written[name] for name in names])[0] - expected).max()
+        assert error < MAX_ERROR, error
+    finally:
+        preferences.body_file = ""
 
 
 def test_one_pose_of_a_body_with_constraints_is_written(body, part, tmp_path):

@@ -6,10 +6,18 @@ import time
 
 import numpy as np
 import pytest
+import torch
+from numpy_body import pose_body
 
 from blender_addon.client.file_reader import FileReader, ReadCall, read_command
 from blender_addon.core.errors import SolverError
 from blender_addon.core.motion_file import read_motion
+from blender_addon.core.rig import SMPL
+from ikol.body.default_body import load_default_body
+from ikol.body.smpl_trees import SMPL_TREE
+from ikol.exchange.convert import Settings, format_by_suffix, write_file
+from ikol.exchange.motion import Keypoints, Motion
+from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat, rotvec_to_rotmat
 
 
 def wait(reader):
@@ -37,6 +45,58 @@ def test_an_amass_file_is_read_with_its_axes_turned(tmp_path):
     assert np.abs(np.diff(motion.transl[:, 1]) - 0.1).max() < 1e-6  # up is Y
     elbow = motion.tree.index("L_Elbow")
     assert abs(2 * np.arcsin(motion.quats[3, elbow, 2]) - 0.3) < 1e-6
+
+
+def walk(frames=4):
+    """A motion of SMPL's joints: arms that swing, a few degrees each."""
+    rotvec = torch.zeros(frames, 24, 3, dtype=torch.float64)
+    rotvec[:, 16, 2], rotvec[:, 17, 2] = -1.1, 1.1
+    rotvec[:, 18, 1] = torch.linspace(0, -0.4, frames)
+    transl = torch.zeros(frames, 3, dtype=torch.float64)
+    transl[:, 2] = torch.linspace(0, 0.3, frames)
+    betas = torch.zeros(1, 10, dtype=torch.float64)
+    return Motion(SMPL_TREE.names, rotvec_to_rotmat(rotvec), transl, betas, 30.0)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".smpl", ".pk", ".bvh"])
+def test_motions_of_every_format_are_read(tmp_path, suffix):
+    path = tmp_path / f"walk{suffix}"
+    written = walk()
+    write_file(path, written, format_by_suffix(path), Settings(body=load_default_body(dtype=torch.float64)))
+    motion = wait(FileReader(sys.executable, ReadCall(path)))
+    off = (quat_to_rotmat(torch.from_numpy(motion.on(SMPL).quats)) - written.local_rotmat)[:, :22].abs().max()
+    assert off < 2e-6, off  # float32, six decimals of degrees in .bvh
+    assert np.abs(motion.transl - written.transl.numpy()).max() < 1e-5
+
+
+_SLOW = [pytest.param(form, marks=pytest.mark.slow) for form in ("coco", "wholebody", "blazepose")]
+
+
+@pytest.mark.parametrize("form", ["trc", "c3d", "openpose", *_SLOW])
+def test_points_of_every_format_pose_the_body(tmp_path, form):
+    frames = 1 if form == "openpose" else 2
+    body, motion = load_default_body(dtype=torch.float64), walk(frames)
+    joints, landmarks = [], []
+    for frame in range(frames):
+        posed = pose_body(motion.transl[frame], rotmat_to_quat(motion.local_rotmat[frame]), motion.betas[0])
+        joints.append(posed.joints)
+        landmarks.append([posed.landmarks[name] for name in body.points.names[24:]])
+    if form in ("trc", "c3d"):
+        points, size = torch.tensor(np.array(joints)), None
+        keypoints = Keypoints(body.tree.names, points, torch.ones(points.shape[:2]), 30.0)
+    else:
+        x, y, z = torch.tensor(np.array(landmarks)).unbind(-1)
+        depth, size = 4.0 - z, (1000, 1000)  # from the front, the camera 4 m away at the pelvis' height
+        pixels = torch.stack((500 + 1000 * x / depth, 500 - 1000 * (y + 0.2) / depth), -1)
+        keypoints = Keypoints(body.points.names[24:], pixels, torch.ones(pixels.shape[:2]), 30.0, size)
+    path = tmp_path / ("points.json" if size else f"points.{form}")
+    write_file(path, keypoints, form, Settings())
+    found = wait(FileReader(sys.executable, ReadCall(path, size=size)))
+    assert len(found.quats) == frames
+    elbow = pose_body((0, 0, 0), found.quats[0], [0.0] * 10).joints[18]
+    expected = pose_body((0, 0, 0), rotmat_to_quat(motion.local_rotmat[0]), [0.0] * 10).joints
+    off = np.linalg.norm((elbow - expected[0])[:2] - (expected[18] - expected[0])[:2])
+    assert off < 0.12, off  # metres seen from the front: hanging arms, of a shape that was found from few points
 
 
 def test_what_is_wrong_with_a_file_is_said_in_the_readers_words(tmp_path):

@@ -38,6 +38,12 @@ def test_a_missing_or_damaged_body_file_gives_a_sentence(tmp_path):
         load_body(tmp_path / "a.npz")
 
 
+def test_an_official_pickle_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "SMPL_NEUTRAL.pkl").write_bytes(b"\x80\x02}.")
+    with pytest.raises(FileError, match=r"Blender reads no pickles; .*: ikol convert SMPL_NEUTRAL\.pkl body\.npz"):
+        load_body(tmp_path / "SMPL_NEUTRAL.pkl")
+
+
 def test_an_own_body_is_read_with_its_first_ten_betas(tmp_path):
     body = load_body(write_own_body(tmp_path / "own.npz"))
     assert body.num_betas == 10
