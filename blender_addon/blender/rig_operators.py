@@ -216,15 +216,15 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
             raise SceneError(f"bones of {rig.name} were removed meanwhile; find its bones again")
         check_rig(rig, self._skeleton)
         rest, worst = rest_bones(rig), 0.0
-        names, now = [joint.bone for joint in self._skeleton.joints], context.scene.frame_current
+        now = context.scene.frame_current
         for frame, pose in zip(self._frames, result.rig_poses, strict=True):
             if len(self._frames) > 1:
                 context.scene.frame_set(frame)  # controls and drivers may be animated
             use_controls(rig, rest, self._skeleton)
-            written = write_pose(rig, self._skeleton, pose)
+            written = write_pose(rig, rest, self._skeleton, pose)
             worst = max(worst, written.residual)
             if rig.ikol_rig.set_keys:
-                key_rig(rig, names, frame)
+                key_rig(rig, written.bones, frame)
         if context.scene.frame_current != now:
             context.scene.frame_set(now)
         if written.followers:

@@ -13,10 +13,11 @@ from mathutils import Matrix
 
 from ..core.errors import SceneError
 from ..core.pose_conversion import as_quaternion
-from ..core.rig_bones import Bones
+from ..core.rig_bones import Bones, FloatArray
 from ..core.rig_call import TreeSolution
 from ..core.rig_job import posed
 from ..core.rig_skeleton import Skeleton, walk_up
+from ..core.rig_twist import twisted_bones
 from .keys import KEY_TYPE
 from .posing import rotation_path, turn_bone
 from .rig_scene import turn_ranges
@@ -41,6 +42,8 @@ class Written:
     joint: str
     followers: tuple[str, ...]
     """Bones that constraints hold elsewhere."""
+    bones: tuple[str, ...]
+    """That were turned, the root first."""
 
 
 def check_rig(armature: bpy.types.Object, skeleton: Skeleton) -> None:
@@ -92,27 +95,37 @@ def _up_to(bones: Bones, name: str, root: str) -> list[str]:
     return above[: above.index(root)] if root in above else []
 
 
-def write_pose(armature: bpy.types.Object, skeleton: Skeleton, solution: TreeSolution) -> Written:
+def write_pose(armature: bpy.types.Object, bones: Bones, skeleton: Skeleton, solution: TreeSolution) -> Written:
     """Turn the bones and move the root; no keys."""
     layer = bpy.context.view_layer
     pose, metres = posed(skeleton, solution), float(np.cbrt(np.linalg.det(skeleton.to_rig)))
     axes, to_armature = skeleton.to_rig / metres, np.linalg.inv(skeleton.to_rig)
-    levels: dict[int, list[int]] = {}
+    wanted: dict[str, tuple[FloatArray, FloatArray]] = {}
     for number, joint in enumerate(skeleton.joints):
-        levels.setdefault(len(armature.data.bones[joint.bone].parent_recursive), []).append(number)
+        wanted[joint.bone] = (pose.turns[number] @ joint.axes, pose.places[number])
+    for name, turn in twisted_bones(bones, pose).items():
+        if name in wanted or _is_free(armature.pose.bones[name]):
+            wanted[name] = (turn @ axes @ bones[name].axes, wanted.get(name, (None, np.zeros(3)))[1])
+    levels: dict[int, list[str]] = {}
+    for name in wanted:
+        levels.setdefault(len(armature.data.bones[name].parent_recursive), []).append(name)
     for depth in sorted(levels):
         layer.update()
-        for number in levels[depth]:
-            joint = skeleton.joints[number]
-            wanted = np.eye(4)
-            wanted[:3, :3] = axes.T @ pose.turns[number] @ joint.axes
-            wanted[:3, 3] = to_armature @ pose.places[number]
-            _put(armature.pose.bones[joint.bone], Matrix(wanted.tolist()), moves=number == 0)
+        for name in levels[depth]:
+            matrix = np.eye(4)
+            matrix[:3, :3] = axes.T @ wanted[name][0]
+            matrix[:3, 3] = to_armature @ wanted[name][1]
+            _put(armature.pose.bones[name], Matrix(matrix.tolist()), moves=name == skeleton.joints[0].bone)
     layer.update()
     heads = np.array([armature.pose.bones[joint.bone].head for joint in skeleton.joints])
     missed = np.linalg.norm(heads @ skeleton.to_rig.T - pose.places, axis=1)
     worst = int(missed.argmax())
-    return Written(float(missed[worst]), skeleton.joints[worst].name, followers(armature, skeleton))
+    written = tuple(wanted)
+    return Written(float(missed[worst]), skeleton.joints[worst].name, followers(armature, skeleton), written)
+
+
+def _is_free(bone: "bpy.types.PoseBone") -> bool:
+    return not any(bone.lock_rotation) and all(one.mute or one.type in HARMLESS for one in bone.constraints)
 
 
 def _put(bone: "bpy.types.PoseBone", wanted: Matrix, *, moves: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from mathutils import Euler, Matrix
+from mathutils import Euler, Matrix, Quaternion
 
 ROOT = Path(__file__).resolve().parents[2]
 SOLVER_PYTHON = ROOT / ".venv" / "bin" / "python"
@@ -223,3 +223,27 @@ def test_what_is_wrong_is_said_before_anything_is_solved(rigs, body, spoil, sent
     spoil(rig)
     with pytest.raises(RuntimeError, match=f"(?i){sentence}"):
         bpy.ops.ikol.pose_rig()
+
+
+def test_twist_bones_take_their_share(rigs, body, part):
+    from blender_rigs import activate
+
+    rig = rigs("Unreal")
+    activate(rig)
+    bpy.ops.object.mode_set(mode="EDIT")
+    bones = rig.data.edit_bones
+    for side in "lr":
+        lower, hand = bones[f"lowerarm_{side}"], bones[f"hand_{side}"]
+        twist = bones.new(f"lowerarm_twist_01_{side}")
+        twist.head, twist.tail, twist.parent = 0.5 * (lower.head + hand.head), hand.head, lower
+    bpy.ops.object.mode_set(mode="OBJECT")
+    wrist = bpy.data.objects[body].pose.bones["L_Wrist"]
+    before = wrist.rotation_quaternion.copy()
+    wrist.rotation_quaternion = Quaternion((1.0, 0.0, 0.0), 1.0)
+    pose(rig, body)
+    wrist.rotation_quaternion = before
+    assert residual(part, rig) < RESIDUAL
+    turned = [rig.pose.bones[f"lowerarm_twist_01_{side}"].matrix_basis.to_quaternion() for side in "lr"]
+    assert turned[0].angle == pytest.approx(0.5, abs=0.1)  # half of the wrist's radian; the solve gives way a little
+    for quat in turned:  # about their own axis, and nothing else
+        assert abs(quat.x) + abs(quat.z) < 0.01
