@@ -28,6 +28,7 @@ _PREFIXES = ("module.", "model.", "network.")  # of DistributedDataParallel and 
 _BODY = "smpl."  # the body's own tensors lie in the published files; this package has its own body
 _OPTIONAL = ("init_shape", "init_cam")
 _MAX_LISTED = 12
+_SETTINGS = "checkpoint.json"  # beside the weights of `ikol train`
 # what torch.load says of files that are none, are cut off, or want to run code
 _UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError)
 _RESNET_BLOCKS: dict[tuple[int, ...], str] = {
@@ -199,19 +200,24 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> LoadRepor
     return report
 
 
-def _trained(folder: Path) -> tuple[Path, NetworkConfig]:
+def _trained(path: Path) -> tuple[Path, NetworkConfig]:
     """Return the weights (the averaged ones, where there are) and the settings that a training has left.
+
+    Args:
+        path: the folder of a training or of a checkpoint, or weights in the latter.
 
     Raises:
         FileFormatError: the folder holds no complete checkpoint.
     """
-    inside = sorted(path.parent for path in folder.glob("checkpoints/step_*/checkpoint.json"))
-    folder = inside[-1] if inside else folder
+    inside = sorted(found.parent for found in path.glob(f"checkpoints/step_*/{_SETTINGS}"))
+    folder = inside[-1] if inside else path if path.is_dir() else path.parent
     try:
-        settings = json.loads((folder / "checkpoint.json").read_bytes())["values"]["config"]["network"]
+        settings = json.loads((folder / _SETTINGS).read_bytes())["values"]["config"]["network"]
         config = msgspec.convert(settings, NetworkConfig)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise FileFormatError(f"{folder} holds no checkpoint of `ikol train`: {error!r}") from error
+    if path.is_file():
+        return path, config
     averaged = folder / "ema.safetensors"
     return averaged if averaged.is_file() else folder / "network.safetensors", config
 
@@ -221,13 +227,13 @@ def load_pose_network(path: Path, config: NetworkConfig | None = None) -> PoseNe
 
     Args:
         path: safetensors, or a file of torch.save with a state dict; or the folder of a training of `ikol train`, or
-            one of its checkpoints.
+            one of its checkpoints, or a file in one.
         config: which network; None to tell from the names and shapes, or from the training's settings.
 
     Raises:
         FileFormatError: the file cannot be read, or lacks something; all that is wrong is in the message.
     """
-    if path.is_dir():
+    if path.is_dir() or (path.parent / _SETTINGS).is_file():
         path, trained = _trained(path)
         config = config or trained
     tensors = read_tensors(path)

@@ -106,8 +106,8 @@ def test_the_report_counts_the_body_s_tensors_and_nothing_else_as_ignored():
 
 
 @pytest.mark.parametrize("averaged", [True, False])
-@pytest.mark.parametrize("inside", [True, False], ids=["training", "checkpoint"])
-def test_a_training_s_folder_is_a_network(tmp_path, averaged, inside):
+@pytest.mark.parametrize("given", ["training", "checkpoint", "file"])
+def test_what_a_training_leaves_is_a_network(tmp_path, averaged, given):
     config = NetworkConfig(
         backbone="resnet18", input_size=64, heatmap_size=16, depth_cells=4, deconv_channels=(8, 8, 8), mean=(0.5,) * 3
     )
@@ -119,7 +119,8 @@ def test_a_training_s_folder_is_a_network(tmp_path, averaged, inside):
         moved = {f"module.{name}": value + 1 for name, value in state.items()}
         tensors["ema"] = moved | {"n_averaged": torch.tensor(3)}
     folder = save_checkpoint(tmp_path / "checkpoints", Checkpoint(7, tensors, values), keep=1)
-    network = load_pose_network(tmp_path if inside else folder)
+    file = folder / ("ema.safetensors" if averaged else "network.safetensors")
+    network = load_pose_network({"training": tmp_path, "checkpoint": folder, "file": file}[given])
     assert network.config == config
     expected = state["fc1.bias"] + (1 if averaged else 0)
     assert torch.equal(network.state_dict()["fc1.bias"], expected)
