@@ -10,7 +10,7 @@ from torch import Tensor
 from variants import LAYERS
 
 OUR_STEPS = (0, 1, 2, 3, 5, 10, 50)
-STEPS, DAMPINGS = (1, 5, 20, 100), (0.1, 0.01, 0.001, 0.0001)
+STEPS, DAMPINGS = (1, 5, 20), (0.1, 0.01, 0.001, 0.0001)
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ class Size(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     train: str = "out/rendered/train"
     test: str = "out/rendered/test"
     """Motions and subjects that the training has not."""
-    test_samples: int = 768
+    test_samples: int = 256
     backbone: Literal["landmarks", "pictures"] = "landmarks"
     """What stands before the layer: a small network on top of BlazePose, which is frozen, or `network`."""
     network: NetworkConfig = msgspec.field(default_factory=lambda: NetworkConfig(camera=1, rotations=True))
@@ -60,7 +60,7 @@ class Size(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         steps=4000, batch_size=64, learning_rate=1e-3, warm_up=50, milestones=(2500, 3500), clip=5.0
     )
     schedule: Schedule = Schedule(
-        steps=500, batch_size=32, learning_rate=5e-4, warm_up=20, milestones=(350, 450), clip=5.0
+        steps=300, batch_size=32, learning_rate=5e-4, warm_up=20, milestones=(200, 260), clip=5.0
     )
     seeds: int = 3
     machine: Machine = Machine()

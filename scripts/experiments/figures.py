@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Draw the loss curves of the trained variants, and what they say of test pictures, into docs/pictures."""
+
+import json
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from study import Study, predict, predicted_root, read_study, test_batch, trained
+from variants import LAYERS, NAMES
+
+from ikol.rendering.dataset import RenderedDataset
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+PICTURES = Path(__file__).parents[2] / "docs/pictures"
+DRAWN = ("regression", "hybrik", "released", "ikol")
+COUNT, HEIGHT, SMOOTHED = 8, 300, 40
+TRUTH, FOUND = (255, 255, 255), (255, 64, 64)
+
+
+def curves(study: Study) -> None:
+    """Draw the running mean of each variant's loss, over all seeds."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=(1, 2))
+    warm = json.loads((study.folder / "warm_up/training.json").read_text())["losses"]
+    left.plot(_smooth(np.array(warm)), color="black")
+    left.set(title="warm-up, shared by all", xlabel="step", ylabel="loss", yscale="log")
+    for name in LAYERS:
+        files = sorted(study.folder.glob(f"{name}_[0-9]/training.json"))
+        if files:
+            losses = np.mean([json.loads(file.read_text())["losses"] for file in files], 0)
+            right.plot(np.arange(len(losses) - SMOOTHED + 1) + SMOOTHED, _smooth(losses), label=NAMES[name])
+    right.set(title=f"variants, mean of seeds, running mean of {SMOOTHED} steps", xlabel="step", yscale="log")
+    right.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(PICTURES / "experiments_losses.png", dpi=100)
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    return np.convolve(values, np.full(SMOOTHED, 1 / SMOOTHED), "valid")
+
+
+@torch.no_grad()
+def grid(study: Study) -> None:
+    """Draw test pictures, a column each, with the true skeleton in white and each variant's in red, a row each."""
+    batch = test_batch(study.size)
+    count, every = len(batch.pictures), len(batch.pictures) // COUNT
+    chosen = torch.arange(COUNT) * every
+    source = RenderedDataset(Path(study.size.test))
+    pictures = [source[int(index) * len(source) // count].picture for index in chosen]
+    rows: list[np.ndarray] = []
+    for name in DRAWN:
+        model = trained(study, name, LAYERS[name], 0)
+        said = predict(model, batch, study.device)
+        place = said.joints + predicted_root(said, batch, study.size.network)[:, None]
+        pixels = place[..., :2] / place[..., 2:] * batch.focal[:, None] + batch.center[:, None]
+        cells = [
+            _cell(picture, batch.pixels[index].numpy(), pixels[index].numpy(), model.posing.tree.parents)
+            for picture, index in zip(pictures, chosen.tolist(), strict=True)
+        ]
+        rows.append(np.concatenate(cells, 1))
+    Image.fromarray(np.concatenate(rows)).save(PICTURES / "experiments_predictions.jpg", quality=88)
+
+
+def _cell(picture: np.ndarray, true: np.ndarray, found: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
+    scale = HEIGHT / max(picture.shape[:2])
+    cell = Image.new("RGB", (HEIGHT * 3 // 4, HEIGHT), (40, 40, 40))
+    shown = Image.fromarray(picture).resize((round(picture.shape[1] * scale), round(picture.shape[0] * scale)))
+    left, top = (cell.width - shown.width) // 2, (HEIGHT - shown.height) // 2
+    cell.paste(shown, (left, top))
+    pen = ImageDraw.Draw(cell)
+    for points, colour in ((true, TRUTH), (found, FOUND)):
+        placed = points * scale + [left, top]
+        for child, parent in enumerate(parents[1:], start=1):
+            pen.line([*placed[parent].tolist(), *placed[child].tolist()], colour, 2)
+    return np.asarray(cell)
+
+
+def main() -> None:
+    study = read_study("figures", __doc__)
+    curves(study)
+    grid(study)
+
+
+if __name__ == "__main__":
+    main()
