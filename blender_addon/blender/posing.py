@@ -11,6 +11,7 @@ from ..core.pose_conversion import as_quaternion, as_vector, continuous_quaterni
 from ..core.record import Pose
 from ..core.record import Quaternion as PlainQuaternion
 from ..core.rig import JOINT_NAMES, TREES, Tree, tree_of_bones
+from .correctives import set_by_pose
 
 ROOT_JOINT = JOINT_NAMES[0]
 """The bone that carries the translation."""
@@ -37,6 +38,7 @@ def apply_pose(armature: bpy.types.Object, pose: Pose) -> None:
     locks = pelvis.lock_location
     now = pelvis.location
     pelvis.location = [now[i] if locks[i] else pose.transl[i] for i in range(3)]
+    set_by_pose(armature, pose)
 
 
 def turn_bone(bone: "bpy.types.PoseBone", quat: PlainQuaternion) -> None:

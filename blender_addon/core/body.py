@@ -180,6 +180,18 @@ def corrective_values(matrices: FloatArray, tree: Tree) -> FloatArray:
     return (local - np.eye(3)).ravel()
 
 
+def pose_corrective_values(local_quat: ArrayLike) -> FloatArray:
+    """Return the same of the local rotations (J, 4) of a pose, wxyz."""
+    quats = np.asarray(local_quat, dtype=np.float64)[1:]
+    w, x, y, z = (quats / np.linalg.norm(quats, axis=1, keepdims=True)).T
+    rows = [
+        [-2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), -2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), -2 * (x * x + y * y)],
+    ]
+    return np.array(rows).transpose(2, 0, 1).ravel()
+
+
 def _check_sizes(archive: zipfile.ZipFile) -> None:
     """Raise ValueError where an array is missing or all together are too large."""
     sizes = {info.filename: info.file_size for info in archive.infolist()}

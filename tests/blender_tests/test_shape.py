@@ -188,6 +188,21 @@ def test_correctives_follow_rotations_and_frames_as_smpl_has_them(corrected, par
     assert off < SKIN_ERROR, off
 
 
+def test_a_pose_of_the_solver_brings_its_correctives_along(corrected, part):
+    armature, arrays = corrected
+    rig, mesh = part("core.rig"), part("blender.armature").find_mesh(armature)
+    turned = {name: Quaternion(quat).normalized() for name, quat in POSE.items()}
+    quats = tuple(tuple(turned.get(name, Quaternion())) for name in rig.JOINT_NAMES)
+    pose = part("core.record").Pose((0.0, 0.0, 0.0), quats, (0.5, *[0.0] * 9))
+    part("blender.posing").apply_pose(armature, pose)
+    blocks = mesh.data.shape_keys.key_blocks
+    before = [blocks[f"Pose{index:03d}"].value for index in range(207)]  # nothing was computed yet
+    assert max(map(abs, before)) > 0.5
+    assert np.abs(skin(mesh) - by_hand(arrays, turned, rig.JOINT_NAMES, rig.JOINT_PARENTS)).max() < SKIN_ERROR
+    after = [blocks[f"Pose{index:03d}"].value for index in range(207)]
+    assert np.abs(np.subtract(after, before)).max() < 1e-6  # the handler had nothing to add
+
+
 def test_a_wrong_array_of_correctives_is_refused(part, preferences, tmp_path):
     load, body = part("core.body").load_posedirs, part("blender.own_body").current_body
     path = write_own_body(tmp_path / "own.npz", posedirs=np.zeros((3, 3, 207)))

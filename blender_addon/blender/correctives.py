@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pose correctives of a body's mesh: shape keys whose values follow the rotations. When, is following.py's to say."""
+
+import bpy
+import numpy as np
+
+from ..core.body import FloatArray, corrective_values, pose_corrective_values
+from ..core.record import Pose
+from ..core.rig import SKIN_PROPERTY, corrective_name, tree_of_bones
+
+TOLERANCE = 1e-6
+"""Of a value, below which nothing is written: writing has the mesh computed anew."""
+
+
+def set_by_pose(armature: bpy.types.Object, pose: Pose) -> None:
+    """Set the correctives of a body that is just given a pose.
+
+    In a drag: what handlers set after the bones were computed has the mesh computed twice.
+    """
+    if SKIN_PROPERTY in armature:
+        _write(armature, pose_corrective_values(pose.local_quat))
+
+
+def set_by_bones(armature: bpy.types.Object, evaluated: bpy.types.Object) -> None:
+    """Set the correctives of a body to what its bones do, constraints included.
+
+    Args:
+        armature: The body; its mesh must have correctives.
+        evaluated: The same as the dependency graph has computed it.
+    """
+    bones = evaluated.pose.bones
+    tree = tree_of_bones(bones.keys())
+    rows = [bones.find(name) for name in tree.names]
+    if min(rows) < 0:
+        return
+    matrices = np.empty(16 * len(bones), dtype=np.float32)
+    bones.foreach_get("matrix", matrices)
+    axes = matrices.reshape(-1, 4, 4)[rows, :3, :3].transpose(0, 2, 1).astype(np.float64)  # Blender's are transposed
+    _write(armature, corrective_values(axes / np.linalg.norm(axes, axis=1, keepdims=True), tree))
+
+
+def _write(armature: bpy.types.Object, wanted: FloatArray) -> None:
+    mesh = armature.get(SKIN_PROPERTY)
+    if not isinstance(mesh, bpy.types.Object) or mesh.type != "MESH" or mesh.data.shape_keys is None:
+        return
+    blocks = mesh.data.shape_keys.key_blocks
+    first = blocks.find(corrective_name(0))
+    if first < 0 or first + len(wanted) > len(blocks):
+        return
+    values = np.empty(len(blocks), dtype=np.float32)
+    blocks.foreach_get("value", values)
+    if np.abs(values[first : first + len(wanted)] - wanted).max() > TOLERANCE:
+        values[first : first + len(wanted)] = wanted
+        blocks.foreach_set("value", values)
+        mesh.data.shape_keys.update_tag()
