@@ -230,7 +230,7 @@ def test_what_is_asked_about_a_pose_is_sent_as_its_solve_would_be(make, kind):
     sent, frames = wire.decode_request(encode_call(make(solve), 7))
     assert type(sent) is kind
     asked, asked_frames = wire.decode_request(encode_call(solve, 7))
-    assert all(getattr(sent, name) == getattr(asked, name) for name in asked.__struct_fields__)
+    assert all(getattr(sent, name) == getattr(asked, name) for name in wire.Problem.__struct_fields__)
     blobs = [[one.blob(wire.BlobRef(i)) for i in range(len(one))] for one in (frames, asked_frames)]
     assert blobs[0] == blobs[1]
     assert getattr(sent, "limb", "right_leg") == "right_leg"
