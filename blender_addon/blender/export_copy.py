@@ -149,10 +149,9 @@ def _build_mesh(
     to_armature = np.array(armature.matrix_world.inverted() @ mesh.matrix_world)
     points = (points @ to_armature[:3, :3].T + to_armature[:3, 3]) @ axes.T
     thing = mesh.copy()
-    thing.data = mesh.data.copy()
+    thing.data = bpy.data.meshes.new_from_object(mesh)  # which leaves the shape keys out
     thing.animation_data_clear()
     context.scene.collection.objects.link(thing)
-    thing.shape_key_clear()
     thing.data.vertices.foreach_set("co", points.astype(np.float32).ravel())
     thing.data.update()
     for group in thing.vertex_groups:

@@ -251,7 +251,9 @@ class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
         pose = read_pose(armature, read_betas(armature, record.solution.pose.betas))
         joints = free_joints(armature, part_joints(context, armature, self.part))
         self._plan = plan_by_settings(context, armature, joints)
-        fit_shape = self.fit_shape or not armature.ikol.keep_shape
+        if self.fit_shape and not placed.evidence:
+            raise SceneError(f"{armature.name} was made from {record.source}, which tells no shape; choose a picture")
+        fit_shape = bool(placed.evidence) and (self.fit_shape or not armature.ikol.keep_shape)
         return jobs.resolve(placed, current_photo_camera(armature, record), pose, joints, fit_shape)
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:

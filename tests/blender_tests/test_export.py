@@ -82,9 +82,12 @@ def test_an_export_is_read_again_with_every_joint_in_its_place(body, part, tmp_p
     expected = places(body, names)
     bpy.context.scene.frame_set(5)
     things, state = set(bpy.data.objects), (body.mode, bpy.context.view_layer.objects.active)
+    kinds = (bpy.data.meshes, bpy.data.armatures, bpy.data.actions, bpy.data.shape_keys, bpy.data.collections)
+    counts = [len(kind) for kind in kinds]
     path = tmp_path / f"body{SUFFIX[form]}"
     assert bpy.ops.ikol.export(filepath=str(path), form=form, preset=preset, frames="RANGE") == {"FINISHED"}
     assert set(bpy.data.objects) == things
+    assert [len(kind) for kind in kinds] == counts
     assert (body.mode, bpy.context.view_layer.objects.active) == state
     assert bpy.context.scene.frame_current == 5
     read(form, str(path))

@@ -101,6 +101,14 @@ def test_a_locked_shape_is_sent_as_fixed(body, solver, keep, fit, solves):
     assert solver.requests("Solve")[-1]["request"]["solve_shape"] is solves
 
 
+def test_a_body_without_a_picture_has_no_shape_to_fit(body, part):
+    bodies = part("blender.bodies")
+    record = bodies.read_record(body)
+    bodies.write_record(body, part("core.record").Record("walk.npz", (), record.solution))
+    with pytest.raises(RuntimeError, match=r"was made from walk\.npz, which tells no shape; choose a picture"):
+        bpy.ops.ikol.resolve(fit_shape=True)
+
+
 @pytest.mark.parametrize(("keep", "calls"), [(True, [True, False]), (False, [True])])
 def test_another_picture_of_the_shot_keeps_a_locked_shape(body, photo, solver, keep, calls):
     body.ikol.keep_shape = keep

@@ -13,7 +13,7 @@ import numpy as np
 
 sys.path.insert(0, os.environ["IKOL_WINDOW_DRIVER"])
 from driver import COPY_PATH, SETTLE, Driver, Wait
-from ikol_user import PACKAGE, PICTURES, User, bodies, notice
+from ikol_user import PACKAGE, PICTURES, User, bodies, notice, preferences
 
 PHOTO = PICTURES / "front_step.jpg"
 BONE_TOLERANCE = 2e-4  # metres; bones are moved when they are a tenth of a millimetre off
@@ -119,6 +119,61 @@ def pose_and_assets(driver: Driver, user: User) -> Wait:
     yield from driver.picture("5_imported")
 
 
+def correctives(driver: Driver) -> Wait:
+    """Turn a bone by the mouse on a body with pose correctives: they follow before the mouse is let go."""
+    with np.load(part("blender.own_body").DEFAULT_BODY_PATH) as data:
+        arrays = {key: data[key] for key in ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")}
+    count = len(arrays["v_template"])
+    bulge = np.zeros((count, 3, 207), dtype=np.float32)
+    elbow = 18  # its rotation about Y bends it; whatever is near it swells
+    bulge[:, 2, 9 * (elbow - 1) + 2] = 0.1 * arrays["weights"][:, elbow] * arrays["weights"][:, elbow - 2]
+    path = FILES / "correctives.npz"
+    np.savez(path, posedirs=bulge, **arrays)
+    preferences().body_file = str(path)
+    yield 2.0
+    with driver.context():
+        armature = part("blender.armature").build_body(
+            bpy.context, part("blender.own_body").current_body(), (0.0,) * 10
+        )
+        for thing in bpy.context.scene.objects:
+            thing.select_set(thing == armature)
+        bpy.context.view_layer.objects.active = armature
+        bpy.ops.object.mode_set(mode="POSE")
+        for bone in armature.pose.bones:
+            (bone if hasattr(bone, "select") else bone.bone).select = bone.name == "L_Elbow"
+        armature.data.bones.active = armature.data.bones["L_Elbow"]
+        bpy.ops.ed.undo_push(message="Correctives")
+    blocks = part("blender.armature").find_mesh(armature).data.shape_keys.key_blocks
+    name = f"Pose{9 * (elbow - 1) + 2:03d}"
+    yield from driver.hover_viewport()
+    left, top, width, height = driver.box(driver.region("WINDOW"))
+    driver.input.move(left + width // 3, top + height // 3)
+    yield SETTLE
+    driver.input.key("r")
+    yield SETTLE
+    values = []
+    for step in range(1, 5):
+        driver.input.move(left + width // 3 + 60 * step, top + height // 3 + 40 * step)
+        yield 1.5
+        values.append(blocks[name].value)
+    driver.check("correctives follow while a bone is turned", len({round(value, 3) for value in values}) > 2, values)
+    turned = armature.pose.bones["L_Elbow"].matrix_basis.to_3x3()
+    driver.check("as SMPL has them", abs(values[-1] - turned[0][2]) < 0.05, (values[-1], turned[0][2]))
+    driver.snap("7_corrective_held")
+    driver.input.press()
+    driver.input.release()
+    yield 1.0
+    turned = armature.pose.bones["L_Elbow"].matrix_basis.to_3x3()
+    driver.check("and stay", abs(blocks[name].value - turned[0][2]) < 1e-5, (blocks[name].value, turned[0][2]))
+    body = armature.name
+    yield from driver.press_key("ctrl+z")
+    yield 1.0
+    armature = bpy.data.objects[body]  # undo makes objects anew
+    blocks = part("blender.armature").find_mesh(armature).data.shape_keys.key_blocks
+    driver.check("undo takes them back", abs(blocks[name].value) < 1e-5, blocks[name].value)
+    preferences().body_file = ""
+
+
 def asset_browser(driver: Driver) -> Wait:
     """Look at the pose in the asset browser."""
     area = driver.area()
@@ -147,6 +202,9 @@ def story(driver: Driver) -> Wait:
     yield from drag_slider(driver)
     yield from type_height(driver)
     yield from pose_and_assets(driver, user)
+    yield from correctives(driver)
+    with driver.context():
+        bpy.ops.object.mode_set(mode="OBJECT")
     yield from asset_browser(driver)
 
 
