@@ -151,7 +151,7 @@ def test_announced_eight_gigabytes_are_not_reserved(server: ServerProcess) -> No
 def test_message_without_an_end_cuts_its_sender_off_and_nobody_else(size: int, number: int) -> None:
     """libzmq collects all frames before anybody can count them; here with a limit that is reached with 200 MiB.
 
-    With much smaller frames it is libzmq's table of them that finds no memory, and it ends the process: docs/security.md.
+    With much smaller frames libzmq's own table finds no memory, which ends the process: docs/security.md.
     """
     with ServerProcess() as server:
         client, other = server.client(), server.client()
