@@ -6,10 +6,11 @@ from functools import partial
 
 from ikol.errors import InputError
 from ikol.evaluation.bench.general import bench_joints, bench_photo
+from ikol.evaluation.bench.gradients import LAYER, SOLVES, THROUGH_TORCH, bench_gradient
 from ikol.evaluation.bench.paper import bench_paper, bench_paper_joints
 from ikol.evaluation.bench.report import Backend, BenchCase
 from ikol.evaluation.bench.sequence import bench_sequence
-from ikol.evaluation.bench.training import bench_backward, bench_backward_photo, bench_train_step
+from ikol.evaluation.bench.training import bench_train_step
 
 JOINTS = (24, 52, 104, 300)
 TRAINING_BATCH = 256
@@ -24,9 +25,10 @@ CASES: dict[str, tuple[_Bench, int | None]] = {
     **{f"joints{joints}": (partial(bench_joints, joints), GROWTH_BATCH) for joints in JOINTS},
     "sequence1000": (bench_sequence, 1000),
     "train_step": (bench_train_step, TRAINING_BATCH),
-    "backward": (bench_backward, TRAINING_BATCH),
-    "backward1": (bench_backward, 1),
-    "backward_photo": (bench_backward_photo, GROWTH_BATCH),
+    **{
+        f"backward_{name}": (partial(bench_gradient, name), TRAINING_BATCH if name in THROUGH_TORCH else None)
+        for name in (*LAYER, *SOLVES)
+    },
 }
 """What measures a case, and its batch where that is not for the user to choose."""
 

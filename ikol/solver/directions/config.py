@@ -28,8 +28,8 @@ class DirectionConfig:
     """`auto`: compiled on the CPU in float32 and float64 where the library can be loaded, else PyTorch."""
     backward: Backward = "implicit"
     """`implicit`: derivative of the optimum, by the exact Hessian; zero for items that did not converge.
-    `one_step`: derivative of one Gauss-Newton step at the optimum, in PyTorch: the second-order part of the Hessian is
-    left out, which is wrong by 12-19 % where a residual of 10 mm is left.
+    `one_step`: derivative of one Gauss-Newton step at the optimum: the second-order part of the Hessian is left out,
+    which is wrong by 12-19 % where a residual of 10 mm is left.
     `unrolled`: derivative of `unrolled_steps` Gauss-Newton steps from the analytic start, in PyTorch: the paper's
     GN-Diff, dx_k = dx_{k-1} - dH r - H dr, with all terms, dH (which the released code drops) included. The steps have
     no safeguards; its status is that of the last step's length, and its gradients are not gated on it."""

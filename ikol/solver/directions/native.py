@@ -81,7 +81,7 @@ def solve_native(
         InputError: numbers that are not finite, or a negative weight.
     """
     call, result = solve_call(parents, num_joints, arrays, config)
-    _run(library, call, num_joints, arrays.keypoints.element_size(), backward=False)
+    _run(library, call, num_joints, arrays.keypoints.element_size(), 0)
     return result
 
 
@@ -112,14 +112,16 @@ def differentiate_native(
     gradients: tuple[Tensor, Tensor | None],
     hold_root: bool,
     wanted: Sequence[bool] = ALL,
+    *,
+    one_step: bool = False,
 ) -> tuple[Tensor, ...]:
     """Return the derivative of a loss to keypoints, offsets, weights and twist, one row a frame.
 
     `gradients`: of the loss to the local rotations and to the root, contiguous, None for zeros; `wanted`: which of the
-    four to return.
+    four to return; `one_step`: of a Gauss-Newton step more, not of the optimum.
     """
     call, outputs = derivative_call(parents, arrays, result, gradients, hold_root, wanted)
-    _run(library, call, result.local_rotmat.shape[-3], arrays.keypoints.element_size(), backward=True)
+    _run(library, call, result.local_rotmat.shape[-3], arrays.keypoints.element_size(), 1 + one_step)
     return outputs
 
 
@@ -177,8 +179,8 @@ def _steps(call: Call, joints: int, item: int) -> dict[str, int]:
     return steps | {"grad_weights": call.nodes * item, "grad_twist": joints * item}
 
 
-def _run(library: Library, call: Call, joints: int, item: int, *, backward: bool) -> None:
-    """Run the call, on several threads where that pays."""
+def _run(library: Library, call: Call, joints: int, item: int, backward: int) -> None:
+    """Run the call, on several threads where that pays; `backward`: 0 to solve, 1 to differentiate, 2 for one step."""
     frames = call.frames
     if frames == 0:
         return

@@ -159,7 +159,7 @@ def differentiate(
         )
         keypoints, offsets, weights, twist = leaves
         problem = make_problem(tables, Arrays(keypoints, offsets, weights, twist), hold_root=hold_root)
-        state = _state_of(tables, result, problem.origin.detach())
+        state = _with_fixed_directions(problem, _state_of(tables, result, problem.origin.detach()))
         with torch.no_grad():
             still = torch.zeros_like(problem.weights[:, 0])
             factors = factor(problem, state, still, newton=newton, floor=still + HIDDEN[still.dtype], pseudo=True)
@@ -185,6 +185,22 @@ def _state_of(tables: Tables, result: DirectionResult, origin: Tensor) -> State:
         own = local[:, position[joint]]
         found[joint] = own if joint == 0 else found[parents[joint]] @ own
     return State(torch.stack(found, dim=1), result.root.reshape(-1, 3) - origin)
+
+
+def _with_fixed_directions(problem: Problem, state: State) -> State:
+    """Return the same state, whose joints with one child turn with the offset so that the bone keeps its direction.
+
+    The unknowns are directions. To the exact derivative it makes no difference, to that of a Gauss-Newton step it does.
+    """
+    tables = problem.tables
+    bones = arms(problem, state)
+    length = torch.linalg.vector_norm(bones.detach(), dim=-1, keepdim=True)
+    unit = bones / torch.where(length > 0, length, 1.0)
+    single = [members[0] for members in tables.children if len(members) == 1]
+    turn = torch.linalg.cross(unit, unit.detach())[:, [node - 1 for node in single]]
+    on_joints = bones.new_zeros(len(bones), bones.shape[1] + 1, 3)
+    on_joints = on_joints.index_add(1, tables.parents[[node - 1 for node in single]], turn)
+    return State(state.rotmat + skew(on_joints) @ state.rotmat, state.root)
 
 
 def arms(problem: Problem, state: State) -> Float[Tensor, "items bones 3"]:

@@ -200,17 +200,18 @@ def _derivative(
     library, tree, config = problem.library, problem.tree, problem.config
     if isinstance(library, Kernel):
         library = cuda.find_kernel(tree.parents, arrays.keypoints.dtype, arrays.keypoints.device, backward=True)
-    if library is None or config.backward == "one_step":
-        tables, newton = _tables(tree, arrays.keypoints), config.backward != "one_step"
+    one_step = config.backward == "one_step"
+    if library is None or (one_step and isinstance(library, Kernel)):
+        tables = _tables(tree, arrays.keypoints)
         on_root = torch.zeros_like(result.root) if gradients[1] is None else gradients[1]
         found = reference.differentiate(
-            tables, arrays, result, (gradients[0], on_root), config.hold_root, newton=newton
+            tables, arrays, result, (gradients[0], on_root), config.hold_root, newton=not one_step
         )
         return tuple(compress(found, wanted))
     rest = (tree.parents, arrays, result, gradients, config.hold_root, wanted)
     if isinstance(library, Kernel):
         return cuda.differentiate_cuda(library, *rest)
-    return native.differentiate_native(library, *rest)
+    return native.differentiate_native(library, *rest, one_step=one_step)
 
 
 def _forward(problem: _Problem, arrays: Arrays) -> DirectionResult:

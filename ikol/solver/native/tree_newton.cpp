@@ -695,14 +695,15 @@ template <class T, int W> struct Solver {
             bone_bar[c] = cross(mul_t(above, d[c]) * k - mul_t(A[j], N[j]), b[c]);
         }
     }
-    void differentiate(int64_t begin, int64_t step) {
+    // `newton`: of the optimum; otherwise of a Gauss-Newton step more.
+    void differentiate(int64_t begin, int64_t step, bool newton) {
         for (int64_t first = begin; first < call->frames; first += step) {
             load(first, first > begin);
             load_solution(first);
             reverse_rebuild();
             evaluate();
             V largest;
-            eliminate(V{}, true, all(P::hidden), PSEUDO);
+            eliminate(V{}, newton, all(P::hidden), PSEUDO);
             substitute(false, largest);  // v, x, xh are now minus H^-1 times the gradient of the loss
             for (int k = 0; k < K; k++) g[k] = v[k] * w[k];
             for (int k = K - 1; k > 0; k--) g[parent[k]] = g[parent[k]] + g[k];
@@ -780,14 +781,16 @@ extern "C" __global__ void __launch_bounds__(IKOL_BLOCK) ikol_tree(const __grid_
         return;
     }
     const int64_t thread = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, threads = (int64_t)gridDim.x * blockDim.x;
-    if (backward) solver.differentiate(thread, threads);
+    if (backward) solver.differentiate(thread, threads, true);
     else solver.solve(thread, threads);
     if (solver.any_invalid) *any_invalid = 1;
 }
 
 #else
 
-template <class T, int W> int run(const ikol_tree_call* call, bool backward) {
+constexpr int ONE_STEP = 2;  // of `backward`; 1 for the optimum, 0 to solve
+
+template <class T, int W> int run(const ikol_tree_call* call, int backward) {
     typedef Solver<T, W> S;
     struct { const int32_t* parent; int32_t *only, *multi, *frame, *begin, *child, *joint; int num_joints, num_multi; } t;
     const int K = call->nodes;
@@ -811,7 +814,7 @@ template <class T, int W> int run(const ikol_tree_call* call, bool backward) {
     solver.parent = t.parent; solver.only = t.only; solver.multi = t.multi; solver.frame = t.frame;
     solver.begin = t.begin; solver.child = t.child; solver.joint = t.joint;
     solver.num_joints = t.num_joints; solver.num_multi = t.num_multi;
-    backward ? solver.differentiate(0, W) : solver.solve(0, W);
+    backward ? solver.differentiate(0, W, backward != ONE_STEP) : solver.solve(0, W);
     free(memory);
     return solver.any_invalid ? 3 : 0;
 }
