@@ -100,8 +100,6 @@ class Task:
     fps: float = 24.0
     stride: float = 1.0
     """By how much ways along the floor are longer for the rig than for the source."""
-    start: TreeSolution | None = None
-    """The rig's pose now, for what is locked; None for rest."""
 
 
 def pose_rig(task: Task) -> Steps:

@@ -64,7 +64,9 @@ def map_rig(bones: Bones, up: FloatArray | None = None) -> RigMap:
         if all(f"{side}_{limb}" in shaped for side in "LR" for limb in NEEDED_LIMBS):
             joints, guessed, way = shaped, frozenset(shaped), "rest pose"
     trunk = _trunk(bones, joints)
-    guessed |= frozenset(trunk) - frozenset(joints)
+    # between limbs that are known the tree is no guess, what lies above the arms is
+    untold = frozenset(trunk) - frozenset(joints)
+    guessed |= untold if guessed else untold & {"Neck", "Head"}
     if joints.get("Neck") in trunk.values():  # arms that hang on what names call the neck
         joints.pop("Neck")
     joints = {**trunk, **joints}

@@ -15,9 +15,6 @@ from .rig_bones import Bones, ancestors
 
 Side = Literal["L", "R", ""]
 
-LIMBS: Final = ("Hip", "Knee", "Ankle", "Foot", "Collar", "Shoulder", "Elbow", "Wrist")
-"""Of SMPL's joints, those that there are on both sides and that rigs have bones for."""
-
 NEEDED_LIMBS: Final = ("Hip", "Knee", "Ankle", "Shoulder", "Elbow", "Wrist")
 
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -99,6 +96,9 @@ _WAYS: Final = {
     "names of Rigify": _RIGIFY, "names of bones": _BY_BONE, "names of Mixamo": _MIXAMO, "names of joints": _BY_JOINT,
 }  # fmt: skip
 
+_FOLLOWERS: Final = ("DEF-", "ORG-", "MCH-")
+"""How Rigify begins the names of the bones that follow its controls."""
+
 _HEAD: Final = ("head", "headx")
 _NECK: Final = ("neck", "neck1", "necklower", "neckbase")
 _RIGIFY_TRUNK: Final = {
@@ -126,13 +126,15 @@ def name_limbs(bones: Bones) -> NamedLimbs:
     by_core: dict[CoreName, list[str]] = {}
     for name in bones:
         by_core.setdefault(core_name(name), []).append(name)
-    found = {way: _limbs(bones, by_core, table) for way, table in _WAYS.items()}
+    controls = {key: [name for name in names if not name.startswith(_FOLLOWERS)] for key, names in by_core.items()}
+    found = {way: _limbs(bones, controls if table is _RIGIFY else by_core, table) for way, table in _WAYS.items()}
     way = max(found, key=lambda way: sum(joint[2:] in NEEDED_LIMBS for joint in found[way]))
     joints = found[way]
     if way == "names of Rigify":
         joints |= {joint: bone for joint, bone in _RIGIFY_TRUNK.items() if bone in bones}
     for joint, cores in (("Head", _HEAD), ("Neck", _NECK)):
-        known = [bone for core in cores for bone in by_core.get(CoreName("", core), [])]
+        among = controls if way == "names of Rigify" else by_core
+        known = [bone for core in cores for bone in among.get(CoreName("", core), [])]
         if known:
             joints[joint] = _best(bones, known)
     if "Head" not in joints and all(bone in bones for bone in _METARIG_TRUNK.values()):

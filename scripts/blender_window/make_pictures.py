@@ -74,6 +74,13 @@ PICTURES = (
     Picture("keypoints", ("panel/1_locked_out_of_reach",), (956, 486, 1206, 1000), 250),
     Picture("uncertainty", ("insight/2_uncertainty_from_the_side",), (250, 60, 1030, 900), 560),
     Picture("alternatives", ("insight/8_next_alternative",), (250, 60, 1030, 900), 560),
+    Picture(
+        "rigs_1", tuple(f"rigs/{name}" for name in ("mixamo", "unreal", "vrm", "metarig")), (440, 60, 980, 900), 300
+    ),
+    Picture(
+        "rigs_2", tuple(f"rigs/{name}" for name in ("rigify", "long_legs", "short_legs")), (440, 60, 980, 900), 300
+    ),
+    Picture("rigs_panel", ("rigs/metarig",), (1036, 80, 1326, 960), 290),
     Picture("nobody", ("trouble/3_wall",), SIDEBAR, 290),
     Picture("killed", ("trouble/5_killed",), SIDEBAR, 290),
 )

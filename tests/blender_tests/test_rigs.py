@@ -109,7 +109,7 @@ def test_rigifys_metarig_and_the_rig_that_it_generates(rigs, body, part):
 
     for rig, pelvis in zip(rigify_rigs(), ("spine", "spine_fk"), strict=True):
         names = pose(rig, body)
-        assert names["Pelvis"] == pelvis
+        assert (names["Pelvis"], names["L_Collar"], names["R_Collar"]) == (pelvis, "shoulder.L", "shoulder.R")
         assert residual(part, rig) < RESIDUAL, rig.name
         assert foot_error(part, rig, body)[0] < FOOT, rig.name
     # the bones that move the skin follow the controls
@@ -247,3 +247,41 @@ def test_twist_bones_take_their_share(rigs, body, part):
     assert turned[0].angle == pytest.approx(0.5, abs=0.1)  # half of the wrist's radian; the solve gives way a little
     for quat in turned:  # about their own axis, and nothing else
         assert abs(quat.x) + abs(quat.z) < 0.01
+
+
+def test_another_animated_rig_is_followed_over_all_frames(rigs, body, part):
+    scene = bpy.context.scene
+    source, rig = rigs("Mixamo", 1.0), rigs("Unreal", 1.15, 45)
+    bones = source.pose.bones
+    for frame, bend in ((1, 0.0), (3, 0.7)):
+        for side in ("Left", "Right"):
+            for name, part_of_it in (("UpLeg", -1.0), ("Leg", 2.0), ("Foot", -1.0)):
+                bone = bones[f"mixamorig:{side}{name}"]
+                across = bone.bone.matrix_local.to_3x3().inverted() @ Matrix.Rotation(0, 3, "X").col[0]
+                bone.rotation_quaternion = Quaternion(across, bend * part_of_it)
+                bone.keyframe_insert("rotation_quaternion", frame=frame)
+        bpy.context.view_layer.update()
+        ankle = source.matrix_world @ bones["mixamorig:LeftFoot"].head
+        hips = bones["mixamorig:Hips"]
+        drop = hips.bone.matrix_local.to_3x3().inverted() @ Matrix.Identity(3).col[2] * (0.09 - ankle.z)
+        hips.location += drop
+        hips.keyframe_insert("location", frame=frame)
+    scene.frame_start, scene.frame_end = 1, 3
+    scene.frame_set(2)
+    from blender_rigs import activate
+
+    activate(rig)
+    rig.ikol_rig.source = source
+    assert bpy.ops.ikol.pose_rig(whole_range=True) == {"FINISHED"}
+    assert scene.frame_current == 2
+    heights = []
+    for frame in (1, 2, 3):
+        scene.frame_set(frame)
+        places = heads(rig)
+        heights.append(places["pelvis"][2])
+        worst, count = foot_error(part, rig, source.name)
+        assert count == 4
+        assert worst < FOOT, frame
+    assert heights[0] - heights[2] > 0.1  # it bends its knees
+    assert heights[0] > heights[1] > heights[2]
+    scene.frame_set(1)

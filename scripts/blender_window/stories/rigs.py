@@ -15,13 +15,14 @@ from ikol_user import PACKAGE, PICTURES, User, bodies, job, notice
 
 RIGS = (("mixamo", "Mixamo", 1.0, 0), ("unreal", "Unreal", 1.0, 50), ("vrm", "VRM J_Bip", 1.0, 0),
         ("long_legs", "Mixamo", 1.15, 0), ("short_legs", "Unreal", 0.85, 50))  # fmt: skip
-APART = 0.95
+APART = 0.8
 """Metres between the rigs where all stand side by side."""
 
 
 def story(driver: Driver) -> Wait:
     """Pose a body, then each rig like it, and look at it in the photograph's camera and from the side."""
     user = User(driver)
+    show_only_rig_panels()
     yield 2.0
     yield from user.open_panel()
     yield from user.name_solver()
@@ -38,7 +39,7 @@ def story(driver: Driver) -> Wait:
     for collection in made["rigify"].data.collections_all:  # not the controls, but what they move
         collection.is_visible = collection.name == "DEF"
     view = driver.area().spaces.active.region_3d
-    view.view_camera_zoom, view.view_camera_offset = 27.0, (0.02, 0.11)
+    view.view_camera_zoom, view.view_camera_offset = 17.0, (0.02, 0.13)
     for name, rig in made.items():
         rig.hide_set(False)
         activate(rig)
@@ -50,6 +51,7 @@ def story(driver: Driver) -> Wait:
         followers = sys.modules[f"{PACKAGE}.blender.rig_writing"].followers
         skeleton = sys.modules[f"{PACKAGE}.blender.rig_scene"].rig_skeleton(rig)
         driver.check(f"{name} is posed", ended and rig.animation_data is not None, notice() or followers(rig, skeleton))
+        yield from driver.hover_viewport()
         yield from driver.picture(name)
         rig.hide_set(True)
     for number, rig in enumerate(made.values()):
@@ -62,12 +64,32 @@ def story(driver: Driver) -> Wait:
             rig.select_set(name != "rigify")  # whose root is as wide as a room
         bpy.ops.view3d.view_axis(type="FRONT")
         bpy.ops.view3d.view_selected()
+        view.view_distance *= 1.5
         bpy.ops.object.select_all(action="DESELECT")
     yield SETTLE
     yield from driver.picture("all")
     with driver.context():
         bpy.ops.view3d.view_axis(type="RIGHT")
     yield from driver.picture("all_side")
+    name = made["rigify"].name
+    yield from driver.hover_viewport()
+    yield from driver.press_key("ctrl+z")
+    yield SETTLE
+    rig = bpy.data.objects[name]  # undo has made all objects anew
+    driver.check("one undo takes the last pose back", rig.animation_data is None or rig.animation_data.action is None)
+
+
+def show_only_rig_panels() -> None:
+    """Register the panels anew before they are drawn: those of the rig open, the others closed."""
+    panels = [
+        kind for kind in sys.modules[f"{PACKAGE}.blender.registration"].CLASSES if issubclass(kind, bpy.types.Panel)
+    ]
+    for kind in reversed(panels):
+        bpy.utils.unregister_class(kind)
+    for kind in panels:
+        is_shown = kind.__name__ in ("IKOL_PT_main", "IKOL_PT_rig", "IKOL_PT_rig_bones")
+        kind.bl_options = set() if is_shown else {"DEFAULT_CLOSED"}
+        bpy.utils.register_class(kind)
 
 
 def hide(body: bpy.types.Object) -> None:
