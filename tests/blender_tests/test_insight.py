@@ -74,8 +74,8 @@ def test_alternatives_of_a_limb_are_found_and_one_can_be_taken(posed, part):
 
 def test_the_colours_of_the_mesh_come_from_its_own_weights(posed, part):
     overlay = part("blender.insight_overlay")
-    mesh = part("blender.armature").find_mesh(posed)
-    skin = overlay._skin_of(mesh)
+    mesh, tree = part("blender.armature").find_mesh(posed), part("core.rig").SMPL
+    skin = overlay._skin_of(mesh, tree)
     assert np.allclose(skin.weights.sum(axis=1), 1.0, atol=0.02)
     assert skin.triangles.max() < len(mesh.data.vertices)
-    assert overlay._skin_of(mesh) is skin
+    assert overlay._skin_of(mesh, tree) is skin

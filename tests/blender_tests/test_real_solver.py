@@ -117,7 +117,7 @@ def test_a_locked_foot_stays_while_the_hips_are_pulled(posed, part):
 
 def test_only_the_arm_moves_when_only_the_arm_may(posed, part):
     before = joints(posed)
-    arm = part("core.body_parts").PARTS["left_arm"]
+    arm = part("core.body_parts").joints_of_part("left_arm", part("core.rig").SMPL)
 
     def change(record):
         x, y, z = record.solution.points["L_Wrist"]
