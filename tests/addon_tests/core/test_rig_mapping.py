@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bones find their joints: by the names of the field, by the rest pose where names say nothing, by presets."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from humanoid_rigs import STYLES, expected_joints, humanoid
@@ -8,7 +10,15 @@ from rig_cases import rest_bones
 
 from blender_addon.core.errors import FileError, SceneError
 from blender_addon.core.rig_bones import RestBone
-from blender_addon.core.rig_mapping import RigMap, check_map, fitting_preset, map_rig, read_preset, write_preset
+from blender_addon.core.rig_mapping import (
+    RIG_JOINTS,
+    RigMap,
+    check_map,
+    fitting_preset,
+    map_rig,
+    read_preset,
+    write_preset,
+)
 from blender_addon.core.rig_names import CoreName, core_name
 
 
@@ -125,3 +135,21 @@ def test_a_bone_may_stand_for_one_joint_only() -> None:
     with pytest.raises(SceneError, match="thigh_l stands for L_Hip and L_Knee"):
         check_map(bones, joints)
     assert RigMap(joints).missing == ()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda name: f"m_avg_{name}",
+        lambda name: f"f_avg_{name}",
+        lambda name: name.replace("L_", "left_").replace("R_", "right_").lower(),
+    ],
+    ids=["MPI male", "MPI female", "SMPL-X"],
+)
+def test_armatures_of_the_smpl_add_ons_are_mapped(written: Callable[[str], str]) -> None:
+    plain = {written(name): bone for name, bone in humanoid("SMPL").items()}
+    for bone in plain.values():
+        bone.parent = None if bone.parent is None else written(bone.parent)
+    found = map_rig(rest_bones(plain))
+    assert found.way == "names of joints"
+    assert found.bones == {joint: written(joint) for joint in RIG_JOINTS}
