@@ -6,10 +6,20 @@ import numpy as np
 
 from ..core.body import FloatArray, corrective_values, pose_corrective_values
 from ..core.record import Pose
-from ..core.rig import SKIN_PROPERTY, corrective_name, tree_of_bones
+from ..core.rig import SKIN_PROPERTY, corrective_name, smpl_bones
 
 TOLERANCE = 1e-6
 """Of a value, below which nothing is written: writing has the mesh computed anew."""
+
+
+def adopt_correctives(armature: bpy.types.Object) -> None:
+    """Have the correctives of another SMPL add-on's body follow from now on; those of any other rig are not touched."""
+    if SKIN_PROPERTY in armature or smpl_bones(armature.pose.bones.keys()) is None:
+        return
+    for child in armature.children:
+        if child.type == "MESH" and child.data.shape_keys and corrective_name(0) in child.data.shape_keys.key_blocks:
+            armature[SKIN_PROPERTY] = child
+            return
 
 
 def set_by_pose(armature: bpy.types.Object, pose: Pose) -> None:
@@ -29,10 +39,11 @@ def set_by_bones(armature: bpy.types.Object, evaluated: bpy.types.Object) -> Non
         evaluated: The same as the dependency graph has computed it.
     """
     bones = evaluated.pose.bones
-    tree = tree_of_bones(bones.keys())
-    rows = [bones.find(name) for name in tree.names]
-    if min(rows) < 0:
+    known = smpl_bones(bones.keys())
+    if known is None:  # a bone was renamed or deleted
         return
+    tree, names = known
+    rows = [bones.find(name) for name in names]
     matrices = np.empty(16 * len(bones), dtype=np.float32)
     bones.foreach_get("matrix", matrices)
     axes = matrices.reshape(-1, 4, 4)[rows, :3, :3].transpose(0, 2, 1).astype(np.float64)  # Blender's are transposed
@@ -45,8 +56,9 @@ def _write(armature: bpy.types.Object, wanted: FloatArray) -> None:
         return
     blocks = mesh.data.shape_keys.key_blocks
     first = blocks.find(corrective_name(0))
-    if first < 0 or first + len(wanted) > len(blocks):
+    if first < 0:
         return
+    wanted = wanted[: len(blocks) - first]  # Meshcapade's bodies have the first 207 of SMPL-X's 486
     values = np.empty(len(blocks), dtype=np.float32)
     blocks.foreach_get("value", values)
     if np.abs(values[first : first + len(wanted)] - wanted).max() > TOLERANCE:

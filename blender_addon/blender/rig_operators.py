@@ -12,6 +12,7 @@ from ..core.rig_mapping import RigMap
 from ..core.rig_skeleton import Posed, Skeleton, calibrated
 from . import runtime
 from .bodies import find_bodies, is_body
+from .correctives import adopt_correctives
 from .rig_scene import (
     choose_map,
     chosen_map,
@@ -215,6 +216,7 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
         if any(joint.bone not in rig.pose.bones for joint in self._skeleton.joints):
             raise SceneError(f"bones of {rig.name} were removed meanwhile; find its bones again")
         check_rig(rig, self._skeleton)
+        adopt_correctives(rig)
         rest, worst = rest_bones(rig), 0.0
         now = context.scene.frame_current
         for frame, pose in zip(self._frames, result.rig_poses, strict=True):

@@ -64,6 +64,26 @@ def tree_of_bones(bones: Iterable[str]) -> Tree:
     return SMPLH if names & {*_FINGER_NAMES} else SMPL
 
 
+_LONG_SIDES = {"L": "left", "R": "right"}
+
+
+def _called(joint: str) -> tuple[str, ...]:
+    """Return how SMPL's add-ons and files call the bone of a joint: the MPI's two, Meshcapade's, and FBX files."""
+    side, _, part = joint.rpartition("_")
+    snake = f"{_LONG_SIDES[side]}_{part.lower()}" if side else part.lower()
+    return (joint, snake, f"{snake}_smplhf", f"m_avg_{joint}", f"f_avg_{joint}")
+
+
+def smpl_bones(bones: Iterable[str]) -> tuple[Tree, tuple[str, ...]] | None:
+    """Return the tree of an armature of any SMPL add-on and the bones of its joints; None for other armatures."""
+    names = set(bones)
+    for tree in (SMPLX, SMPLH, SMPL):
+        found = [next((name for name in _called(joint) if name in names), "") for joint in tree.names]
+        if all(found):
+            return tree, tuple(found)
+    return None
+
+
 LANDMARK_NAMES = (
     "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
     "left_ear", "right_ear", "mouth_left", "mouth_right", "left_shoulder", "right_shoulder", "left_elbow",

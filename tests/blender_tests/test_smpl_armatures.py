@@ -91,6 +91,28 @@ def test_local_rotations_are_smpls_on_a_rig_of_the_bodys_proportions(build, body
         assert min(degrees, 360 - degrees) < MAX_TURN_DEG, (joint, degrees)
 
 
+@pytest.mark.parametrize(("style", "count"), [("MPI SMPL", 207), ("MPI SMPL-X", 486), ("Meshcapade SMPL-X", 207)])
+def test_their_pose_correctives_follow_once_they_are_posed(build, body, part, style, count):
+    from smpl_armatures import bone_names
+
+    rig, tree = build(style)
+    mesh = bpy.data.objects.new(style, bpy.data.meshes.new(style))
+    mesh.data.from_pydata([(0, 0, 0), (1, 0, 0), (0, 1, 0)], [], [(0, 1, 2)])
+    bpy.context.scene.collection.objects.link(mesh)
+    mesh.parent = rig
+    for name in ("Basis", *(f"Pose{index:03d}" for index in range(count))):
+        key = mesh.shape_key_add(name=name)
+        key.slider_min, key.slider_max, key.value = -10, 10, 0
+    pose(rig, body)
+    bpy.context.view_layer.update()
+    names = bone_names(style, tree.names)
+    local = [np.array(rig.pose.bones[names[name]].matrix_basis.to_3x3()) for name in tree.names[1:]]
+    expected = (np.array(local) - np.eye(3)).ravel()[:count]
+    values = [mesh.data.shape_keys.key_blocks[f"Pose{index:03d}"].value for index in range(count)]
+    assert np.abs(expected).max() > 0.3
+    assert np.abs(np.subtract(values, expected)).max() < 1e-5  # float32; local axes are SMPL's in both add-ons
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_longer_legs_still_stand_on_the_floor(build, body, part, style):
     from smpl_armatures import bone_names
