@@ -6,7 +6,7 @@ The first rows are the network that all start from, before any of them has train
 """
 
 from measures import POSE_COLUMNS, table
-from study import read_study, test_batch, warmed_up
+from study import read_study, test_batch, trained, warmed_up
 from variants import LAYERS, NAMES, measure, train_and_measure
 
 COMPARED = ("regression", "hybrik", "released", "ikol")
@@ -17,6 +17,11 @@ def main() -> None:
     batch = test_batch(study.size)
     rows = {f"before: {NAMES[name]}": [measure(study, warmed_up(study, LAYERS[name]), batch)] for name in COMPARED}
     rows |= train_and_measure(study, COMPARED)
+    # published is naive in training and adaptive afterwards; here the network is read as it was trained
+    naive = [trained(study, "hybrik", LAYERS["hybrik"], seed) for seed in range(study.size.seeds)]
+    for model in naive:
+        model.posing.train()
+    rows["HybrIK, naive as in training"] = [measure(study, model, batch) for model in naive]
     study.finish(table(rows, POSE_COLUMNS, "rotations by"), rows)
 
 

@@ -19,13 +19,13 @@ from matplotlib import pyplot as plt
 
 PICTURES = Path(__file__).parents[2] / "docs/pictures"
 DRAWN = ("regression", "hybrik", "released", "ikol")
-COUNT, HEIGHT, SMOOTHED = 8, 300, 40
+COUNT, HEIGHT, SMOOTHED = 8, 260, 40
 TRUTH, FOUND = (255, 255, 255), (255, 64, 64)
 
 
 def curves(study: Study) -> None:
     """Draw the running mean of each variant's loss, over all seeds."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=(1, 2))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4), width_ratios=(1, 2))
     warm = json.loads((study.folder / "warm_up/training.json").read_text())["losses"]
     left.plot(_smooth(np.array(warm)), color="black")
     left.set(title="warm-up, shared by all", xlabel="step", ylabel="loss", yscale="log")
@@ -35,7 +35,7 @@ def curves(study: Study) -> None:
             losses = np.mean([json.loads(file.read_text())["losses"] for file in files], 0)
             right.plot(np.arange(len(losses) - SMOOTHED + 1) + SMOOTHED, _smooth(losses), label=NAMES[name])
     right.set(title=f"variants, mean of seeds, running mean of {SMOOTHED} steps", xlabel="step", yscale="log")
-    right.legend(fontsize=8)
+    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     figure.savefig(PICTURES / "experiments_losses.png", dpi=100)
 
@@ -63,7 +63,7 @@ def grid(study: Study) -> None:
             for picture, index in zip(pictures, chosen.tolist(), strict=True)
         ]
         rows.append(np.concatenate(cells, 1))
-    Image.fromarray(np.concatenate(rows)).save(PICTURES / "experiments_predictions.jpg", quality=88)
+    Image.fromarray(np.concatenate(rows)).save(PICTURES / "experiments_predictions.jpg", quality=80)
 
 
 def _cell(picture: np.ndarray, true: np.ndarray, found: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An experiment from observed people to its table, with a handful of them."""
+
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+
+from ikol.geometry.rotations import rotvec_to_rotmat
+from ikol.training.observations import Observations, observations_path, write_observations
+
+EXPERIMENTS = Path(__file__).parents[2] / "scripts" / "experiments"
+
+
+def _write_people(folder: Path, count: int, seed: int) -> None:
+    """Write people before a camera, whose landmarks are their joints with noise and some more."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(count, *shape, generator=generator)
+
+    joints = normal(24, 3) * 0.3 + torch.tensor([0.0, 0.0, 4.0])
+    values = {
+        "points": 100 + 20 * normal(2, 33, 2),
+        "world": 0.3 * normal(2, 33, 3),
+        "focal": torch.full((count,), 300.0),
+        "center": torch.full((count, 2), 100.0),
+        "R_camera_world": torch.diag(torch.tensor([1.0, -1.0, -1.0])).expand(count, 3, 3),
+        "local_rotmat": rotvec_to_rotmat(0.3 * normal(24, 3)),
+        "betas": 0.5 * normal(10),
+        "joints_camera": joints,
+    }
+    shapes = {
+        "points": (2, 33, 2), "world": (2, 33, 3), "visibility": (2, 33), "presence": (2,), "side": (2,),
+        "augmentation": (2,), "crop_center": (2,), "size": (2,), "t_camera_world": (3,), "transl": (3,),
+        "landmarks_camera": (33, 3), "landmarks_px": (33, 2), "twist": (24,),
+    }  # fmt: skip
+    rest = {each.name: torch.zeros(count, *shapes.get(each.name, ())) for each in fields(Observations)}
+    rest |= {name: rest[name].long() for name in ("augmentation", "motion_id", "subject_id")}
+    folder.mkdir()
+    write_observations(observations_path(folder, 0), Observations(**(rest | values)))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_experiment_trains_its_variants_measures_them_and_goes_on_where_it_was(tmp_path: Path):
+    for name, seed in (("train", 0), ("test", 1)):
+        _write_people(tmp_path / name, 12, seed)
+    settings = {name: str(tmp_path / name) for name in ("train", "test")} | {"folder": str(tmp_path / "out")}
+    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+    text += "test_samples = 8\nseeds = 2\n[warm_up]\nsteps = 3\n[schedule]\nsteps = 2\nbatch_size = 4\n"
+    (tmp_path / "tiny.toml").write_text(text)
+    command = [sys.executable, str(EXPERIMENTS / "end_to_end.py"), "--config", str(tmp_path / "tiny.toml")]
+    tables = []
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=EXPERIMENTS.parents[1])
+        assert done.returncode == 0, done.stderr[-3000:]
+        tables.append([line for line in done.stdout.splitlines() if line.startswith("|")])
+    assert len(tables[0]) == 5, "two lines of head, end to end, frozen, the difference"
+    assert all(" ± " in line for line in tables[0][2:])
+    assert tables[0] == tables[1]
+    rows = json.loads((tmp_path / "out" / "end_to_end.json").read_text())["values"]
+    assert {"mpjpe", "pa", "rotations", "pve", "picture"} == set(rows["end to end less frozen"][0])
