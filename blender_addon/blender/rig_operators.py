@@ -17,6 +17,7 @@ from .rig_scene import (
     choose_map,
     chosen_map,
     find_map,
+    read_held_root,
     read_limits,
     read_presets,
     read_source,
@@ -183,7 +184,8 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
         stride = own.leg_length / theirs.leg_length if settings.stride == "LEGS" else 1.0
         placement = Placement(np.linalg.inv(to_scene(rig, own)) if in_scene else np.eye(4))
         fps = context.scene.render.fps / context.scene.render.fps_base
-        return pose_rig(Task(own, tuple(poses), placement, read_limits(rig, own), 0.0, fps, stride))
+        limits, held = read_limits(rig, own), read_held_root(rig, own)
+        return pose_rig(Task(own, tuple(poses), placement, limits, 0.0, fps, stride, held))
 
     def _chosen_frames(self, scene: bpy.types.Scene) -> list[int]:
         if not self.whole_range:

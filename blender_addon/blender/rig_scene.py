@@ -211,6 +211,12 @@ def read_limits(armature: bpy.types.Object, skeleton: Skeleton) -> TurnLimits | 
     return TurnLimits(tuple(numbers), np.array(axes), np.array(swing), np.array(twist))
 
 
+def read_held_root(armature: bpy.types.Object, skeleton: Skeleton) -> FloatArray | None:
+    """Return where the root is, the rig's space, when its location is locked; a part of it that is locked is kept."""
+    root = armature.pose.bones[skeleton.joints[0].bone]
+    return skeleton.to_rig @ np.array(root.head) if all(root.lock_location) else None
+
+
 def turn_ranges(bone: "bpy.types.PoseBone") -> dict[int, tuple[float, float]]:
     """Return the least and the greatest angle about each of a bone's axes that is limited or locked, radians."""
     found: dict[int, tuple[float, float]] = {}

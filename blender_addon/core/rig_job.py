@@ -21,6 +21,9 @@ from .rig_skeleton import PARENTS, TRUNK, Posed, Skeleton
 CONTACT_SIGMA: Final = 0.001
 """Metres: what touches does so to a millimetre, unless the rig cannot reach."""
 
+HELD_SIGMA: Final = 1e-4
+"""Metres of a root whose location is locked."""
+
 HIPS_SIGMA: Final = 0.05
 """Metres: where the hips are follows from the feet; this decides for who is in the air."""
 
@@ -100,6 +103,8 @@ class Task:
     fps: float = 24.0
     stride: float = 1.0
     """By how much ways along the floor are longer for the rig than for the source."""
+    held_root: FloatArray | None = None
+    """(3) where the root stays, the rig's space; None where it may move."""
 
 
 def pose_rig(task: Task) -> Steps:
@@ -150,6 +155,9 @@ class FrameProblem:
         places = self.hips() | self._ankles() | self.feet()
         if rig is not None:
             places |= self._hands(rig)
+        if self.task.held_root is not None:  # the feet give way, and not what is locked
+            places = {name: place for name, place in places.items() if not name.endswith("_Hip")}
+            places[skeleton.joints[0].name] = self.task.held_root, HELD_SIGMA
         turned = [joint.name for joint in skeleton.joints]
         points = {name: point for name, point in skeleton.points.items() if not name.endswith("_across")}
         return TreeCall(

@@ -286,3 +286,24 @@ def test_another_animated_rig_is_followed_over_all_frames(rigs, body, part):
     assert heights[0] - heights[2] > 0.1  # it bends its knees
     assert heights[0] > heights[1] > heights[2]
     scene.frame_set(1)
+
+
+def test_a_root_that_is_locked_stays_and_the_limbs_do_what_they_can(rigs, body, part):
+    rig = rigs("Mixamo", 1.0)
+    hips = rig.pose.bones["mixamorig:Hips"]
+    hips.lock_location = (True, True, True)
+    before = heads(rig)["mixamorig:Hips"]
+    pose(rig, body)
+    assert heads(rig)["mixamorig:Hips"] == pytest.approx(before, abs=1e-6)
+    assert residual(part, rig) < RESIDUAL
+
+
+def test_bones_that_inherit_nothing_are_turned_all_the_same(rigs, body, part):
+    rig = rigs("Unreal", 1.0, 45)
+    for name in ("thigh_l", "upperarm_r", "head"):
+        rig.data.bones[name].use_inherit_rotation = False
+    rig.data.bones["calf_r"].inherit_scale = "NONE"
+    rig.data.bones["pelvis"].use_local_location = False
+    pose(rig, body)
+    assert residual(part, rig) < RESIDUAL
+    assert foot_error(part, rig, body)[0] < FOOT
