@@ -223,12 +223,11 @@ def rotation_between(first: FloatArray, second: FloatArray) -> FloatArray:
 def _body_axes(bones: Bones, joints: Mapping[str, str]) -> FloatArray:
     """Return the rotation (3, 3) to the rig's space: its rows are left, up and forward in the armature's."""
     head = {joint: bones[bone].head for joint, bone in joints.items()}
-    hips, feet = head["L_Hip"] + head["R_Hip"], head["L_Ankle"] + head["R_Ankle"]
-    arms = head["L_Shoulder"] + head["R_Shoulder"]
-    up = _snapped(arms - hips + hips - feet)
+    hips, arms = head["L_Hip"] + head["R_Hip"], head["L_Shoulder"] + head["R_Shoulder"]
+    up = _snapped(arms - hips)  # and not from the feet: a rig may rest sitting
     left = head["L_Hip"] - head["R_Hip"] + head["L_Shoulder"] - head["R_Shoulder"]
     left = left - (left @ up) * up
-    if not (np.linalg.norm(up) and np.linalg.norm(left) > 1e-6 * np.linalg.norm(arms - feet)):
+    if not (np.linalg.norm(up) and np.linalg.norm(left) > 1e-6 * np.linalg.norm(arms - hips)):
         raise SceneError("the rig's left and right bones rest in one place; choose them anew under Bones")
     left = _snapped(left)
     return np.stack((left, up, np.cross(left, up)))

@@ -80,7 +80,7 @@ def foot_error(part, rig, body):
     return max((abs(float(seen.place(point)[1])) for point in points), default=0.0), len(points)
 
 
-@pytest.mark.parametrize("mode", ["QUATERNION", "XYZ", "ZYX", "YXZ", "AXIS_ANGLE"])
+@pytest.mark.parametrize("mode", ["QUATERNION", "XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX", "AXIS_ANGLE"])
 def test_a_rig_takes_the_pose_in_any_rotation_mode(rigs, body, part, mode):
     rig = rigs("Mixamo", 1.15, 0, mode)
     names = pose(rig, body)

@@ -10,7 +10,7 @@ from blender_addon.core.errors import SceneError
 from blender_addon.core.rig_bones import RestBone
 from blender_addon.core.rig_job import Placement, Task, copy_rotations, posed
 from blender_addon.core.rig_mapping import map_rig
-from blender_addon.core.rig_skeleton import build_skeleton, rotation_between
+from blender_addon.core.rig_skeleton import build_skeleton, calibrated, rotation_between
 
 BODY = body_skeleton()
 T_POSE = body_pose(BODY, np.tile(np.eye(3), (24, 1, 1)), np.zeros(3))
@@ -51,6 +51,28 @@ def test_a_rig_in_another_rest_pose_takes_the_t_pose(arms_down: int) -> None:
             theirs = T_POSE.place(f"{side}_{lower}") - T_POSE.place(f"{side}_{upper}")
             cosine = mine @ theirs / np.linalg.norm(mine) / np.linalg.norm(theirs)
             assert cosine == pytest.approx(1.0, abs=1e-9)
+
+
+def test_a_rig_that_rests_sitting_stands_up() -> None:
+    plain = humanoid("Mixamo")
+    for side in ("Left", "Right"):
+        hip, knee = (plain[f"mixamorig:{side}{name}"].head for name in ("UpLeg", "Leg"))
+        thigh = float(np.linalg.norm(knee - hip))
+        seat = hip + np.array([0.0, -thigh, 0.0]) - knee  # the thigh forward, the shin straight down, the foot flat
+        plain[f"mixamorig:{side}UpLeg"].tail = knee + seat
+        for name in ("Leg", "Foot", "ToeBase"):
+            bone = plain[f"mixamorig:{side}{name}"]
+            bone.head, bone.tail = bone.head + seat, bone.tail + seat
+    bones = rest_bones(plain)
+    rig = calibrated(build_skeleton(bones, map_rig(bones).bones), BODY)
+    pose = posed(rig, copy_rotations(Task(rig, (T_POSE,), Placement(np.eye(4))), T_POSE))
+    for side in "LR":
+        for upper, lower in (("Hip", "Knee"), ("Knee", "Ankle")):
+            mine = pose.place(f"{side}_{lower}") - pose.place(f"{side}_{upper}")
+            theirs = T_POSE.place(f"{side}_{lower}") - T_POSE.place(f"{side}_{upper}")
+            assert mine @ theirs / np.linalg.norm(mine) / np.linalg.norm(theirs) == pytest.approx(1.0, abs=1e-9)
+        sole = pose.place(f"{side}_ball") - pose.place(f"{side}_heel")
+        assert abs(sole[1]) < 1e-9 < sole[2]
 
 
 @pytest.mark.parametrize("legs", [0.85, 1.0, 1.15])
