@@ -12,14 +12,14 @@ from bpy.props import BoolProperty, CollectionProperty, FloatProperty, IntProper
 from ..core.errors import AddonError
 from ..core.keypoints import set_tolerance
 from ..core.record import Record
-from ..core.rig import JOINT_NAMES, LANDMARK_NAMES, POINT_PROPERTY
+from ..core.rig import ALL_JOINT_NAMES, LANDMARK_NAMES, POINT_PROPERTY
 from ..core.wording import Residual, point_tolerance
 from . import live_edit, runtime
 from .bodies import find_body, handle_body
 from .handles import find_handles
 from .selection import active_point, select_points, selected_points
 
-LISTED = (*LANDMARK_NAMES, *JOINT_NAMES)
+LISTED = (*LANDMARK_NAMES, *ALL_JOINT_NAMES)
 """All points of the body: the list shows those that the active body has."""
 
 NOTHING = -1

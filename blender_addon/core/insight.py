@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .body_parts import PARTS
 from .jobs import EvidenceRow, Inspection
 from .record import PhotoCamera, Record, Vector3
-from .rig import ALL_JOINT_NAMES, JOINT_NAMES, LANDMARK_NAMES
+from .rig import ALL_JOINT_NAMES, LANDMARK_NAMES
 from .wording import POINT_LABELS, Translate, listed_points, point_residual
 
 FloatArray = NDArray[np.float64]
@@ -187,15 +187,15 @@ def best_next_point(inspection: Inspection, seen: Iterable[str]) -> tuple[str, f
 def limb_of_joint(joint: str) -> str:
     """Return the limb of which alternatives are looked for when this joint is meant."""
     side, _, part = joint.rpartition("_")
-    if part in ("Collar", "Shoulder", "Elbow", "Wrist", "Hand"):
-        return "left_arm" if side == "L" else "right_arm"
     if part in ("Hip", "Knee", "Ankle", "Foot"):
         return "left_leg" if side == "L" else "right_leg"
-    return "head" if part in ("Neck", "Head") else "torso"
+    if joint in PARTS["head"]:
+        return "head"
+    return {"L": "left_arm", "R": "right_arm"}.get(side, "torso")
 
 
 def limb_points(limb: str) -> tuple[str, ...]:
     """Return the joints and landmarks that lie elsewhere when a limb is posed another way."""
     turned = PARTS["upper_body" if limb == "torso" else limb]
     joints = {joint for joint in turned if joint.rpartition("_")[2] not in _PIVOTS}
-    return tuple(name for name in (*JOINT_NAMES, *LANDMARK_NAMES) if joint_of_point(name) in joints)
+    return tuple(name for name in (*ALL_JOINT_NAMES, *LANDMARK_NAMES) if joint_of_point(name) in joints)

@@ -135,7 +135,10 @@ def test_every_joint_belongs_to_a_limb(joint):
 
 
 def test_the_points_of_a_limb_are_those_that_move_with_it():
-    assert insight.limb_of_joint("R_Hand") == "right_arm"
+    assert insight.limb_of_joint("R_Hand") == insight.limb_of_joint("R_Thumb2") == "right_arm"
+    assert insight.limb_of_joint("L_Eye") == insight.limb_of_joint("Jaw") == "head"
+    assert insight.limb_of_joint("Spine2") == "torso"
+    assert "L_Index3" in insight.limb_points("left_arm")
     assert {"L_Elbow", "left_elbow", "left_index"} <= set(insight.limb_points("left_arm"))
     assert not {"L_Shoulder", "left_shoulder", "right_wrist"} & set(insight.limb_points("left_arm"))
     assert {"left_wrist", "nose"} <= set(insight.limb_points("torso"))
