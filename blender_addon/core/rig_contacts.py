@@ -39,6 +39,16 @@ _BODY: Final = (  # from, to, metres from there to the skin, roughly: a torso is
 _TORSO: Final = frozenset(("Spine1", "Neck"))
 
 
+CONTACT_SIGMA: Final = 0.001
+"""Metres: what touches does so to a millimetre, unless the rig cannot reach."""
+
+LOOSE_SIGMA: Final = 0.3
+"""Metres of a foot at the end of the way to where it stands: the direction of the leg counts more there."""
+
+RAMP: Final = 0.3
+"""Seconds before a foot stands and after, in which it comes from the source's path: else it jumps by centimetres."""
+
+
 @dataclass(frozen=True, eq=False)
 class FootContact:
     """A heel or a ball that stands on the floor."""
@@ -46,6 +56,8 @@ class FootContact:
     point: str
     place: FloatArray
     """(3) scene; the same in all frames in which it stands there."""
+    sigma: float = CONTACT_SIGMA
+    """Metres; more for a foot that lands soon or has just left."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +81,8 @@ class Contacts:
 
     feet: tuple[FootContact, ...]
     hands: tuple[HandContact, ...]
+    swinging: tuple[FootContact, ...] = ()
+    """Heels and balls that are about to stand or have just left, where the source has them."""
 
 
 def find_contacts(frames: Sequence[Posed], floor: float = 0.0, fps: float = 24.0) -> list[Contacts]:
@@ -80,13 +94,30 @@ def find_contacts(frames: Sequence[Posed], floor: float = 0.0, fps: float = 24.0
         fps: Frames a second.
     """
     feet: list[list[FootContact]] = [[] for _ in frames]
+    swinging: list[dict[str, FootContact]] = [{} for _ in frames]
+    ramp = round(RAMP * fps)
     for name in ("L_heel", "L_ball", "R_heel", "R_ball"):
         places = np.array([frame.place(name) for frame in frames])
         for first, last in _standing(places, floor, fps):
             place = places[first:last].mean(axis=0) * (1.0, 0.0, 1.0) + np.array([0.0, floor, 0.0])
             for frame in range(first, last):
                 feet[frame].append(FootContact(name, place))
-    return [Contacts(tuple(one), _hands(frame, floor)) for one, frame in zip(feet, frames, strict=True)]
+            for steps in range(1, ramp + 1):
+                share = steps / (ramp + 1)
+                sigma = CONTACT_SIGMA * (LOOSE_SIGMA / CONTACT_SIGMA) ** share
+                for edge, frame in ((first, first - steps), (last - 1, last - 1 + steps)):
+                    if not 0 <= frame < len(frames):
+                        continue
+                    known = swinging[frame].get(name)
+                    if known is None or sigma < known.sigma:
+                        near = places[frame] + (1.0 - share) * (place - places[edge])
+                        swinging[frame][name] = FootContact(name, near, sigma)
+    found: list[Contacts] = []
+    for frame, standing, moving in zip(frames, feet, swinging, strict=True):
+        names = {foot.point for foot in standing}
+        others = tuple(foot for name, foot in moving.items() if name not in names)
+        found.append(Contacts(tuple(standing), _hands(frame, floor), others))
+    return found
 
 
 def _standing(places: FloatArray, floor: float, fps: float) -> list[tuple[int, int]]:

@@ -15,11 +15,8 @@ from .errors import SolverError
 from .jobs import Answer, JobResult, Step, Steps, wrong_answer
 from .rig_bones import FloatArray
 from .rig_call import TreeCall, TreeSolution, TurnLimits
-from .rig_contacts import Contacts, find_contacts, hand_target
+from .rig_contacts import CONTACT_SIGMA, Contacts, FootContact, find_contacts, hand_target
 from .rig_skeleton import PARENTS, TRUNK, Posed, Skeleton
-
-CONTACT_SIGMA: Final = 0.001
-"""Metres: what touches does so to a millimetre, unless the rig cannot reach."""
 
 HELD_SIGMA: Final = 1e-4
 """Metres of a root whose location is locked."""
@@ -152,7 +149,7 @@ class FrameProblem:
             rig: The rig's pose in the last round, which says where hands meet its body; None in the first.
         """
         skeleton = self.task.rig
-        places = self.hips() | self._ankles() | self.feet()
+        places = self.hips() | self._ankles() | self._swinging() | self.feet()
         if rig is not None:
             places |= self._hands(rig)
         if self.task.held_root is not None:  # the feet give way, and not what is locked
@@ -221,22 +218,29 @@ class FrameProblem:
 
     def feet(self) -> dict[str, tuple[FloatArray, float]]:
         """Return where heels and balls stand: the ball where the source's does, the heel a foot's length behind."""
+        return self._soles({contact.point: contact for contact in self.contacts.feet})
+
+    def _swinging(self) -> dict[str, tuple[FloatArray, float]]:
+        """Return where heels and balls are that stand soon, or stood."""
+        known = {contact.point: contact for contact in (*self.contacts.feet, *self.contacts.swinging)}
+        names = {self.task.placement.other_side(contact.point) for contact in self.contacts.swinging}
+        return {name: place for name, place in self._soles(known).items() if name in names}
+
+    def _soles(self, known: Mapping[str, FootContact]) -> dict[str, tuple[FloatArray, float]]:
         found: dict[str, tuple[FloatArray, float]] = {}
-        standing = {contact.point: contact.place for contact in self.contacts.feet}
+        rig, placement = self.task.rig, self.task.placement
         for side in "LR":
-            names = [self.task.placement.other_side(f"{side}_{part}") for part in ("ball", "heel")]
-            known = [standing.get(name) for name in names]
-            ball, heel = (None if place is None else self._ground(place) for place in known)
-            if known[0] is not None and known[1] is not None and ball is not None:
-                rig = self.task.rig
+            ball, heel = (known.get(placement.other_side(f"{side}_{part}")) for part in ("ball", "heel"))
+            if ball is not None:
+                found[f"{side}_ball"] = placement.to_rig(self._ground(ball.place)), ball.sigma
+            if heel is None:
+                continue
+            place = self._ground(heel.place)
+            if ball is not None:
                 length = float(np.linalg.norm(rig.place(f"{side}_ball") - rig.place(f"{side}_heel")))
-                way = (known[0] - known[1]) / max(float(np.linalg.norm(known[0] - known[1])), 1e-9)
-                heel = ball - length * way
-            for part, place in (("ball", ball), ("heel", heel)):
-                if place is not None:
-                    found[f"{side}_{part}"] = self.task.placement.to_rig(place), CONTACT_SIGMA
-            if ball is not None or heel is not None:
-                found.pop(f"{side}_Ankle", None)
+                way = ball.place - heel.place
+                place = self._ground(ball.place) - length / max(float(np.linalg.norm(way)), 1e-9) * way
+            found[f"{side}_heel"] = placement.to_rig(place), heel.sigma
         return found
 
     def _hands(self, rig: Posed) -> dict[str, tuple[FloatArray, float]]:

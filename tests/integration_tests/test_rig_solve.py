@@ -160,3 +160,18 @@ def test_a_mirrored_rig_turned_away_is_posed_as_seen() -> None:
     assert missed(task, [pose]).feet.max() < FEET
     seen = task.placement.to_scene(posed(rig, pose).place("R_Wrist"))
     assert np.linalg.norm(seen - frames[0].place("L_Wrist")) < 0.2  # arms of other lengths
+
+
+def test_a_foot_does_not_jump_where_it_lands_or_leaves() -> None:
+    frames, floor = recording()
+    rig = with_legs("Mixamo", 0.0, frames[0].skeleton, 1.15)
+    poses = solve(task_of(rig, frames, 30.0, floor))
+    contacts = find_contacts(frames, floor, 30.0)
+    for side in "LR":
+        ball = f"{side}_ball"
+        pairs = zip(poses, frames, strict=True)
+        way = np.array([posed(rig, pose).place(ball) - frame.place(ball) for pose, frame in pairs])
+        stands = np.array([any(foot.point == ball for foot in one.feet) for one in contacts])
+        jump = np.linalg.norm(np.diff(way, axis=0), axis=1)[stands[1:] != stands[:-1]]
+        assert len(jump) >= 1
+        assert jump.max() < 0.015  # metres in a thirtieth of a second; without the way in between 44 mm
