@@ -5,6 +5,8 @@
 Methods that know no missing keypoints get a stand-in, see `solving.on_parents`.
 """
 
+from functools import partial
+
 import torch
 from measures import Numbers, pose_errors, spread
 from solving import hybrik, on_parents, ours, released
@@ -14,7 +16,7 @@ from ikol.training.network.config import Layer
 from ikol.training.network.posing import PosingLayer
 
 NOISES, MISSING = (0.0, 10.0, 20.0, 40.0, 80.0), (0.0, 0.1, 0.2, 0.4)  # mm an axis, share of the 28 below the root
-METHODS = {"HybrIK, adaptive": hybrik, "released IKOL": released}
+METHODS = {"HybrIK, naive": partial(hybrik, rule="naive"), "HybrIK, adaptive": hybrik, "released IKOL": released}
 
 
 @torch.no_grad()

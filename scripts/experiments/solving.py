@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The methods behind a network, with settings that a training does not change."""
 
+from typing import Literal
+
 import torch
 from study import body
 from torch import Tensor
@@ -42,10 +44,16 @@ def _problem(posing: PosingLayer, keypoints: Tensor, twist: Tensor, betas: Tenso
     return BaselineProblem(posing.tree, posing.rest_joints(betas), keypoints, angles)
 
 
-def hybrik(posing: PosingLayer, keypoints: Tensor, twist: Tensor, betas: Tensor) -> Tensor:
-    """Return rotations by HybrIK's adaptive rule."""
+def hybrik(
+    posing: PosingLayer,
+    keypoints: Tensor,
+    twist: Tensor,
+    betas: Tensor,
+    rule: Literal["naive", "adaptive"] = "adaptive",
+) -> Tensor:
+    """Return rotations by one of HybrIK's rules."""
     problem = _problem(posing, keypoints, twist, betas)
-    return solve_hybrik(problem, HybrikConfig("adaptive")).local_rotmat[:, :NUM_BODY_JOINTS]
+    return solve_hybrik(problem, HybrikConfig(rule)).local_rotmat[:, :NUM_BODY_JOINTS]
 
 
 def released(
