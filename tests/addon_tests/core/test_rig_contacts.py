@@ -69,3 +69,16 @@ def test_in_a_motion_a_foot_keeps_its_place_while_it_stands() -> None:
 def test_in_a_motion_a_foot_that_slides_fast_does_not_stand() -> None:
     sliding = [pose({}, (0.05 * frame, -BODY.floor, 0.0)) for frame in range(10)]
     assert all(frame.feet == () for frame in find_contacts(sliding, fps=24.0))
+
+
+def test_before_a_foot_stands_it_is_led_there_and_held_the_firmer_the_sooner() -> None:
+    heights = [0.3, 0.25, 0.2, 0.15, 0.1, 0.05, 0.0, 0.0, 0.0]
+    landing = [pose({}, (0.0, -BODY.floor + height, 0.0)) for height in heights]
+    found = find_contacts(landing, fps=10.0)  # three frames in 0.3 s
+    assert [len(one.feet) for one in found] == [0] * 6 + [4] * 3
+    assert [len(one.swinging) for one in found] == [0] * 3 + [4] * 3 + [0] * 3
+    sigmas = [one.swinging[0].sigma for one in found[3:6]]
+    assert sigmas == sorted(sigmas, reverse=True)
+    assert sigmas[-1] > found[6].feet[0].sigma
+    places = [one.swinging[0].place[1] for one in found[3:6]]
+    assert places == pytest.approx(heights[3:6])  # the source lands where it stands, so there is nothing to lead
