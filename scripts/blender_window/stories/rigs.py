@@ -10,6 +10,7 @@ import bpy
 sys.path.insert(0, os.environ["IKOL_WINDOW_DRIVER"])
 sys.path.insert(0, str(Path.home() / "ikol" / "tests" / "support"))
 from blender_rigs import activate, build_rig, rigify_rigs
+
 from driver import SETTLE, Driver, Wait
 from ikol_user import PACKAGE, PICTURES, User, bodies, job, notice
 
