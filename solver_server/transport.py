@@ -26,7 +26,7 @@ from solver_server.supervisor import Supervisor, WorkerReport
 from solver_server.zap import DOMAIN, KeyGate, OwnerOf
 
 MAX_MESSAGES_PER_TURN = 64  # then the worker's reports and the clock get their turn
-RETRY_INTERVAL = 20  # milliseconds between attempts to reach a slow client
+RETRY_INTERVAL = 5  # milliseconds between attempts to reach a slow client
 GOODBYE_TIME = 300  # milliseconds for the last replies to leave
 EXIT_TIME = 1.5  # seconds after which the process ends even if something hangs; promised are 2
 
@@ -226,7 +226,7 @@ def _make_router(context: zmq.Context[zmq.Socket[bytes]]) -> tuple[zmq.Socket[by
     router.linger = 0
     router.maxmsgsize = MAX_FRAME_BYTES  # of one frame; who sends more is cut off
     router.rcvhwm = 16
-    router.sndhwm = 8  # replies on their way to a client; beyond that it is behind, and its requests have to wait
+    router.sndhwm = 4  # replies on their way to a client; beyond that it is behind, and its requests have to wait
     router.router_mandatory = True  # an error instead of a reply that is lost in silence
     router.handshake_ivl = 3000  # milliseconds; half-open connections do not pile up
     # a connection that is only half there is given up within two seconds; a client that sleeps longer comes back as a

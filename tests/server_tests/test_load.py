@@ -60,31 +60,31 @@ def test_slow_reader_is_cut_off_and_the_others_do_not_notice(tmp_path: Path) -> 
     (tmp_path / "keys").write_text("".join(f"{key[0].decode()} {name}\n" for name, key in keys.items()))
     (tmp_path / "keys").chmod(0o600)
     files = ["--listen-file", str(tmp_path / "listen"), "--clients", str(tmp_path / "keys")]
-    factors: list[float] = []
+    alone: list[float] = []
+    meanwhile: list[float] = []
+    factor = 9.0
     with ServerProcess(arguments=files) as server:
         quick = server.client(keys=keys["quick"])
         quick.wait_until_ready()
         process = psutil.Process(server.process.pid)
         memory, highest = process.memory_info().rss, 0
-        # one busy moment of the machine is a whole 99th percentile: what others' work adds is absent from the best
-        while len(factors) < 5 and min(factors, default=9.0) >= 2.0:
-            alone = [timed_solve(quick) for _ in range(1000)]
-            meanwhile: list[float] = []
+        # a busy moment of the machine moves the quantile of a round: as many rounds as it takes, up to eight
+        for number in range(8):
+            alone += [timed_solve(quick) for _ in range(1000)]
             with Client(server, keys=keys["slow"], rcvhwm=1, rcvbuf=4096, sndhwm=0) as slow:
                 for _ in range(1000):
                     slow.send(protocol.Solve(slow.next_id(), (), body="big 1"))
                     meanwhile.append(timed_solve(quick))
                     highest = max(highest, process.memory_info().rss)
-                wait_for(lambda: quick.stats().counts.get("clients_lost", 0) > len(factors))
-            factors.append(quantile(meanwhile, 0.99) / quantile(alone, 0.99))
-            times = [f"{quantile(times, share) * 1e3:.2f}" for share in (0.5, 0.99) for times in (alone, meanwhile)]
-            print(f"median {times[0]} -> {times[1]} ms, p99 {times[2]} -> {times[3]} ms, factor {factors[-1]:.2f}")
-        num_clients = quick.stats().clients
+                wait_for(lambda: quick.stats().clients == 1)  # it is given up, and what it asked for with it
+            factor = quantile(meanwhile, 0.99) / quantile(alone, 0.99)
+            if number >= 2 and factor < 2.0:
+                break
     grown = (highest - memory) / MIB
-    print(f"+{grown:.0f} MiB")
-    assert min(factors) < 2.0
-    assert num_clients == 1  # the slow ones are given up, and what they asked for with them
-    # 8 replies on their way and one that is kept for each of the five; without the pause it is a hundred each
+    both = [f"{quantile(times, share) * 1e3:.2f}" for share in (0.5, 0.99) for times in (alone, meanwhile)]
+    print(f"{len(alone)} solves: median {both[0]} -> {both[1]} ms, p99 {both[2]} -> {both[3]} ms, +{grown:.0f} MiB")
+    assert factor < 2.0
+    # 4 replies on their way and one that is kept for each; without the pause it is a hundred each
     assert grown < MAX_BYTES / MIB, f"{grown:.0f} MiB"
 
 
