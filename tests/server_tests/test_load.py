@@ -55,35 +55,47 @@ def test_exactly_what_is_too_many_for_the_queue_is_refused(server: ServerProcess
 
 
 def test_slow_reader_is_cut_off_and_the_others_do_not_notice(tmp_path: Path) -> None:
-    """Two hundred times 1 MB and more for a client that reads nothing; the other one has a key of its own."""
-    keys = {name: zmq.curve_keypair() for name in ("slow", "quick")}
+    """A thousand times 1 MB for a client that reads nothing; the other one has a key of its own.
+
+    It is compared with having the server for itself and, as cores that others use too make any company dear, with the
+    company of a client that asks as often, for little, and reads.
+    """
+    keys = {name: zmq.curve_keypair() for name in ("slow", "brisk", "quick")}
     (tmp_path / "keys").write_text("".join(f"{key[0].decode()} {name}\n" for name, key in keys.items()))
     (tmp_path / "keys").chmod(0o600)
     files = ["--listen-file", str(tmp_path / "listen"), "--clients", str(tmp_path / "keys")]
     alone: list[float] = []
+    beside: list[float] = []
     meanwhile: list[float] = []
-    factor = 9.0
     with ServerProcess(arguments=files) as server:
-        quick = server.client(keys=keys["quick"])
+        quick, brisk = server.client(keys=keys["quick"]), server.client(keys=keys["brisk"])
         quick.wait_until_ready()
         process = psutil.Process(server.process.pid)
         memory, highest = process.memory_info().rss, 0
         # a busy moment of the machine moves the quantile of a round: as many rounds as it takes, up to eight
         for number in range(8):
-            alone += [timed_solve(quick) for _ in range(1000)]
+            for _ in range(1000):
+                alone.append(timed_solve(quick))
+            for _ in range(1000):
+                brisk.solve()
+                beside.append(timed_solve(quick))
+                while brisk.receive(timeout=0.0) is not None:
+                    pass
             with Client(server, keys=keys["slow"], rcvhwm=1, rcvbuf=4096, sndhwm=0) as slow:
                 for _ in range(1000):
                     slow.send(protocol.Solve(slow.next_id(), (), body="big 1"))
                     meanwhile.append(timed_solve(quick))
                     highest = max(highest, process.memory_info().rss)
-                wait_for(lambda: quick.stats().clients == 1)  # it is given up, and what it asked for with it
-            factor = quantile(meanwhile, 0.99) / quantile(alone, 0.99)
-            if number >= 2 and factor < 2.0:
+                wait_for(lambda: quick.stats().clients == 2)  # it is given up, and what it asked for with it
+            p99 = [quantile(times, 0.99) * 1e3 for times in (alone, beside, meanwhile)]
+            if number >= 2 and p99[2] < 2.0 * max(p99[:2]):
                 break
     grown = (highest - memory) / MIB
-    both = [f"{quantile(times, share) * 1e3:.2f}" for share in (0.5, 0.99) for times in (alone, meanwhile)]
-    print(f"{len(alone)} solves: median {both[0]} -> {both[1]} ms, p99 {both[2]} -> {both[3]} ms, +{grown:.0f} MiB")
-    assert factor < 2.0
+    print(
+        f"{len(alone)} solves: p99 alone {p99[0]:.2f}, beside one that reads {p99[1]:.2f}, beside one that does not "
+        f"{p99[2]:.2f} ms: {p99[2] / p99[0]:.2f} and {p99[2] / p99[1]:.2f} times; +{grown:.0f} MiB"
+    )
+    assert p99[2] < 2.0 * max(p99[:2])
     # 4 replies on their way and one that is kept for each; without the pause it is a hundred each
     assert grown < MAX_BYTES / MIB, f"{grown:.0f} MiB"
 
