@@ -10,6 +10,7 @@ import os
 import struct
 import sys
 import tempfile
+import time
 import zlib
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -108,6 +109,31 @@ def solver(preferences, tmp_path, monkeypatch):
 
     behave()
     return SimpleNamespace(behave=behave, requests=requests)
+
+
+@pytest.fixture
+def cancel_after(part, monkeypatch):
+    """Presses Cancel between two looks at the solver, on Blender's own thread as a user does.
+
+    `cancel_after(seconds, fraction)` counts from when the job that runs then has got so far.
+    """
+    runtime = part("blender.runtime")
+
+    def arm(seconds=0.0, fraction=0.0):
+        pump, since = runtime.Runtime.pump, []
+
+        def pump_and_cancel(living):
+            pump(living)
+            job = living.solver.job
+            if job is not None and job.fraction >= fraction and living.solver.state.phase.value == "busy":
+                since.append(time.monotonic())
+                if since[-1] - since[0] >= seconds:
+                    living.solver.cancel()
+
+        monkeypatch.setattr(runtime.Runtime, "pump", pump_and_cancel)
+        return lambda: monkeypatch.setattr(runtime.Runtime, "pump", pump)
+
+    return arm
 
 
 def make_png(path: Path, width: int, height: int) -> Path:

@@ -4,7 +4,6 @@
 bpy as a module has no event loop: the test looks as often as Blender's timer would.
 """
 
-import threading
 import time
 from itertools import pairwise
 
@@ -348,7 +347,7 @@ def test_animated_handles_are_solved_on_every_frame(ready, watch, solver):
     assert starts[1] != starts[0]
 
 
-def test_solving_frames_can_be_given_up_and_leaves_nothing(ready, watch, solver, part):
+def test_solving_frames_can_be_given_up_and_leaves_nothing(ready, watch, solver, cancel_after):
     thing = bpy.data.objects[HAND]
     thing.keyframe_insert("location", frame=1)
     thing.location.z += 0.3
@@ -356,9 +355,8 @@ def test_solving_frames_can_be_given_up_and_leaves_nothing(ready, watch, solver,
     bpy.context.scene.frame_set(7)
     before = keys_of(ready)
     solver.behave("slow", seconds=0.2)
-    living = part("blender.runtime").get()
     bpy.ops.ikol.stop_solver()  # the next one is slow
-    threading.Timer(2.0, living.solver.cancel).start()
+    cancel_after(fraction=0.1)
     assert bpy.ops.ikol.solve_range(frame_start=1, frame_end=50) == {"CANCELLED"}
     assert keys_of(ready) == before
     assert bpy.context.scene.frame_current == 7

@@ -2,7 +2,6 @@
 """*Pose from Image* from file to keys, and what the user is told when it does not work."""
 
 import os
-import threading
 import time
 
 import bpy
@@ -267,14 +266,14 @@ def test_a_killed_solver_is_noticed_and_started_again(body, photo, part):
     assert pose(photo) == {"FINISHED"}
 
 
-def test_cancelling_ends_the_command_and_the_next_one_works(solver, photo, part):
+def test_cancelling_ends_the_command_and_the_next_one_works(solver, photo, cancel_after):
     solver.behave("slow", seconds=20)
-    living = part("blender.runtime").get()
-    threading.Timer(1.0, living.solver.cancel).start()
+    never_mind = cancel_after(seconds=0.5)
     begin = time.monotonic()
     assert pose(photo) == {"CANCELLED"}
     assert time.monotonic() - begin < 10
     assert not bodies()
+    never_mind()
     bpy.ops.ikol.stop_solver()
     solver.behave()
     assert pose(photo) == {"FINISHED"}
