@@ -74,8 +74,7 @@ def test_slow_reader_is_cut_off_and_the_others_do_not_notice(tmp_path: Path) -> 
         memory, highest = process.memory_info().rss, 0
         # a busy moment of the machine moves the quantile of a round: as many rounds as it takes, up to eight
         for number in range(8):
-            for _ in range(1000):
-                alone.append(timed_solve(quick))
+            alone += [timed_solve(quick) for _ in range(1000)]
             for _ in range(1000):
                 brisk.solve()
                 beside.append(timed_solve(quick))
