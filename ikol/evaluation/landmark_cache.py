@@ -12,10 +12,10 @@ import torch
 
 from ikol.body.array_archive import read_arrays
 from ikol.errors import FileFormatError
-from ikol.regressor.landmarks import NUM_LANDMARKS
+from ikol.regressor.landmarks import NUM_INNER, NUM_LANDMARKS
 from ikol.regressor.person import CropSamples, PersonLandmarks
 
-MAX_BYTES = 2 << 30  # unpacked; a picture takes 2 kB
+MAX_BYTES = 2 << 30  # unpacked; a picture takes 30 kB
 _NAMES = "names"
 _FIELDS: dict[str, tuple[int, ...]] = {  # of `PersonLandmarks`, with their shapes
     "score": (),
@@ -78,6 +78,9 @@ class LandmarkCache:
         counts = [0 if each is None else len(each.points) for each in crops]
         arrays["crops"] = np.array(counts)
         arrays["crops_size"] = np.array([0.0 if each is None else each.size for each in crops], dtype=np.float64)
+        arrays["has_inner"] = np.array([person.inner is not None for person in rows])
+        inner = [person.inner.half().numpy() for person in rows if person.inner is not None]
+        arrays["inner"] = np.stack(inner) if inner else np.zeros((0, 2, NUM_INNER), np.float16)
         for key, shape in _CROP_FIELDS.items():
             parts = [np.zeros((0, *shape), np.float32)]
             parts += [getattr(each, key).numpy() for each in crops if each is not None]
@@ -87,7 +90,16 @@ class LandmarkCache:
         self._is_changed = False
 
     def _read(self) -> None:
-        keys = (_NAMES, *_FIELDS, "doubts", "crops", "crops_size", *(f"crops_{key}" for key in _CROP_FIELDS))
+        keys = (
+            _NAMES,
+            *_FIELDS,
+            "doubts",
+            "crops",
+            "crops_size",
+            "has_inner",
+            "inner",
+            *(f"crops_{key}" for key in _CROP_FIELDS),
+        )
         arrays = read_arrays(self.path.read_bytes(), keys, self.path.name, MAX_BYTES)
         names, crops = arrays[_NAMES], arrays["crops"]
         if crops.dtype.kind != "i" or crops.ndim != 1 or names.dtype.kind != "U" or arrays["doubts"].dtype.kind != "U":
@@ -96,7 +108,8 @@ class LandmarkCache:
             raise FileFormatError(f"{self.path.name} is damaged: crops has negative numbers; delete it")
         expected = {key: (len(names), *shape) for key, shape in _FIELDS.items()}
         expected |= {f"crops_{key}": (int(crops.sum()), *shape) for key, shape in _CROP_FIELDS.items()}
-        expected |= {key: (len(names),) for key in ("crops", "crops_size", "doubts")}
+        expected |= {key: (len(names),) for key in ("crops", "crops_size", "doubts", "has_inner")}
+        expected["inner"] = (int(np.count_nonzero(arrays["has_inner"])), 2, NUM_INNER)
         for key, shape in expected.items():
             if arrays[key].shape != shape:
                 raise FileFormatError(
@@ -104,6 +117,7 @@ class LandmarkCache:
                     "it made anew"
                 )
         ends = np.cumsum(crops)
+        inner = iter(torch.from_numpy(arrays["inner"].astype(np.float32)))
         for row, name in enumerate(names.tolist()):
             span = slice(int(ends[row] - crops[row]), int(ends[row]))
             tensors = {key: torch.from_numpy(arrays[key][row].copy()) for key in _FIELDS if key != "score"}
@@ -113,4 +127,5 @@ class LandmarkCache:
                 **tensors,
                 samples=CropSamples(size=float(arrays["crops_size"][row]), **of_crops) if crops[row] else None,
                 doubts=tuple(str(arrays["doubts"][row]).split()),
+                inner=next(inner) if arrays["has_inner"][row] else None,
             )

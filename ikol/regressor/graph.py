@@ -124,16 +124,20 @@ class GraphNetwork(nn.Module):
     """A network of ``ikol.regressor.weights``: pictures (NCHW) in, its named outputs as a tuple, any batch size.
 
     Outputs that were maps stay NCHW; outputs that TensorFlow flattened are flattened in its order (NHWC).
+
+    Args:
+        file: the network.
+        inner: numbers of values inside of it that are returned as well, behind the outputs.
     """
 
-    def __init__(self, file: NetworkFile) -> None:
+    def __init__(self, file: NetworkFile, inner: tuple[int, ...] = ()) -> None:
         super().__init__()
         graph = file.graph
         self.input_size = graph.input_size
         self.output_names = tuple(graph.outputs)
         self._ops = graph.ops
         self._input = graph.input
-        self._outputs = tuple(graph.outputs.values())
+        self._outputs = (*graph.outputs.values(), *inner)
         self._convolutions = nn.ModuleDict(
             {
                 op.name: _Convolution(op, file.tensors[op.name + ".weight"], file.tensors[op.name + ".bias"])
@@ -148,7 +152,7 @@ class GraphNetwork(nn.Module):
         ]
 
     def forward(self, pictures: Float[Tensor, "batch 3 height width"]) -> tuple[Tensor, ...]:
-        """Return the outputs in the order of ``output_names``."""
+        """Return the outputs in the order of ``output_names``, then the inner values."""
         values = {self._input: pictures.contiguous(memory_format=torch.channels_last)}
         ask = _between_layers.get()
         with _full_precision():

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from ikol.regressor.graph import GraphNetwork
+from ikol.regressor.weights import load_network
 
 BLAZEPOSE_LANDMARKS: tuple[str, ...] = (
     "nose",
@@ -61,6 +63,23 @@ NUM_LANDMARKS = len(BLAZEPOSE_LANDMARKS)
 NUM_WITH_AUXILIARY = 39  # the network adds six; 33 and 34 are the middle of the hips and a point of the body's circle
 AUXILIARY_CENTER, AUXILIARY_RIM = 33, 34
 
+_ALL = tuple(range(NUM_LANDMARKS))
+_BODY = tuple(
+    BLAZEPOSE_LANDMARKS.index(name)
+    for name in (
+        "nose",
+        *(
+            f"{side}_{part}"
+            for part in ("shoulder", "elbow", "wrist", "index", "hip", "knee", "ankle")
+            for side in ("left", "right")
+        ),
+    )
+)
+_INNER_MAPS: dict[str, dict[int, tuple[int, ...]]] = {"heavy": {587: _ALL, 614: _BODY}}
+"""By network: inner maps, and the landmarks at which they are read. 587 has 96 channels at 32 x 32, 614 has 192 at
+16 x 16; both know what is around a landmark and the whole body's pose (docs/models/head.md has the comparison)."""
+NUM_INNER = 96 * len(_ALL) + 192 * len(_BODY)
+
 _REFINE_RADIUS = 3  # MediaPipe's kernel of 7 heat-map pixels
 _REFINE_MIN_CONFIDENCE = 0.5  # MediaPipe's min_confidence_to_refine
 
@@ -77,6 +96,13 @@ class CropLandmarks:
     """Metres from the middle of the hips; x and y along the crop, z away from the camera."""
     visibility: Float[Tensor, "crops 33"]
     """The network's own guess that the landmark is seen; it says 1.0 of a face seen from behind."""
+    inner: Float[Tensor, "crops inner"] | None = None
+    """Inner values of the network where it sees the landmarks, float16; None from a network that does not give them."""
+
+
+def load_landmark_network(model: str) -> GraphNetwork:
+    """Return one of the shipped landmark networks, "heavy" or "full", with its inner maps if a head reads them."""
+    return GraphNetwork(load_network(f"blazepose_{model}"), tuple(_INNER_MAPS.get(model, {}))).eval()
 
 
 def _refined(
@@ -104,8 +130,24 @@ def _refined(
 
 def run_landmarks(network: GraphNetwork, pictures: Float[Tensor, "crops 3 size size"]) -> CropLandmarks:
     """Run the network on crops (values 0 to 1) and decode what it returns."""
-    outputs = dict(zip(network.output_names, network(pictures), strict=True))
+    values = network(pictures)
+    count = len(network.output_names)
+    outputs = dict(zip(network.output_names, values[:count], strict=True))
     raw = outputs["landmarks"].reshape(-1, NUM_WITH_AUXILIARY, 5)
     points = _refined(raw[..., :2] / network.input_size, outputs["heatmap"])
     world = outputs["world"].reshape(-1, NUM_WITH_AUXILIARY, 3)[:, :NUM_LANDMARKS]
-    return CropLandmarks(outputs["presence"].reshape(-1), points, world, raw[:, :NUM_LANDMARKS, 3].sigmoid())
+    visibility = raw[:, :NUM_LANDMARKS, 3].sigmoid()
+    inner = _read_at(values[count:], points[:, :NUM_LANDMARKS])
+    return CropLandmarks(outputs["presence"].reshape(-1), points, world, visibility, inner)
+
+
+def _read_at(maps: tuple[Tensor, ...], points: Float[Tensor, "crops 33 2"]) -> Float[Tensor, "crops inner"] | None:
+    """Return what the inner maps of the heavy network have at landmarks (crop coordinates), landmark by landmark."""
+    if not maps:
+        return None
+    places = [2.0 * points[:, None, list(at)] - 1.0 for at in _INNER_MAPS["heavy"].values()]
+    read = [
+        functional.grid_sample(each, place, mode="bilinear", padding_mode="border", align_corners=False)
+        for each, place in zip(maps, places, strict=True)
+    ]
+    return torch.cat([each[:, :, 0].mT.flatten(1) for each in read], -1).half()

@@ -78,6 +78,8 @@ class PersonLandmarks:
     """What the augmented crops said, of which this is made; None for landmarks from elsewhere."""
     doubts: tuple[str, ...] = ()
     """Why the pose may be wrong as a whole (`ikol.regressor.doubts`)."""
+    inner: Float[Tensor, "2 inner"] | None = None
+    """Mean inner values of the network, of the plain crops and of the mirrored ones; None where it gave none."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,10 @@ class CropSamples:
     presence: Float[Tensor, " crops"]
     size: float
     """Body size in pixels."""
+    inner: Float[Tensor, "crops inner"] | None = None
+    """Inner values of the network, those of mirrored crops as of a mirrored person."""
+    mirrored: Bool[Tensor, " crops"] | None = None
+    """Of which crops the inner values are mirrored."""
 
     @staticmethod
     def from_crops(crops: Crops, landmarks: CropLandmarks) -> "CropSamples":
@@ -104,6 +110,8 @@ class CropSamples:
             torch.where(mirrored[..., 0], landmarks.visibility[:, swap], landmarks.visibility),
             landmarks.presence,
             float(crops.side.mean()) / PERSON_MARGIN,
+            landmarks.inner,
+            crops.mirrored,
         )
 
     def joined(self, other: "CropSamples") -> "CropSamples":
@@ -114,7 +122,15 @@ class CropSamples:
             torch.cat([self.visibility, other.visibility]),
             torch.cat([self.presence, other.presence]),
             self.size,
+            None if self.inner is None or other.inner is None else torch.cat([self.inner, other.inner]),
+            None if self.mirrored is None or other.mirrored is None else torch.cat([self.mirrored, other.mirrored]),
         )
+
+    def mean_inner(self) -> Float[Tensor, "2 inner"] | None:
+        """Return the mean inner values of the plain and of the mirrored crops; None unless there are both."""
+        if self.inner is None or self.mirrored is None or bool(self.mirrored.all()) or not bool(self.mirrored.any()):
+            return None
+        return torch.stack([self.inner[self.mirrored == side].float().mean(0) for side in (False, True)])
 
     def spread(self, of: Bool[Tensor, "33"]) -> float:
         """Return how far these landmarks (at least one) typically move between the crops, in body sizes.
@@ -212,6 +228,7 @@ def combine(samples: CropSamples, width: int, height: int) -> PersonLandmarks:
         confidence=confidence * in_picture,
         in_picture=in_picture,
         samples=samples,
+        inner=samples.mean_inner(),
     )
 
 

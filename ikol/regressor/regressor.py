@@ -15,7 +15,13 @@ from ikol.regressor.crops import PERSON_MARGIN, Crops, sample_crops
 from ikol.regressor.detector import Detections, detect_persons, search_windows
 from ikol.regressor.doubts import QUALITY_SURE, doubts_of, quality
 from ikol.regressor.graph import GraphNetwork, asking_between_layers
-from ikol.regressor.landmarks import AUXILIARY_CENTER, AUXILIARY_RIM, CropLandmarks, run_landmarks
+from ikol.regressor.landmarks import (
+    AUXILIARY_CENTER,
+    AUXILIARY_RIM,
+    CropLandmarks,
+    load_landmark_network,
+    run_landmarks,
+)
 from ikol.regressor.person import (
     AUGMENTATIONS,
     NUM_FACE,
@@ -116,7 +122,7 @@ class LandmarkRegressor:
             raise InputError(f"unknown landmark network {model!r}, expected 'heavy' or 'full'")
         self.device = torch.device(device)
         self._detector = GraphNetwork(load_network("blazepose_detector")).to(self.device).eval()
-        self._landmarks = GraphNetwork(load_network(f"blazepose_{model}")).to(self.device).eval()
+        self._landmarks = load_landmark_network(model).to(self.device)
 
     def detect(
         self,
@@ -267,4 +273,5 @@ class LandmarkRegressor:
     def _run(self, rgb: _Picture, crops: Crops) -> CropLandmarks:
         pictures = sample_crops(rgb, crops, self._landmarks.input_size, "border").to(self.device)
         found = run_landmarks(self._landmarks, pictures)
-        return CropLandmarks(found.presence.cpu(), found.points.cpu(), found.world.cpu(), found.visibility.cpu())
+        inner = None if found.inner is None else found.inner.cpu()
+        return CropLandmarks(found.presence.cpu(), found.points.cpu(), found.world.cpu(), found.visibility.cpu(), inner)

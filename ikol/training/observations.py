@@ -24,7 +24,7 @@ from ikol.regressor.person import AUGMENTATIONS, CropSamples
 from ikol.rendering.dataset import RenderedSample
 from ikol.rendering.viewpoint import body_circle
 
-_FORMAT = "ikol observations 1"
+_FORMAT = "ikol observations 2"
 # How far the detector's circle is from the body's own, standard deviations: of the centre in radii, of the radius's
 # logarithm (its mean is the next), of the direction in radians. Measured on whole rendered pictures, see docs/data.md.
 _CENTER_SPREAD, _RADIUS_SPREAD, _RADIUS_MEAN, _TURN_SPREAD = 0.06, 0.10, -0.05, 0.085
@@ -42,6 +42,8 @@ class Observations:
     """From the middle of the hips, as the network thinks."""
     visibility: Float[Tensor, "samples crops 33"]
     presence: Float[Tensor, "samples crops"]
+    inner: Float[Tensor, "samples crops inner"]
+    """Inner values of the network, float16."""
     side: Float[Tensor, "samples crops"]
     """Of each crop, pixels."""
     augmentation: Int[Tensor, "samples crops"]
@@ -160,6 +162,7 @@ def _observe_one(
         "world": answer.world,
         "visibility": answer.visibility,
         "presence": answer.presence,
+        "inner": answer.presence.new_zeros(len(crops), 0).half() if answer.inner is None else answer.inner,
         "side": crops.side,
         "augmentation": torch.tensor(chosen),
         "crop_side": base.side[0],

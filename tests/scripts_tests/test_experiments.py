@@ -35,7 +35,7 @@ def _write_people(folder: Path, count: int, seed: int) -> None:
         "joints_camera": joints,
     }
     shapes = {
-        "points": (2, 33, 2), "world": (2, 33, 3), "visibility": (2, 33), "presence": (2,), "side": (2,),
+        "points": (2, 33, 2), "world": (2, 33, 3), "visibility": (2, 33), "presence": (2,), "side": (2,), "inner": (2, 0),
         "augmentation": (2,), "crop_center": (2,), "size": (2,), "t_camera_world": (3,), "transl": (3,),
         "landmarks_camera": (33, 3), "landmarks_px": (33, 2), "twist": (24,),
     }  # fmt: skip

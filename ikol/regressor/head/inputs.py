@@ -6,8 +6,8 @@ distance, so that the head need not learn where on the picture a person stands, 
 Imports: torch, the landmarks.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +17,8 @@ from ikol.regressor.landmarks import LEFT_RIGHT, NUM_LANDMARKS
 from ikol.regressor.person import PersonLandmarks
 
 NUM_FEATURES = NUM_LANDMARKS * 11 + 1
+NUM_COMPONENTS = 512  # of the landmark network's inner values
+NUM_INNER_FEATURES = 2 * NUM_COMPONENTS + 1
 MIN_EXTENT = 0.05  # metres and, a metre away, radians: what a degenerate person's landmarks are spread by at least
 MIN_SPREAD, MAX_SPREAD = 0.005, 0.5  # metres; beyond them a standard deviation says that all or nothing is known
 RAY_LIMIT = 2.0  # metres from the person's middle; what lies further off is an outlier and must not drown the rest
@@ -36,13 +38,28 @@ class HeadInput:
     visibility: Float[Tensor, "people 33"]
     in_picture: Bool[Tensor, "people 33"]
     """Where it is False the ray is not read."""
+    inner: Float[Tensor, "people 2 components"] | None = None
+    """Components of the network's inner values, of the plain crops and of the mirrored ones; all zero for a person of
+    whom they are not known, None for people of whom none are."""
 
     @staticmethod
     def from_persons(
-        persons: Sequence[PersonLandmarks], focal: tuple[float, float], center: tuple[float, float]
+        persons: Sequence[PersonLandmarks],
+        focal: tuple[float, float],
+        center: tuple[float, float],
+        components: Callable[[Tensor], Tensor] | None = None,
     ) -> "HeadInput":
-        """Return the persons of one picture, whose lens has this focal length and centre (pixels)."""
+        """Return the persons of one picture.
+
+        Args:
+            persons: at least one.
+            focal: of the picture's lens, pixels.
+            center: of the picture's lens, pixels.
+            components: takes inner values (..., inner) to their components; None leaves the inner values out.
+        """
         scale = persons[0].image_points.new_tensor(focal)
+        unknown = scale.new_zeros(2, NUM_COMPONENTS)
+        inner = [unknown if components is None or one.inner is None else components(one.inner) for one in persons]
         return HeadInput(
             torch.stack([(one.image_points - scale.new_tensor(center)) / scale for one in persons]),
             torch.stack([one.image_sigma / scale.mean() for one in persons]),
@@ -50,6 +67,7 @@ class HeadInput:
             torch.stack([one.world_sigma for one in persons]),
             torch.stack([one.visibility for one in persons]),
             torch.stack([one.in_picture for one in persons]),
+            None if components is None else torch.stack(inner),
         )
 
     def mirrored(self) -> "HeadInput":
@@ -63,7 +81,18 @@ class HeadInput:
             self.world_sigma[:, swap],
             self.visibility[:, swap],
             self.in_picture[:, swap],
+            # the mirrored crops of a mirrored person are the plain ones
+            None if self.inner is None else self.inner.flip(1),
         )
+
+    def known_inner(self) -> Float[Tensor, "people 2 components"]:
+        """Return the components, zero where none are known."""
+        unknown = self.world.new_zeros(1, 2, NUM_COMPONENTS).expand(len(self.world), -1, -1)
+        return unknown if self.inner is None else self.inner
+
+    def without_inner(self, people: Bool[Tensor, " people"]) -> "HeadInput":
+        """Return the persons, of some of whom the inner values are not known."""
+        return replace(self, inner=torch.where(people[:, None, None], 0.0, self.known_inner()))
 
     def joined(self, other: "HeadInput") -> "HeadInput":
         """Return the persons of both."""
@@ -74,6 +103,9 @@ class HeadInput:
             torch.cat((self.world_sigma, other.world_sigma)),
             torch.cat((self.visibility, other.visibility)),
             torch.cat((self.in_picture, other.in_picture)),
+            None
+            if self.inner is None and other.inner is None
+            else torch.cat((self.known_inner(), other.known_inner())),
         )
 
     def __getitem__(self, index: slice | Tensor) -> "HeadInput":
@@ -85,6 +117,7 @@ class HeadInput:
             self.world_sigma[index],
             self.visibility[index],
             self.in_picture[index],
+            None if self.inner is None else self.inner[index],
         )
 
 
@@ -93,6 +126,7 @@ class CanonicalInput:
     """The landmarks in the persons' own frames, and where these frames are."""
 
     features: Float[Tensor, "people features"]
+    """The landmarks, then the components and whether they are known."""
     R_ray_camera: Float[Tensor, "people 3 3"]
     """Rotates the camera's axes so that z points at the person's middle."""
     distance: Float[Tensor, " people"]
@@ -119,7 +153,7 @@ def canonical(landmarks: HeadInput) -> CanonicalInput:
     angular = (rays.square().sum((1, 2)) / count[:, 0]).sqrt()
     distance = extent / angular.maximum(MIN_EXTENT * extent / 10.0)
     places = (rays * distance[:, None, None]).clamp(-RAY_LIMIT, RAY_LIMIT)
-    sigma = landmarks.rays_sigma * distance[:, None]
+    sigma, inner = landmarks.rays_sigma * distance[:, None], landmarks.known_inner()
     features = torch.cat(
         (
             places.flatten(1),
@@ -129,6 +163,8 @@ def canonical(landmarks: HeadInput) -> CanonicalInput:
             landmarks.visibility,
             landmarks.in_picture.to(places),
             distance.log()[:, None],
+            inner.flatten(1),
+            (inner != 0).any(2).any(1, keepdim=True).to(places),
         ),
         -1,
     )

@@ -4,6 +4,7 @@
 Everything is in the person's own frame (see `inputs`). Imports: torch, the inputs.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ikol.regressor.head.inputs import NUM_FEATURES
-from ikol.regressor.landmarks import NUM_LANDMARKS
+from ikol.regressor.head.inputs import NUM_COMPONENTS, NUM_FEATURES, NUM_INNER_FEATURES
+from ikol.regressor.landmarks import NUM_INNER, NUM_LANDMARKS
 
 NUM_JOINTS = 24
 ENDS = ("L_Foot", "R_Foot", "Head", "L_Hand", "R_Hand")
@@ -21,6 +22,7 @@ NUM_TREE = NUM_JOINTS + len(ENDS)
 NUM_NODES = NUM_TREE + NUM_LANDMARKS
 NUM_BETAS = 10
 MIN_SIGMA, MAX_SIGMA = 0.003, 1.0  # metres; below it no landmark network is, beyond it nothing is known
+INNER_DROPOUT = 0.2  # of the inner values' components in training, as whoever knows them all knows the person
 MAX_CONCENTRATION = 400.0  # a standard deviation of 3 degrees
 
 
@@ -57,13 +59,46 @@ class _Block(nn.Module):
         return values + self.outer(self.dropout(inner))
 
 
+class InnerComponents(nn.Module):
+    """The directions in which the landmark network's inner values vary most over rendered people, each of unit spread.
+
+    They are found once and not trained: 6048 values of ten thousand people would be learned by heart.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    basis: Tensor
+
+    def __init__(self) -> None:
+        """Make components that are all zero, which says that nothing is known."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(NUM_INNER))
+        self.register_buffer("scale", torch.ones(NUM_INNER))
+        self.register_buffer("basis", torch.zeros(NUM_INNER, NUM_COMPONENTS))
+
+    def forward(self, inner: Float[Tensor, "*batch inner"]) -> Float[Tensor, "*batch components"]:
+        """Return the components, half of their standard deviations from the mean."""
+        return (self._standard(inner) @ self.basis).clamp(-2.5, 2.5)
+
+    def _standard(self, inner: Tensor) -> Tensor:
+        return ((inner.float() - self.mean) * self.scale).clamp(-5.0, 5.0)
+
+    def fit(self, inner: Float[Tensor, "crops inner"]) -> None:
+        """Find the directions; there must be more crops than components."""
+        values = inner.float()
+        self.mean.copy_(values.mean(0))
+        self.scale.copy_(1.0 / values.std(0).clamp_min(1e-2))
+        _, length, directions = torch.svd_lowrank(self._standard(inner), q=NUM_COMPONENTS, niter=2)
+        self.basis.copy_(0.5 * directions * math.sqrt(len(values)) / length)
+
+
 _SIZES = (3 * NUM_NODES, 3 * NUM_NODES, 2 * NUM_JOINTS, NUM_JOINTS, 3, 3)
 
 
 class HeadNetwork(nn.Module):
     """Residual MLP; a linear path beside it carries what is nearly linear, as landmarks to joints are.
 
-    The shape is linear in the features alone: a picture says little of it, and a deep network would rather learn the
+    The shape is linear in the landmarks alone: a picture says little of it, and a deep network would rather learn the
     people by heart.
     """
 
@@ -81,13 +116,16 @@ class HeadNetwork(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(NUM_FEATURES))
         self.register_buffer("scale", torch.ones(NUM_FEATURES))
+        self.components = InnerComponents()
         self.inlet = nn.Linear(NUM_FEATURES, width)
+        self.inner_inlet = nn.Sequential(nn.Dropout(INNER_DROPOUT), nn.Linear(NUM_INNER_FEATURES, width, bias=False))
         self.blocks = nn.Sequential(*(_Block(width, dropout) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.outlet = nn.Linear(width, sum(_SIZES))
         self.direct = nn.Linear(NUM_FEATURES, 3 * NUM_NODES, bias=False)
         nn.init.normal_(self.outlet.weight, std=0.01)
         nn.init.zeros_(self.outlet.bias)
+        nn.init.normal_(self.inner_inlet[1].weight, std=0.02)
         nn.init.zeros_(self.direct.weight)
         self.shape = nn.Linear(NUM_FEATURES, NUM_BETAS)
         nn.init.zeros_(self.shape.weight)
@@ -96,14 +134,16 @@ class HeadNetwork(nn.Module):
 
     def standardise(self, features: Float[Tensor, "people features"]) -> None:
         """Take the mean and the spread of the training's features as those that the network expects."""
-        self.mean.copy_(features.mean(0))
-        self.scale.copy_(1.0 / features.std(0).clamp_min(0.02))
+        landmarks = features[:, :NUM_FEATURES]
+        self.mean.copy_(landmarks.mean(0))
+        self.scale.copy_(1.0 / landmarks.std(0).clamp_min(0.02))
 
     def forward(self, features: Float[Tensor, "people features"]) -> HeadOutput:
         """Return what the features say; see `HeadOutput`."""
         # five deviations off is as far as training has seen; a wild value must not take all others along
-        standard = ((features - self.mean) * self.scale).clamp(-5.0, 5.0)
-        deep = self.outlet(self.norm(self.blocks(self.inlet(standard))))
+        landmarks, inner = features.split((NUM_FEATURES, NUM_INNER_FEATURES), -1)
+        standard = ((landmarks - self.mean) * self.scale).clamp(-5.0, 5.0)
+        deep = self.outlet(self.norm(self.blocks(self.inlet(standard) + self.inner_inlet(inner))))
         joints, spread, twist, concentration, hips, hips_spread = deep.split(_SIZES, -1)
         joints = (joints + self.direct(standard)).unflatten(-1, (NUM_NODES, 3))
         return HeadOutput(

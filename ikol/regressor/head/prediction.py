@@ -75,7 +75,7 @@ class LandmarkHead:
         if not persons:
             return []
         with torch.inference_mode():
-            landmarks = HeadInput.from_persons(persons, focal, center)
+            landmarks = HeadInput.from_persons(persons, focal, center, self.network.components)
             frame = canonical(landmarks)
             output = run_both_ways(self.network, landmarks)
             rotation = frame.R_ray_camera

@@ -17,7 +17,7 @@ from ikol.errors import FileFormatError
 from ikol.regressor.head.network import HeadNetwork
 from ikol.regressor.head.prediction import Calibration, LandmarkHead
 
-HEAD_VERSION = 1
+HEAD_VERSION = 2
 _MAX_BYTES = 20 << 20
 _DATA = files("ikol.regressor") / "data"
 

@@ -12,6 +12,7 @@ import torch
 from ikol.body.default_body import load_default_body
 from ikol.evaluation.motion_clips import CLIPS
 from ikol.regressor.head import LandmarkHead
+from ikol.regressor.head.network import InnerComponents
 from ikol.regressor.head.prediction import Calibration
 from ikol.regressor.head.weights import encode_head
 from ikol.training.head.config import TrainingConfig
@@ -26,6 +27,7 @@ from ikol.training.poses import PoseSample, sample_poses
 
 Progress = Callable[[float, str], None]
 _READING = 0.05  # share of the progress
+_FITTED = 8000  # crops of which the components of their inner values are found
 
 
 def train_head(config: TrainingConfig, data: Path, out: Path, motion: Path, progress: Progress) -> str:
@@ -44,14 +46,18 @@ def train_head(config: TrainingConfig, data: Path, out: Path, motion: Path, prog
     body = load_default_body()
     bodies = PosedBodies(body)
 
+    components = InnerComponents()
+
     def people(split: str) -> HeadExamples:
-        return rendered_examples(
-            read_observations(data / split), bodies, lambda fraction, text: progress(_READING * fraction, text)
-        )
+        seen = read_observations(data / split)
+        if split == "train":
+            torch.manual_seed(config.seed)  # which directions it begins with
+            components.fit(seen.inner[: _FITTED // seen.inner.shape[1]].flatten(0, 1))
+        return rendered_examples(seen, bodies, components, lambda fraction, text: progress(_READING * fraction, text))
 
     train, val = people("train"), people("val")
     poses = everyday_first(sample_poses(config.poses, config.seed + 1, "train", folder=motion), config)
-    trainer = HeadTrainer(config, body, poses, train)
+    trainer = HeadTrainer(config, body, poses, train, components)
 
     def report(step: int, losses: Losses) -> None:
         text = " ".join(f"{name} {float(value.detach()):.2f}" for name, value in vars(losses).items())

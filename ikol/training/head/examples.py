@@ -5,7 +5,7 @@ Imports: torch, the head, the truth.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -54,6 +54,8 @@ class AugmentationConfig:
     """Of the logarithm of what the landmarks' standard deviations are multiplied by: other pictures, other crops."""
     image_error: float = 0.006
     """Metres at the person, added to where a rendered person's landmarks are seen."""
+    blind: float = 0.15
+    """Share of the rendered people of whom the network's inner values are not told."""
 
 
 def augmented(
@@ -88,13 +90,11 @@ def _told(landmarks: HeadInput, generator: torch.Generator, config: Augmentation
     person = torch.randn(count, 1, generator=generator)
     factor = (config.told * (person + torch.randn(count, width, generator=generator))).exp()
     hidden = (1.0 - landmarks.visibility) * torch.rand(count, 1, generator=generator) * 2.0
-    return HeadInput(
-        landmarks.rays,
-        landmarks.rays_sigma * factor,
-        landmarks.world,
-        landmarks.world_sigma * factor[..., None],
-        1.0 - hidden.clamp(0.0, 1.0),
-        landmarks.in_picture,
+    return replace(
+        landmarks,
+        rays_sigma=landmarks.rays_sigma * factor,
+        world_sigma=landmarks.world_sigma * factor[..., None],
+        visibility=1.0 - hidden.clamp(0.0, 1.0),
     )
 
 
@@ -103,13 +103,11 @@ def _seen(
 ) -> HeadExamples:
     """Return what a turned camera sees, whose focal length is taken for 1/zoom of what it is."""
     rays = landmarks.rays @ rotation[:, :2, :2].mT * zoom[:, None, None]
-    seen = HeadInput(
-        rays,
-        landmarks.rays_sigma * zoom[:, None],
-        landmarks.world @ rotation.mT,
-        landmarks.world_sigma,
-        landmarks.visibility,
-        landmarks.in_picture,
+    seen = replace(
+        landmarks,
+        rays=rays,
+        rays_sigma=landmarks.rays_sigma * zoom[:, None],
+        world=landmarks.world @ rotation.mT,
     )
     depth = truth.hips[:, 2:] / zoom[:, None]
     hips = torch.cat((truth.hips[:, :2], depth), -1)
@@ -123,11 +121,9 @@ def _spread(
     turn = math.radians(config.lean_deg) * torch.randn(count, 3, generator=generator)
     scale = (config.scale * torch.randn(count, 1, 1, generator=generator)).exp()
     error = config.image_error / truth.hips[:, 2:, None] * torch.randn(landmarks.rays.shape, generator=generator)
-    return HeadInput(
-        landmarks.rays + error,
-        landmarks.rays_sigma,
-        landmarks.world @ rotvec_to_rotmat(turn).mT * scale,
-        landmarks.world_sigma,
-        landmarks.visibility,
-        landmarks.in_picture,
+    is_blind = torch.rand(count, generator=generator) < config.blind
+    return replace(
+        landmarks.without_inner(is_blind),
+        rays=landmarks.rays + error,
+        world=landmarks.world @ rotvec_to_rotmat(turn).mT * scale,
     )

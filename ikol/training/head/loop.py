@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from ikol.body.model import BodyModel
 from ikol.regressor.head import HeadNetwork
 from ikol.regressor.head.inputs import canonical
+from ikol.regressor.head.network import InnerComponents
 from ikol.solver.directions import IKOLLayer
 from ikol.training.head.config import TrainingConfig
 from ikol.training.head.examples import HeadExamples, augmented
@@ -36,7 +37,12 @@ class HeadTrainer:
     """Trains one head; the same for the same arguments."""
 
     def __init__(
-        self, config: TrainingConfig, body: BodyModel, poses: PoseSample, rendered: HeadExamples | None = None
+        self,
+        config: TrainingConfig,
+        body: BodyModel,
+        poses: PoseSample,
+        rendered: HeadExamples | None = None,
+        components: InnerComponents | None = None,
     ) -> None:
         """Prepare a training.
 
@@ -45,6 +51,7 @@ class HeadTrainer:
             body: the body of all people, float32.
             poses: to simulate landmarks of.
             rendered: landmarks that a network saw on rendered pictures.
+            components: those of its inner values that the rendered people have.
         """
         torch.manual_seed(config.seed)
         self.config, self._poses, self._rendered = config, poses, rendered
@@ -54,6 +61,8 @@ class HeadTrainer:
         # only of rendered people is it known how little a picture says of the shape
         self._shaped = slice(None) if rendered is None else slice(round(config.rendered * config.batch) or None)
         self.network = HeadNetwork(config.width, config.depth, config.dropout)
+        if components is not None:
+            self.network.components = components
         batches = [canonical(self._batch().landmarks).features for _ in range(_FEATURE_BATCHES)]
         self.network.standardise(torch.cat(batches))
         self.averaged = copy.deepcopy(self.network).eval()

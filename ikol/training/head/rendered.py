@@ -7,10 +7,11 @@ Imports: torch, the observations, the landmarks' combination, the truth.
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from ikol.regressor.crops import PERSON_MARGIN
 from ikol.regressor.head import HeadInput
-from ikol.regressor.person import CropSamples, combine
+from ikol.regressor.person import AUGMENTATIONS, CropSamples, combine
 from ikol.training.head.examples import HeadExamples
 from ikol.training.head.truth import HeadTruth, PosedBodies
 from ikol.training.observations import Observations
@@ -19,16 +20,21 @@ MIN_PRESENCE = 0.5  # what the pipeline takes for a person
 
 
 def rendered_examples(
-    observations: Observations, bodies: PosedBodies, progress: Callable[[float, str], None] | None = None
+    observations: Observations,
+    bodies: PosedBodies,
+    components: Callable[[Tensor], Tensor] | None = None,
+    progress: Callable[[float, str], None] | None = None,
 ) -> HeadExamples:
     """Return the people whom the landmark network takes for people.
 
     Args:
         observations: what it saw.
         bodies: the body that was rendered.
+        components: of the network's inner values; None leaves them out.
         progress: told how far it is.
     """
     kept = (observations.presence.mean(1) >= MIN_PRESENCE).nonzero()[:, 0]
+    is_mirrored = torch.tensor([mirrored for _, _, mirrored in AUGMENTATIONS])
     parts: list[HeadInput] = []
     for number, index in enumerate(kept.tolist()):
         if progress is not None and number % 500 == 0:
@@ -39,12 +45,15 @@ def rendered_examples(
             observations.visibility[index],
             observations.presence[index],
             float(observations.side[index].mean()) / PERSON_MARGIN,
+            observations.inner[index] if observations.inner.shape[-1] else None,
+            is_mirrored[observations.augmentation[index]],
         )
         width, height = (round(value) for value in observations.size[index].tolist())
         person = combine(samples, width, height)
         focal, (x, y) = float(observations.focal[index]), observations.center[index].tolist()
-        parts.append(HeadInput.from_persons([person], (focal, focal), (x, y)))
-    landmarks = HeadInput(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+        parts.append(HeadInput.from_persons([person], (focal, focal), (x, y), components))
+    fields = [name for name, value in vars(parts[0]).items() if value is not None]
+    landmarks = HeadInput(**{name: torch.cat([getattr(part, name) for part in parts]) for name in fields})
     local = observations.local_rotmat[kept].clone()
     local[:, 0] = observations.R_camera_world[kept] @ local[:, 0]
     truth, points = bodies.truth(local, observations.betas[kept])

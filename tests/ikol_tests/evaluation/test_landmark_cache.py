@@ -10,6 +10,7 @@ import torch
 
 from ikol.errors import FileFormatError
 from ikol.evaluation.landmark_cache import LandmarkCache
+from ikol.regressor.landmarks import NUM_INNER
 from ikol.regressor.person import CropSamples, PersonLandmarks, combine
 
 
@@ -22,7 +23,9 @@ def person(seed: int, crops: int) -> PersonLandmarks:
         torch.rand(crops, generator=generator),
         250.0,
     )
-    return combine(samples, 320, 320)
+    # as they are kept: float16
+    inner = torch.randn(2, NUM_INNER, generator=generator).half().float() if crops > 1 else None
+    return replace(combine(samples, 320, 320), inner=inner)
 
 
 def test_landmarks_come_back_with_their_crops_and_doubts(tmp_path: Path) -> None:

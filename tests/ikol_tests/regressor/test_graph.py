@@ -220,3 +220,17 @@ def test_licence_and_notice_lie_beside_the_weights() -> None:
     assert "Google" in notice
     for name in manifest["networks"]:
         assert f"{name}.safetensors" in notice
+
+
+def test_inner_values_come_behind_the_outputs() -> None:
+    file = load_network("blazepose_full")
+    heatmap = file.graph.outputs["heatmap"]
+    feeding = next(op for op in file.graph.ops if op.output == heatmap).inputs[0]
+    net = GraphNetwork(file, (feeding, heatmap)).eval()
+    with torch.inference_mode():
+        values = net(torch.full((1, 3, 256, 256), 0.5))
+    outputs = dict(zip(net.output_names, values, strict=False))
+    assert len(values) == len(net.output_names) + 2
+    assert torch.equal(values[-1], outputs["heatmap"])
+    # the heat map is a convolution of 1 x 1 of what feeds it: the same places
+    assert values[-2].shape[-2:] == values[-1].shape[-2:]

@@ -4,7 +4,15 @@
 import pytest
 import torch
 
-from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS, LEFT_RIGHT, _refined  # pyright: ignore[reportPrivateUsage]
+from ikol.regressor.landmarks import (
+    BLAZEPOSE_LANDMARKS,
+    LEFT_RIGHT,
+    NUM_INNER,
+    _read_at,  # pyright: ignore[reportPrivateUsage]
+    _refined,  # pyright: ignore[reportPrivateUsage]
+    load_landmark_network,
+    run_landmarks,
+)
 
 
 def test_there_are_33_distinct_names_in_blazepose_s_order() -> None:
@@ -51,3 +59,27 @@ def test_at_the_edge_only_cells_of_the_map_count() -> None:
     logits[0, 0, 0, 0] = 5.0
     refined = _refined(torch.tensor([[[0.01, 0.01]]]), logits)
     assert torch.allclose(refined, torch.zeros(1, 1, 2), atol=1e-4)
+
+
+def test_inner_maps_are_read_where_the_landmarks_are() -> None:
+    rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    fine, coarse = torch.zeros(2, 96, 32, 32), torch.zeros(2, 192, 16, 16)
+    fine[:, 0], fine[:, 1], coarse[:, 5] = columns, rows, 7.0
+    points = 0.1 + 0.8 * torch.rand(2, 33, 2, generator=torch.Generator().manual_seed(0))
+    inner = _read_at((fine, coarse), points)
+    assert inner is not None
+    assert inner.shape == (2, NUM_INNER)
+    of_landmarks = inner[:, : 96 * 33].unflatten(1, (33, 96)).float()
+    # a pixel's value belongs to its centre; float16 has eleven bits of up to 32
+    assert (of_landmarks[..., :2] - (32.0 * points - 0.5)).abs().max() < 0.02
+    assert bool((inner[:, 96 * 33 :].unflatten(1, (15, 192))[..., 5] == 7.0).all())
+
+
+def test_the_heavy_network_gives_inner_values_and_the_full_one_none() -> None:
+    pictures = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        heavy, full = (run_landmarks(load_landmark_network(model), pictures) for model in ("heavy", "full"))
+    assert heavy.inner is not None
+    assert heavy.inner.shape == (1, NUM_INNER)
+    assert float(heavy.inner.float().std()) > 0.1
+    assert full.inner is None

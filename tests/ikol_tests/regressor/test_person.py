@@ -196,3 +196,19 @@ def test_the_quick_look_is_one_crop_and_its_mirror_image() -> None:
     (first, second) = person.AUGMENTATIONS[: person.QUICK_LOOK]
     assert first == (1.0, 0.0, False)
     assert second == (1.0, 0.0, True)
+
+
+def test_inner_values_are_averaged_by_the_crops_sides() -> None:
+    inner = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]).half()
+    three = dataclasses.replace(agreeing(3), inner=inner, mirrored=torch.tensor([False, True, False]))
+    found = combine(three, WIDTH, HEIGHT).inner
+    assert found is not None
+    assert found.tolist() == [[3.0, 4.0], [3.0, 4.0]]
+
+
+def test_crops_of_one_side_only_have_no_inner_values() -> None:
+    plain = dataclasses.replace(agreeing(2), inner=torch.ones(2, 4).half(), mirrored=torch.zeros(2, dtype=torch.bool))
+    assert combine(plain, WIDTH, HEIGHT).inner is None
+    mirrored = dataclasses.replace(plain, mirrored=torch.ones(2, dtype=torch.bool))
+    assert combine(plain.joined(mirrored), WIDTH, HEIGHT).inner is not None
+    assert combine(plain.joined(agreeing(2)), WIDTH, HEIGHT).inner is None

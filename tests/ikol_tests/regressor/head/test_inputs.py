@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The frame in which the head sees a person."""
 
+from dataclasses import replace
+
 import torch
 from head_people import some_people
 
-from ikol.regressor.head.inputs import NUM_FEATURES, HeadInput, canonical, towards
+from ikol.regressor.head.inputs import NUM_COMPONENTS, NUM_FEATURES, NUM_INNER_FEATURES, HeadInput, canonical, towards
 
 
 def test_features_are_finite_and_as_many_as_the_network_takes() -> None:
     frame = canonical(some_people(5))
-    assert frame.features.shape == (5, NUM_FEATURES)
+    assert frame.features.shape == (5, NUM_FEATURES + NUM_INNER_FEATURES)
     assert bool(frame.features.isfinite().all())
 
 
@@ -60,8 +62,25 @@ def test_a_longer_lens_only_changes_the_distance() -> None:
     assert ((ratio - 2.0).abs() < 0.1).all()
 
 
+def test_inner_values_that_are_not_known_are_told_as_such() -> None:
+    people = some_people(3)
+    told = replace(people, inner=torch.randn(3, 2, NUM_COMPONENTS))
+    known = canonical(told.without_inner(torch.tensor([True, False, False]))).features[:, -1]
+    assert known.tolist() == [0.0, 1.0, 1.0]
+    assert canonical(people.joined(told)).features[:, -1].tolist() == [0.0] * 3 + [1.0] * 3
+
+
+def test_the_mirrored_crops_of_a_mirrored_person_are_the_plain_ones() -> None:
+    told = replace(some_people(2), inner=torch.randn(2, 2, NUM_COMPONENTS))
+    mirrored = told.mirrored().inner
+    assert mirrored is not None
+    assert told.inner is not None
+    assert torch.equal(mirrored[:, 0], told.inner[:, 1])
+    assert torch.equal(mirrored[:, 1], told.inner[:, 0])
+
+
 def test_mirrored_twice_is_as_before() -> None:
-    people = some_people(2)
+    people = replace(some_people(2), inner=torch.randn(2, 2, NUM_COMPONENTS))
     twice = people.mirrored().mirrored()
     for name, value in vars(people).items():
         assert torch.equal(getattr(twice, name), value), name

@@ -2,6 +2,7 @@
 """What a head says: shapes, the camera's axes, the mirror."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from head_people import one_person, random_network, some_people
 
 from ikol.body.default_body import load_default_body
 from ikol.regressor.head import LandmarkHead
+from ikol.regressor.head.inputs import NUM_COMPONENTS
+from ikol.regressor.head.network import InnerComponents
 from ikol.regressor.head.prediction import (
     MIRRORED_JOINTS,
     MIRRORED_NODES,
@@ -16,7 +19,7 @@ from ikol.regressor.head.prediction import (
     circular_sigma,
     run_both_ways,
 )
-from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS
+from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS, NUM_INNER
 
 
 def test_a_prediction_has_the_body_and_is_finite() -> None:
@@ -49,6 +52,40 @@ def test_a_mirrored_person_gets_the_mirrored_answer() -> None:
     assert (other.twist - one.twist[:, joints] * torch.tensor([1.0, -1.0])).abs().max() < 1e-5
     assert (other.concentration - one.concentration[:, joints]).abs().max() < 1e-3  # of up to 400
     assert (other.betas - one.betas).abs().max() < 1e-5
+
+
+def test_inner_values_count_and_their_absence_is_allowed() -> None:
+    network = random_network()
+    generator = torch.Generator().manual_seed(0)
+    # more crops than components, each of which then has unit spread
+    network.components.fit(torch.randn(NUM_COMPONENTS + 88, NUM_INNER, generator=generator))
+    head, plain = LandmarkHead(network, Calibration(), ""), one_person()
+    told = [
+        replace(plain, inner=torch.randn(2, NUM_INNER, generator=generator)),
+        replace(plain, inner=torch.randn(2, NUM_INNER, generator=generator)),
+    ]
+    first, second, third = head.predict([plain, *told], (900.0, 900.0), (500.0, 500.0))
+    (alone,) = head.predict([plain], (900.0, 900.0), (500.0, 500.0))
+    assert first.joints is not None
+    assert second.joints is not None
+    assert third.joints is not None
+    assert alone.joints is not None
+    # float32; one matrix product more rows than the other
+    assert (first.joints - alone.joints).abs().max() < 1e-5
+    assert (second.joints - third.joints).abs().max() > 1e-3
+    assert (first.joints - second.joints).abs().max() > 1e-3
+
+
+def test_components_have_half_the_spread_that_they_were_fitted_with() -> None:
+    components = InnerComponents()
+    generator = torch.Generator().manual_seed(0)
+    mixed = torch.randn(700, 700, generator=generator) @ torch.randn(700, NUM_INNER, generator=generator)
+    components.fit(mixed)
+    found = components(mixed)
+    assert found.shape == (700, NUM_COMPONENTS)
+    # the mean of 512 spreads; single ones are off by some percent, as the directions are found by random projections
+    assert float(found.std(0).mean()) == pytest.approx(0.5, rel=0.05)
+    assert float(found.mean(0).abs().max()) < 0.05
 
 
 def test_calibration_multiplies_the_standard_deviations() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from ikol.body.default_body import load_default_body
 from ikol.errors import InputError
-from ikol.regressor.head.inputs import canonical
+from ikol.regressor.head.inputs import NUM_COMPONENTS, canonical
 from ikol.regressor.head.network import NUM_TREE, HeadOutput
 from ikol.solver.directions import IKOLLayer
 from ikol.training.head.config import TrainingConfig
@@ -61,6 +61,19 @@ def test_a_step_on_the_same_people_lowers_the_loss() -> None:
     losses: list[float] = []
     trainer.run(lambda step, parts: losses.append(float(parts.total(LossWeights()).detach())), every=29)
     assert losses[-1] < losses[0] - 1.0, losses
+
+
+def test_inner_values_are_hidden_of_some_rendered_people_and_of_all_transplanted_ones() -> None:
+    people = some_examples(400)
+    told = replace(people, landmarks=replace(people.landmarks, inner=torch.ones(400, 2, NUM_COMPONENTS)))
+    generator = torch.Generator().manual_seed(0)
+    changed = augmented(told, generator, AugmentationConfig(blind=0.25), is_rendered=True)
+    known = canonical(changed.landmarks).features[:, -1]
+    # 300 of 400 are expected, with a standard deviation of 9
+    assert 260 < float(known.sum()) < 340
+    poses = some_poses(4)
+    moved = transplanted(BODIES, poses.local_rotmat, poses.betas, told, generator)
+    assert not canonical(moved.landmarks).features[:, -1].any()
 
 
 def test_the_same_seed_gives_the_same_head() -> None:
