@@ -89,7 +89,7 @@ def _needed_version(call: Call) -> tuple[int, int]:
             is_new = bool(call.joints) or any(isinstance(block, Pins | Orientations) for block in call.evidence)
             return (1, 2) if is_new else (1, 0)
         case TreeCall():
-            return (1, 4)
+            return (1, 4) if call.seen is None else (1, 5)
 
 
 def _message(call: Call, request_id: int, frames: wire.FrameWriter, server: tuple[int, int]) -> wire.Request:
