@@ -19,6 +19,7 @@ from . import (
     photo_tool,
     rig_properties,
     runtime,
+    shape_properties,
     translations,
 )
 from .alternatives import IKOL_OT_alternatives, IKOL_OT_choose_alternative
@@ -94,6 +95,7 @@ from .rig_operators import (
 )
 from .rig_properties import IKOL_PG_rig, IKOL_PG_rig_joint
 from .settings import IKOL_PG_body, IKOL_PG_settings
+from .shape_properties import IKOL_PG_shape
 from .view_operators import IKOL_OT_look_through
 
 CLASSES = (
@@ -101,6 +103,7 @@ CLASSES = (
     IKOL_PG_body,
     IKOL_PG_point,
     IKOL_PG_window,
+    IKOL_PG_shape,
     IKOL_PG_rig_joint,
     IKOL_PG_rig,
     IKOL_Preferences,
@@ -191,6 +194,7 @@ MODULES = (
     translations,
     rig_properties,
     keypoint_properties,
+    shape_properties,
     live_edit,
     panel_icons,
     menus,
