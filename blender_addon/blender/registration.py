@@ -90,8 +90,11 @@ from .process_operators import (
 from .rig_operators import (
     IKOL_OT_find_rig_bones,
     IKOL_OT_load_rig_preset,
+    IKOL_OT_pick_rig_image,
     IKOL_OT_pose_rig,
+    IKOL_OT_pose_rig_from_image,
     IKOL_OT_save_rig_preset,
+    IKOL_OT_show_rig_source,
 )
 from .rig_properties import IKOL_PG_rig, IKOL_PG_rig_joint
 from .settings import IKOL_PG_body, IKOL_PG_settings
@@ -173,6 +176,9 @@ CLASSES = (
     IKOL_OT_save_rig_preset,
     IKOL_OT_load_rig_preset,
     IKOL_OT_pose_rig,
+    IKOL_OT_pick_rig_image,
+    IKOL_OT_pose_rig_from_image,
+    IKOL_OT_show_rig_source,
     IKOL_MT_parts,
     IKOL_MT_presets,
     IKOL_MT_body,
