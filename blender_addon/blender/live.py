@@ -82,6 +82,9 @@ class LiveDrag:
         """Joints whose handles the user holds: these are not placed."""
         self.answers = 0
         """How many answers have been applied."""
+        self.is_let_go = False
+        """A command has given the body another pose: what was asked before it is of no interest."""
+        _DRAGS.add(self)
         self._deadline = 0.0
         if self._config is not None:
             living.solver.start(self._config)
@@ -268,6 +271,10 @@ class LiveDrag:
                 place_handle(thing, at)
 
 
+_DRAGS: "weakref.WeakSet[LiveDrag]" = weakref.WeakSet()
+"""All drags that somebody holds."""
+
+
 def _owner() -> LiveDrag | None:
     """Return the drag that the solver's `live` works for; one that nobody holds any more is none."""
     owner = runtime.get().live_owner
@@ -352,8 +359,12 @@ def _stop_following(name: str) -> LiveDrag | None:
 
 
 def let_go(armature: bpy.types.Object) -> None:
-    """Want no late answer for a body any more: a command gives it another pose."""
+    """Want no answer for a body any more, late or from a drag that still runs: a command gives it another pose."""
     _stop_following(armature.name)
+    for drag in list(_DRAGS):
+        if drag.name == armature.name:
+            drag.drop()
+            drag.is_let_go = True
     _unmark(armature)
 
 
