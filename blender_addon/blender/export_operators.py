@@ -45,9 +45,10 @@ def _gltf(path: str, _first: int, _last: int) -> None:
         export_format="GLB",
         use_selection=True,
         export_animation_mode="SCENE",  # in the others Blender 4.2 takes in the keys of the body itself
+        export_anim_scene_split_object=False,  # mesh and bones in one animation: readers play the first
         export_frame_range=True,
         export_optimize_animation_size=False,
-        export_morph=False,
+        export_all_influences=True,  # four, as engines like them, move vertices by millimetres
     )
 
 
