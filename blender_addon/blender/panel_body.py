@@ -75,4 +75,4 @@ class IKOL_PT_shape(SidebarPanel, bpy.types.Panel):
             column.separator()
         for index in range(first, last):
             text = iface("Shape {number}", number=index + 1)
-            column.prop(shape, "betas", index=index - first, text=text, slider=True)
+            column.prop(shape, "betas", index=index - first, text=text)

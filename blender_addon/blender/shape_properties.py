@@ -121,7 +121,7 @@ class IKOL_PG_shape(bpy.types.PropertyGroup):
         soft_min=-SHAPE_KEY_RANGE,
         soft_max=SHAPE_KEY_RANGE,
         precision=3,
-        step=10,
+        step=1,
         options={"SKIP_SAVE"},
         get=_get_betas,
         set=_set_betas,

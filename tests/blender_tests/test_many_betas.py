@@ -142,3 +142,29 @@ def test_another_body_is_refused_however_many_betas_could_move_its_joints_there(
             part("blender.own_body").check_fits(armature)
     finally:
         preferences.body_file = own
+
+
+def test_the_picture_keeps_its_say_while_a_slider_moves(body, part):
+    armature, _ = body
+    read, rig = part("blender.armature").read_betas, part("core.rig")
+    before = part("blender.bodies").read_record(armature)
+    ends = ("L_Ankle", "R_Ankle", "L_Wrist", "R_Wrist")
+
+    def missed():
+        posed = part("blender.posing").read_pose(armature, read(armature, ()))
+        places = part("core.motion_file").joint_places(part("blender.own_body").current_body(), posed)
+        pixels = part("core.pose_conversion").project(before.camera, places)
+        return max(np.linalg.norm(pixels[rig.JOINT_NAMES.index(name)] - before.solution.pixels[name]) for name in ends)
+
+    mesh = part("blender.armature").find_mesh(armature)
+    value = read(armature, ())[0] + 2.0
+    mesh.data.shape_keys.key_blocks["Shape000"].value = value
+    part("blender.following").catch_up(bpy.context)
+    copied = missed()
+    bpy.context.window_manager.ikol_shape.page = 1
+    bpy.context.window_manager.ikol_shape.betas[0] = value
+    record = part("blender.bodies").read_record(armature)
+    print(f"ends of the limbs on the picture: rotations kept {copied:.1f} px, solved {missed():.1f} px")
+    assert missed() < 0.5 * copied
+    assert abs(record.solution.pose.betas[0] - value) < 1e-6
+    assert record.edits == before.edits
