@@ -72,7 +72,8 @@ def test_gradients_reach_every_parameter(name):
     parts = [getattr(output, field.name) for field in dataclasses.fields(output)]
     sum(part.square().sum() for part in parts if part is not None).backward()
     without = [name for name, value in network.named_parameters() if value.grad is None]
-    assert [each for each in without if "conv340" not in each] == []  # by which BlazePose says whether there is a person
+    # conv340: by which BlazePose says whether there is a person
+    assert [each for each in without if "conv340" not in each] == []
     assert all(value.grad.isfinite().all() for value in network.parameters() if value.grad is not None)
 
 
