@@ -3,7 +3,8 @@
 
 TOOLTIPS = {
     "A network of yours: its manifest, weights of HybrIK or IKOL, or a training's folder; empty for none": (
-        "Ein Netz von Ihnen: sein Manifest, Gewichte von HybrIK oder IKOL, oder der Ordner eines Trainings; leer für keines"
+        "Ein Netz von Ihnen: sein Manifest, Gewichte von HybrIK oder IKOL, oder der Ordner eines Trainings; leer für "
+        "keines"
     ),
     "A new armature for each person": "Ein neues Skelett für jede Person",
     "A point of the body": "Ein Punkt des Körpers",
