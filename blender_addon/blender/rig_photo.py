@@ -74,8 +74,9 @@ def show_camera(
         if not old.users:
             bpy.data.cameras.remove(old)
     place_camera(context, camera, photo, np.eye(4))
-    context.scene.camera = camera
-    look_through(context)
+    if context.scene.camera != camera:  # a view that the user has moved nearer stays so
+        context.scene.camera = camera
+        look_through(context)
 
 
 def show_source(context: bpy.types.Context, source: bpy.types.Object, *, is_visible: bool) -> None:
