@@ -134,13 +134,13 @@ class IKOL_OT_import_motion(_Choices, bpy.types.Operator):
             self._target = None if target is None else target.name
             self._call = ReadCall(
                 path=Path(bpy.path.abspath(self.filepath)),
-                body=config.body,
+                body=runtime.body_file(),
                 up="" if self.up == "AUTO" else self.up.lower(),
                 person=self.person,
                 size=(self.size[0], self.size[1]) if all(self.size) else None,
                 fps=self.fps or None,
             )
-            self._reader = FileReader(config.python, self._call)
+            self._reader = FileReader(config.python or runtime.local_python(), self._call)
         except AddonError as error:
             self._fail(error)
             return False

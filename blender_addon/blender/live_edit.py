@@ -23,6 +23,9 @@ TICK_SECONDS = 1 / 60
 SLIDER_SECONDS = 0.4
 """Without a further change, a slider counts as let go: Blender tells no add-on when it is."""
 
+SETTLE_SECONDS = 2.0
+"""The answer to the last change is waited for so much longer; a later one comes late."""
+
 BACKGROUND_SECONDS = 60.0
 """Without a window nothing else can be done meanwhile; a cold solver has taken 10 s to start."""
 
@@ -154,12 +157,13 @@ def _tick() -> float | None:
     if edit is None:
         return None
     try:
-        if edit.is_overtaken or time.monotonic() - edit.changed_at >= edit.pause:
+        if edit.drag.pump(bpy.context):
+            runtime.redraw()
+        quiet = time.monotonic() - edit.changed_at - edit.pause
+        if edit.is_overtaken or quiet >= (0.0 if edit.drag.is_settled else SETTLE_SECONDS):
             finish()
         else:
             edit.begin_step(bpy.context)
-            if edit.drag.pump(bpy.context):
-                runtime.redraw()
     except AddonError as error:
         forget()
         runtime.get().notice = error

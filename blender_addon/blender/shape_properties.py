@@ -22,6 +22,10 @@ SLIDERS = 10
 """That are shown at a time."""
 
 
+PAUSE_SECONDS = 2.0
+"""Without a change, after which a slider counts as let go: who shapes a body stops to look at it."""
+
+
 def change_shape(context: bpy.types.Context, armature: bpy.types.Object, betas: Sequence[float]) -> None:
     """Give a body a shape; where it has evidence, its pose is solved again in that shape while the slider moves.
 
@@ -30,9 +34,7 @@ def change_shape(context: bpy.types.Context, armature: bpy.types.Object, betas: 
     """
     check_writable(armature)
     set_shape_keys(shaped_mesh(armature), betas)
-    live_edit.begin(
-        context, armature, lambda record: record, "Shape", live_edit.SLIDER_SECONDS, asks=_can_solve(armature)
-    )
+    live_edit.begin(context, armature, lambda record: record, "Shape", PAUSE_SECONDS, asks=_can_solve(armature))
 
 
 def _can_solve(armature: bpy.types.Object) -> bool:

@@ -107,6 +107,10 @@ SHAPE = {
     "The file has {told} betas, the body {have}; the others are left out": (
         "Die Datei hat {told} Betas, der Körper {have}; die übrigen fehlen"
     ),
+    "AMASS": "AMASS",
+    "Rotations and shape of SMPL's joints as numbers, for research; its own bone names": (
+        "Drehungen und Gestalt von SMPLs Gelenken als Zahlen, für die Forschung; mit eigenen Namen der Knochen"
+    ),
     "Page": "Seite",
     "Which ten sliders of the shape are shown": "Welche zehn Regler der Gestalt gezeigt werden",
     "{first} to {last} of {count}": "{first} bis {last} von {count}",
