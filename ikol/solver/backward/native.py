@@ -19,6 +19,7 @@ from torch import Tensor
 from ikol.solver.general_native import SOURCES as GENERAL
 from ikol.solver.general_native import Call, PackedProblem, point_to_state, run_call
 from ikol.solver.native_library import Library, library_path, load_kernel, try_loading
+from ikol.solver.pins import TAUT, Springs
 from ikol.solver.result import SolveResult
 from ikol.solver.state import SolveState
 
@@ -43,7 +44,9 @@ class _Gradient(ctypes.Structure):
     _fields_ = (  # pyright: ignore[reportIncompatibleUnannotatedOverride] - ctypes takes any sequence
         *((name, ctypes.c_void_p) for name in ("status", "transl", "rotmat", "shape", "scale", "cost")),
         *((name, ctypes.c_void_p) for name in ("joints_template", "points_rest", "betas", "bone_scale", "block")),
-        ("one_step", ctypes.c_int32),
+        *((name, ctypes.c_void_p) for name in ("pin_force", "pin_stiffness")),
+        ("taut", ctypes.c_double),
+        *((name, ctypes.c_int32) for name in ("pins", "one_step")),
     )
 
 
@@ -71,7 +74,9 @@ def can_attach(packed: PackedProblem, initial: SolveState) -> bool:
     return find_library() is not None
 
 
-def attach_native(packed: PackedProblem, initial: SolveState, result: SolveResult) -> SolveResult:
+def attach_native(
+    packed: PackedProblem, initial: SolveState, result: SolveResult, springs: Springs | None = None
+) -> SolveResult:
     """Return the same result whose states have a derivative to everything that the solve was given.
 
     Items that have not converged get no gradient. Only where `can_attach` says so.
@@ -80,6 +85,7 @@ def attach_native(packed: PackedProblem, initial: SolveState, result: SolveResul
         packed: the problem, whose `live` tensors have history.
         initial: flat batch; what is held keeps its derivative.
         result: of any batch shape, without history.
+        springs: that hold the pins there, if there are pins.
     """
     library = find_library()
     assert library is not None
@@ -88,7 +94,7 @@ def attach_native(packed: PackedProblem, initial: SolveState, result: SolveResul
     if initial.bone_scale is not None:
         held["bone_scale"] = initial.bone_scale
     live = packed.live | {name: part for name, part in held.items() if part.requires_grad}
-    adjoint = _Adjoint(library, packed, result, tuple(live))
+    adjoint = _Adjoint(library, packed, result, springs, tuple(live))
     found = dict(zip(adjoint.outputs, _Optimum.apply(adjoint, *live.values()), strict=True))  # pyright: ignore
     cost = found.pop("cost")
     for name, part in held.items():
@@ -105,6 +111,7 @@ class _Adjoint:
     library: Library
     packed: PackedProblem
     result: SolveResult
+    springs: Springs | None
     names: tuple[str, ...]
     """Of the arrays that want a gradient."""
 
@@ -140,6 +147,11 @@ class _Adjoint:
         for name, tensor in zip(("status", *(_PARTS[name] for name in self.outputs)), given, strict=True):
             setattr(state, name, tensor.data_ptr())
         state.block = ctypes.addressof(blocks)
+        if self.springs is not None:
+            force, stiffness = self.springs.force.contiguous(), self.springs.stiffness.contiguous()
+            given = (*given, force, stiffness)
+            state.pin_force, state.pin_stiffness, state.taut = force.data_ptr(), stiffness.data_ptr(), TAUT
+            state.pins = next(i for i, term in enumerate(self.packed.problem.terms) if term is self.packed.problem.pins)
         state.one_step = self.packed.config.backward == "one_step"
         found: list[Tensor] = []
         for name, tensor in zip(self.names, live, strict=True):

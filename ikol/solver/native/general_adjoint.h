@@ -12,6 +12,9 @@
 //
 // Lengths among the unknowns are what they are in the solve: elastic bones parts of their joints, the others columns of the
 // border. They add how they act together with turns and with each other.
+//
+// Exact pins are springs, see ikol/solver/backward/springs.py: soft ones, under the force of the stiff ones, are rows as any
+// others, and the rest of the stiffness is a condition: a few right-hand sides more and a small system.
 
 #ifndef IKOL_GENERAL_ADJOINT_H
 #define IKOL_GENERAL_ADJOINT_H
@@ -28,6 +31,11 @@ struct ikol_general_gradient {
     void *joints_template, *points_rest;  // (joints, 3), (points, 3)
     void *betas, *bone_scale;            // of the held ones
     const ikol_general_block_gradient* block;
+    // of exact pins, or null: the forces that hold them (frames, pins, 3) and their springs' stiffness (frames, pins), 0
+    // where nothing is pinned; `taut` times the part of it that is a row of the block `pins`, of points in space
+    const void *pin_force, *pin_stiffness;
+    double taut;
+    int32_t pins;
     int32_t one_step;                    // of a Gauss-Newton step more, not of the optimum
 };
 
@@ -35,11 +43,15 @@ namespace {
 
 // Those of ikol/solver/backward/proximal.py, where they are explained.
 constexpr double LOOSE = 10, LEAST_PART = 1e-5, ROUNDING = 1e-9, REST = 20, TIGHTER = 30;
+constexpr int MAX_PINS = 1024;
 constexpr int STEPS = 8, SETTLING = 3, TRIES = 3;
 
 inline bool is_valid(const ikol_general_gradient& g, const ikol_general_call& c) {
     if (!g.status || !g.transl || !g.rotmat || !g.cost || (c.blocks && !g.block)) return false;
-    return !c.bone_groups || c.bone_scale;
+    if (c.bone_groups && !c.bone_scale) return false;
+    if (!g.pin_force) return true;
+    return g.pin_stiffness && g.taut > 1 && g.pins >= 0 && g.pins < c.blocks && c.block[g.pins].kind == IKOL_POINTS_3D &&
+           c.block[g.pins].count <= MAX_PINS;
 }
 
 // A number and its derivative along a direction.
@@ -115,6 +127,13 @@ template <int W> struct Adjoint {
     V *old_betas, *old_scale;
     Vec3<V>* weight_on;               // (J) the cost's force on all that hangs on a joint
     Unknowns<V> loss, answer, unseen;  // the gradient of the loss, H^-1 of it
+    int pins;                         // how many; their block, the forces on them
+    Block<V>* pinned;
+    Vec3<V>* pin_force;
+    Unknowns<V>*pull, *yield_;        // (3 pins) how the unknowns move each, H^-1 of it
+    V *grip;                          // (3 pins) what z does to the forces
+    V* dense;                         // (3 pins, 3 pins + 1)
+    double* scalar;
     int64_t first, count;             // the frames in the lanes
 
     void begin(const ikol_general_call* the_call, const ikol_general_gradient* the_gradient, Block<V>* blocks) {
@@ -126,6 +145,8 @@ template <int W> struct Adjoint {
         problem.block = blocks;
         tree = {&problem, &frame, &info, &factor};
         one = all<V>(1);
+        pinned = gradient->pin_force ? blocks + gradient->pins : nullptr;
+        pins = pinned ? call->block[gradient->pins].count : 0;
     }
     void lay_out(Arena& arena) {
         int J = problem.J, P = problem.P, B = problem.B;
@@ -134,12 +155,16 @@ template <int W> struct Adjoint {
         along.lay_out(arena, J, P, B);
         arena.take(own, J); arena.take(world, J); arena.take(carried, J);
         arena.take(rest_joint, J); arena.take(rest_point, P); arena.take(rest_shape, B); arena.take(rest_scale, J);
+        arena.take(pin_force, pins); arena.take(pull, 3 * pins); arena.take(yield_, 3 * pins);
         arena.take(old_quat, J); arena.take(old_betas, B); arena.take(old_scale, J); arena.take(weight_on, J);
     }
     void lay_out_border(Arena& arena) {  // once the number of columns is known
         info.lay_out(arena, problem);
         factor.lay_out(arena, problem);
         loss.lay_out(arena, problem); answer.lay_out(arena, problem); unseen.lay_out(arena, problem);
+        size_t K = 3 * size_t(pins);
+        for (size_t k = 0; k < K; k++) { pull[k].lay_out(arena, problem); yield_[k].lay_out(arena, problem); }
+        arena.take(grip, K); arena.take(dense, K * (K + 1)); arena.take(scalar, K * (K + 1));
     }
 
     // ---- the exact Hessian: blocks as `evaluate` makes them, with all that it leaves out ----
@@ -329,6 +354,7 @@ template <int W> struct Adjoint {
                 if (to) lane(*to, l) += problem.read(gradient->scale, f * J + j);
             }
         }
+        if (pins) push_cost();
     }
     V* scale_of(const Unknowns<V>& x, int j) const {  // of a joint's bone, where that is unknown
         int group = problem.group_column[j];
@@ -366,18 +392,115 @@ template <int W> struct Adjoint {
     Vec3<V> moved() const {
         return call->free_transl ? Vec3<V>{factor.border_step[0], factor.border_step[1], factor.border_step[2]} : zero3<V>();
     }
-    void solve() {
-        size_t n = answer.count;
+    void invert(const Unknowns<V>& right, const Unknowns<V>& to) {
+        size_t n = to.count;
         V inverse = one / prior;
+        to.clear();
+        for (int i = 0; i < STEPS; i++) {
+            for (size_t k = 0; k < n; k++) to[k] += right[k] * inverse;
+            respond(to);
+        }
+        for (size_t k = 0; k < n; k++) unseen[k] = to[k];
+        for (int i = 0; i < STEPS; i++) respond(unseen);
+        for (size_t k = 0; k < n; k++) to[k] -= unseen[k];
+    }
+    void solve() {
         answer.clear();
         step_from(answer, prior);
-        for (int i = 0; i < STEPS; i++) {
-            for (size_t k = 0; k < n; k++) answer[k] += loss[k] * inverse;
-            respond(answer);
+        invert(loss, answer);
+        if (pins) hold();
+    }
+
+    // ---- pins ----
+
+    // The soft springs, whose ends lie where they pull as much as the stiff ones.
+    void soften() {
+        place(problem, frame);
+        for (int i = 0; i < pins; i++) {
+            V stiffness = V{}, *target = pinned->target + 3 * i, *weight = pinned->weight + 3 * i;
+            Vec3<V> from = frame.place[pinned->source->index[i]];
+            for (int l = 0; l < W; l++) {
+                int64_t at = (first + (l < count ? l : 0)) * pins + i;
+                lane(stiffness, l) = problem.read(gradient->pin_stiffness, at) / gradient->taut;
+                for (int a = 0; a < 3; a++)
+                    lane(((V*)&pin_force[i])[a], l) = problem.read(gradient->pin_force, 3 * at + a);
+            }
+            for (int a = 0; a < 3; a++) {
+                V force = ((V*)&pin_force[i])[a];
+                target[a] = ((V*)&from)[a] - select(stiffness > V{}, force / stiffness, V{});
+                weight[a] = stiffness;
+            }
         }
-        for (size_t k = 0; k < n; k++) unseen[k] = answer[k];
-        for (int i = 0; i < STEPS; i++) respond(unseen);
-        for (size_t k = 0; k < n; k++) answer[k] -= unseen[k];
+    }
+    // How the unknowns move a pinned point.
+    void find_pull(int i) {
+        int point = pinned->source->index[i], C = problem.num_lengths, nb = problem.num_betas;
+        for (int a = 0; a < 3; a++) {
+            const Unknowns<V>& to = pull[3 * i + a];
+            auto part = [&](Vec3<V> v) { return ((V*)&v)[a]; };
+            V is_held = select(pinned->weight[3 * i] > V{}, one, V{});
+            to.clear();
+            if (call->free_transl) to.turn[problem.J] = axis_of<V>(a);
+            for (int c = 0; c < nb; c++) to.length[c] = part(info.arm_motion[size_t(point) * nb + c]);
+            for (int j = problem.point_joint[point]; j >= 0; j = problem.parent[j]) {
+                Vec3<V> turn = mul_t(frame.global[j], cross(frame.place[point] - frame.joint[j], axis_of<V>(a)));
+                const int* is_free = problem.is_free + 3 * j;
+                to.turn[j] = {is_free[0] ? turn.x : V{}, is_free[1] ? turn.y : V{}, is_free[2] ? turn.z : V{}};
+                for (int c = 0; c < nb; c++) to.length[c] += part(info.bone_motion[size_t(j) * C + c]);
+                if (V* scale = scale_of(to, j)) *scale += part(info.stretch[j]);
+            }
+            for (size_t k = 0; k < to.count; k++) to[k] = to[k] * is_held;
+        }
+    }
+    static V inner(const Unknowns<V>& x, const Unknowns<V>& y) {
+        V sum = V{};
+        for (size_t k = 0; k < x.count; k++) sum += x[k] * y[k];
+        return sum;
+    }
+    // [H C'; C -D] [answer; grip] = [loss; 0], D the compliance of the rest of the stiffness.
+    void hold() {
+        int K = 3 * pins, S = K + 1;
+        for (int k = 0; k < K; k++) {
+            invert(pull[k], yield_[k]);
+            for (int r = 0; r < K; r++) dense[r * S + k] = inner(pull[r], yield_[k]);
+        }
+        for (int k = 0; k < K; k++) {
+            V rest = pinned->weight[k] * (gradient->taut - 1);
+            dense[k * S + k] += one / select(rest > V{}, rest, one);
+            dense[k * S + K] = inner(pull[k], answer);
+        }
+        solve_pivoted(dense, scalar, grip, K, W);
+        for (int k = 0; k < K; k++)
+            for (size_t i = 0; i < answer.count; i++) answer[i] -= yield_[k][i] * grip[k];
+    }
+    // The cost is that of the evidence without the pins, which their forces hold against.
+    void push_cost() {
+        int J = problem.J;
+        for (int j = 0; j < J; j++) {
+            loss.turn[j] = loss.turn[j] + factor.gradient[j] * by_cost;
+            if (problem.elastic[j]) loss.stretch[j] += factor.stretch_gradient[j] * by_cost;
+        }
+        for (int a = 0; a < 3; a++) ((V*)&loss.turn[J])[a] += factor.border_gradient[a] * by_cost;
+        for (int c = 0; c < problem.num_lengths; c++) loss.length[c] += factor.border_gradient[3 + c] * by_cost;
+        for (int k = 0; k < 3 * pins; k++)
+            for (size_t i = 0; i < loss.count; i++) loss[i] -= pull[k][i] * (((V*)pin_force)[k] * by_cost);
+    }
+    // Along z the forces on the pins change. The cost does not see them: what `of` adds for it is taken off here.
+    void let_go() {
+        for (int i = 0; i < pins; i++) {
+            Vec3<V> change = Vec3<V>{grip[3 * i], grip[3 * i + 1], grip[3 * i + 2]} + pin_force[i] * by_cost;
+            Vec3<D>& force = along.force[pinned->source->index[i]];
+            force = force - dual(zero3<V>(), change);
+        }
+    }
+    void collect_pins(const ikol_general_block_gradient& to) {
+        for (int i = 0; i < pins; i++) {
+            const Vec3<D>& at = along.place[pinned->source->index[i]];
+            for (int a = 0; a < 3; a++) {
+                int k = 3 * i + a;
+                write(to.target, 3 * pins, k, grip[k] - pinned->weight[k] * ((const D*)&at)[a].b);
+            }
+        }
     }
 
     // ---- the place where it is taken, and the prior ----
@@ -442,12 +565,13 @@ template <int W> struct Adjoint {
         V largest = factor.largest, seen = largest * LEAST_PART, wide = all<V>(1 / (LOOSE * LOOSE));
         V least = max_(select(seen < wide, seen, wide), largest * ROUNDING);
         has_minimum = V{} == V{};
+        for (int i = 0; i < pins; i++) find_pull(i);
         if (gradient->one_step) {  // Gauss-Newton's matrix: a loss that is still made convex softens nothing
             prior = max_(least, rest * REST);
             evaluate(problem, frame, &info, one, all<V>(1 + 1e-12));
             return;
         }
-        for (int i = 0; i < SETTLING; i++) {
+        for (int i = 0; i < SETTLING && !pins; i++) {
             Mask<V> goes_on = rest * REST > least;
             if (!any(goes_on) || !approach(goes_on, max_(least, rest * REST))) break;
         }
@@ -476,6 +600,7 @@ template <int W> struct Adjoint {
         take_shape(problem, along);
         place(problem, along);
         evaluate<D, V>(problem, along, nullptr, one, one);
+        let_go();
     }
     // The gradient of the loss to an input, from that of the cost: its derivative along z, and through the cost itself.
     V of(D x) { return x.b + by_cost * x.a; }
@@ -635,7 +760,9 @@ template <int W> struct Adjoint {
         for (int64_t k = 0; k < 3 * P; k++) write(gradient->points_rest, 3 * P, k, ((V*)rest_point)[k]);
         for (int64_t k = 0; k < B; k++) write(gradient->betas, B, k, rest_shape[k]);
         for (int64_t k = 0; k < J; k++) write(gradient->bone_scale, J, k, rest_scale[k]);
-        for (int i = 0; i < call->blocks; i++) collect_block(problem.block[i], gradient->block[i]);
+        for (int i = 0; i < call->blocks; i++)
+            if (&problem.block[i] == pinned) collect_pins(gradient->block[i]);
+            else collect_block(problem.block[i], gradient->block[i]);
     }
 
     void load() {
@@ -656,6 +783,7 @@ template <int W> struct Adjoint {
             count = end - first < W ? end - first : W;
             load();
             take_shape(problem, frame);
+            if (pins) soften();
             settle();
             push();
             solve();

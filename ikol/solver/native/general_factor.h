@@ -461,13 +461,12 @@ template <class V> void solve_border(const Tree<V>& t, int N) {
         k.border_step[i] = sum * H[i * S + i];
     }
 }
-// With references anywhere the system is not definite: Gauss with pivots, one lane after the other.
-template <class V> void solve_indefinite(const Tree<V>& t, int N, int width) {
-    Factor<V>& k = *t.factor;
+// For systems that need not be definite: Gauss with pivots, one lane after the other. Of the matrix the lower triangle
+// counts, the last column is the right-hand side; `a` is as large for one lane.
+template <class V> void solve_pivoted(V* dense, double* a, V* solution, int N, int width) {
     int S = N + 1;
-    double* a = k.scalar;
     for (int l = 0; l < width; l++) {
-        for (int i = 0; i < N * S; i++) a[i] = lane(k.dense[i], l);
+        for (int i = 0; i < N * S; i++) a[i] = lane(dense[i], l);
         for (int r = 0; r < N; r++)
             for (int c = r + 1; c < N; c++) a[r * S + c] = a[c * S + r];
         for (int i = 0; i < N; i++) {
@@ -489,7 +488,7 @@ template <class V> void solve_indefinite(const Tree<V>& t, int N, int width) {
             double sum = a[i * S + N];
             for (int c = i + 1; c < N; c++) sum -= a[i * S + c] * a[c * S + N];
             a[i * S + N] = sum / (a[i * S + i] != 0 ? a[i * S + i] : 1);
-            lane(k.border_step[i], l) = a[i * S + N];
+            lane(solution[i], l) = a[i * S + N];
         }
     }
 }
@@ -508,7 +507,7 @@ template <class V> void step_border(const Tree<V>& t, int width) {
     if (!p.call->free_transl) n = zero3<V>();
     k.dense[N] = -n.x; k.dense[S + N] = -n.y; k.dense[2 * S + N] = -n.z;
     for (int r = 3; r < N; r++) k.dense[r * S + N] = -k.corner_force[border_source(p, r)];
-    if (p.num_pairs) solve_indefinite(t, N, width);
+    if (p.num_pairs) solve_pivoted(k.dense, k.scalar, k.border_step, N, width);  // references anywhere
     else solve_border(t, N);
     // to the order of the columns; from the back, each goes up or stays
     for (int i = N - 1; i >= 3 + p.num_lengths; i--) k.border_step[3 + border_source(p, i)] = k.border_step[i];
