@@ -80,8 +80,8 @@ def show_camera(
 
 
 def show_source(context: bpy.types.Context, source: bpy.types.Object, *, is_visible: bool) -> None:
-    """Show or hide a body, its mesh and its handles: the rig stands in the same place."""
+    """Show or hide a body, its mesh, its handles and its camera: the rig stands in the same place, with its own."""
     handles = find_handles(context.scene, source).values()
-    for thing in (source, *source.children_recursive, *handles):
-        if thing.name in context.view_layer.objects:
+    for thing in (source, *source.children_recursive, *handles, body_camera(source)):
+        if thing is not None and thing.name in context.view_layer.objects:
             thing.hide_set(not is_visible)

@@ -38,12 +38,12 @@ def story(driver: Driver) -> Wait:
         made["metarig"], made["rigify"] = rigify_rigs()
     for rig in made.values():
         rig.show_in_front = True
-        rig.hide_set(True)
     for collection in made["rigify"].data.collections_all:  # not the controls, but what they move
         collection.is_visible = collection.name == "DEF"
     view = driver.area().spaces.active.region_3d
     for name, rig in made.items():
-        rig.hide_set(False)
+        for thing in bpy.context.view_layer.objects:
+            thing.hide_set(thing != rig)  # cameras of the others, too
         activate(rig)
         rig.ikol_rig.source = body
         yield SETTLE
@@ -61,9 +61,9 @@ def story(driver: Driver) -> Wait:
         yield SETTLE
         yield from driver.hover_viewport()
         yield from driver.picture(name)
-        rig.hide_set(True)
+    for thing in bpy.context.view_layer.objects:
+        thing.hide_set(thing not in made.values())
     for number, rig in enumerate(made.values()):
-        rig.hide_set(False)
         rig.location.x += APART * (number - (len(made) - 1) / 2)
     with driver.context():
         driver.area().spaces.active.region_3d.view_perspective = "ORTHO"
@@ -89,7 +89,7 @@ def story(driver: Driver) -> Wait:
 
 def one_click(driver: Driver, user: User, rig: bpy.types.Object) -> Wait:
     """With only a rig in the scene: press the button, choose the photograph in the file browser, look at the rig."""
-    for other in bpy.context.scene.objects:
+    for other in bpy.context.view_layer.objects:
         other.hide_set(other != rig)
     activate(rig)
     rig.show_in_front = True
