@@ -12,6 +12,7 @@ from bpy.props import FloatVectorProperty, IntProperty
 from ..core.body import MAX_BETAS
 from ..core.errors import AddonError
 from ..core.keypoints import effective_evidence
+from ..core.measurements import MAX_BETA
 from ..core.rig import SHAPE_KEY_RANGE
 from . import live_edit, runtime
 from .armature import check_writable, find_mesh, read_betas, set_shape_keys
@@ -120,8 +121,8 @@ class IKOL_PG_shape(bpy.types.PropertyGroup):
         size=SLIDERS,
         min=-SHAPE_KEY_RANGE,
         max=SHAPE_KEY_RANGE,
-        soft_min=-SHAPE_KEY_RANGE,
-        soft_max=SHAPE_KEY_RANGE,
+        soft_min=-MAX_BETA,
+        soft_max=MAX_BETA,
         precision=3,
         step=1,
         options={"SKIP_SAVE"},
