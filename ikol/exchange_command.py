@@ -106,7 +106,7 @@ def _convert(options: argparse.Namespace) -> None:
         print(f"wrote {options.target}: {held.model}, {held.num_betas} betas")
         return
     target_format = format_by_suffix(options.target, options.target_format)
-    body = load_smpl_body(options.body) if options.body is not None else None
+    body = load_smpl_body(options.body, num_betas=None) if options.body is not None else None
     if body is None and target_format == "bvh":
         body = _default_body()
     settings = _settings(options, body)
@@ -141,7 +141,7 @@ def _skeleton(path: Path | None, scale: float | None) -> "tuple[BodyModel, Rig |
     if path is None:
         return _default_body(), None
     if path.suffix.lower() != ".bvh":
-        return load_smpl_body(path), None
+        return load_smpl_body(path, num_betas=None), None
     rig = read_bvh(path, scale)
     return body_of_rig(rig, path.name), rig
 

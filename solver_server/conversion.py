@@ -25,6 +25,7 @@ MIN_SIGMA = 1e-6  # a thousandth of a millimetre; much smaller ones overflow as 
 SIGMA_ROUNDING = 1e-6  # relative: a client's 1e-6 becomes 9.99999997e-7 as float32
 MIN_FOCAL = 1.0  # pixels; a picture of at most 65536 pixels is then seen under 179.99 degrees
 MIN_BOX = 1.0  # pixels
+HELD_SIGMA = 1e-4  # of a beta that stays at rest: it moves no joint by more than a hundredth of a millimetre
 MIN_QUAT_NORM = 1e-6  # shorter ones have no direction
 
 
@@ -35,12 +36,14 @@ class Reader:
         frames: The extra frames of the request.
         num_joints: Of the body that is posed.
         num_betas: Of the body that is posed.
+        free_betas: How many of them may be solved, where the client speaks of no more; None for all.
     """
 
-    def __init__(self, frames: Frames, num_joints: int, num_betas: int) -> None:
+    def __init__(self, frames: Frames, num_joints: int, num_betas: int, free_betas: int | None = None) -> None:
         self._frames = frames
         self._num_joints = num_joints
         self._num_betas = num_betas
+        self._free_betas = num_betas if free_betas is None else min(free_betas, num_betas)
 
     def evidence(self, block: protocol.Evidence) -> named.NamedEvidence:
         """Give one block of evidence.
@@ -72,7 +75,7 @@ class Reader:
                 if len(betas.shape) != 1 or not betas.shape[0]:
                     raise InputError(f"{kind} needs one row of betas, got an array of shape {betas.shape}")
                 count = betas.shape[0]
-                return named.Shape(body, self._read(kind, betas, count), self._sigma(kind, sigma, count))
+                return self.shape(body, self._read(kind, betas, count), self._sigma(kind, sigma, count))
             case protocol.Pins(names, points):
                 return named.Pins(names, self._read(kind, points, _count(kind, names), 3))
             case protocol.Orientations(names, quat, sigma):
@@ -88,8 +91,22 @@ class Reader:
         return named.Pose(
             transl=self._read(f"the translation of {what}", pose.transl, 3),
             local_rotmat=self._rotmat(what, pose.local_quat, self._num_joints),
-            betas=self._read(f"the shape of {what}", pose.betas, self._num_betas),
+            betas=self._betas(f"the shape of {what}", pose.betas),
         )
+
+    def shape(self, body: str, betas: Tensor, sigma: Tensor) -> named.Shape:
+        """Give what is known of a shape; of betas that it does not tell, the prior, or that they stay at rest."""
+        mean, spread = betas.new_zeros(self._num_betas), betas.new_full((self._num_betas,), HELD_SIGMA)
+        spread[: self._free_betas] = 1.0
+        count = min(len(betas), self._num_betas)  # of another body it may be longer; the pipeline passes over that one
+        mean[:count], spread[:count] = betas[:count], sigma[:count]
+        return named.Shape(body, mean, spread)
+
+    def _betas(self, what: str, ref: ArrayRef) -> Tensor:
+        """Give as many betas as the body has: those that are not told are zero."""
+        is_short = len(ref.shape) == 1 and 0 < ref.shape[0] < self._num_betas
+        told = self._read(what, ref, ref.shape[0] if is_short else self._num_betas)
+        return torch.cat([told, told.new_zeros(self._num_betas - len(told))])
 
     def array(self, what: str, ref: ArrayRef, *shape: int) -> Tensor:
         """Give an array of numbers; `what` it is, for sentences.

@@ -5,8 +5,10 @@ Faults of the request become errors with a stable code and the sentence that iko
 left to the worker, which logs it. Imports: protocol, ikol, torch.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypedDict, cast
 
@@ -14,12 +16,12 @@ import torch
 from torch import Tensor
 
 from ikol.body.smpl_file import load_smpl_body
-from ikol.errors import Cancelled, ImageError, InputError
+from ikol.errors import Cancelled, IkolError, ImageError, InputError
 from ikol.pipeline import PosePipeline
 from ikol.pipeline import evidence as named
 from ikol.pipeline.alternatives import Alternative
 from ikol.pipeline.inspection import Inspection
-from ikol.regressor.manifest import load_own_network
+from ikol.regressor.manifest import OwnNetwork, load_own_network
 from ikol.threads import shared_threads
 from solver_server.conversion import (
     Reader,
@@ -58,6 +60,8 @@ from solver_server.self_test import DefaultBodySolver, check_solver, rest_answer
 from solver_server.tree_solving import solve_tree
 
 BODY = "default"
+_log = logging.getLogger(__name__)
+FIRST_BETAS = 10  # all that clients before protocol 1.5 know of
 OWN_MODEL = "own"  # the first of the user's networks, whatever its name
 
 Progress = Callable[[float, str], None]
@@ -144,16 +148,27 @@ class Service:
         num_joints: Of the pipeline's body.
         num_betas: Of the pipeline's body.
         models: The names of the user's own networks.
+        models_problem: Why there are fewer than the user named; empty where there are not.
+        body: The name of the pipeline's body.
     """
 
     def __init__(
-        self, pipeline: Pipeline, device: str, num_joints: int, num_betas: int, models: tuple[str, ...] = ()
+        self,
+        pipeline: Pipeline,
+        device: str,
+        num_joints: int,
+        num_betas: int,
+        models: tuple[str, ...] = (),
+        models_problem: str = "",
+        body: str = "",
     ) -> None:
         self.device = device
         self.models = models
+        self._models_problem = models_problem
         self._pipeline = pipeline
         self._num_joints = num_joints
         self._num_betas = num_betas
+        self._body = body
 
     def handle(self, request: Work, frames: Frames, progress: Progress) -> tuple[Result | Error, FrameWriter]:
         """Give the reply to a request, with its frames.
@@ -192,7 +207,8 @@ class Service:
         check_detect(request)
         if request.model == OWN_MODEL and not self.models:
             raise InputError(
-                "the solver was started without a network of yours; name its manifest in the preferences, or with "
+                self._models_problem
+                or "the solver was started without a network of yours; name its manifest in the preferences, or with "
                 "--model-manifest"
             )
         detection = self._pipeline.detect(
@@ -226,10 +242,15 @@ class Service:
     def _question(self, request: Problem, frames: Frames, progress: Progress) -> Question:
         if request.body != BODY:
             raise InputError(f"the solver has no body {request.body!r}, only {BODY!r}")
-        reader = Reader(frames, self._num_joints, self._num_betas)
+        reader = Reader(frames, self._num_joints, self._num_betas, None if request.all_betas else FIRST_BETAS)
         camera = request.camera
+        evidence = [reader.evidence(block) for block in request.evidence]
+        is_held = self._num_betas > FIRST_BETAS and not request.all_betas
+        if is_held and not any(isinstance(block, named.Shape) and block.body == self._body for block in evidence):
+            nothing = torch.zeros(0, dtype=torch.float64)
+            evidence.append(reader.shape(self._body, nothing, nothing))
         return Question(
-            evidence=[reader.evidence(block) for block in request.evidence],
+            evidence=evidence,
             intrinsics=intrinsics(camera) if camera is not None else None,
             extrinsics=extrinsics(camera) if camera is not None else None,
             initial=reader.pose(request.initial, "the initial pose") if request.initial is not None else None,
@@ -245,7 +266,7 @@ class Service:
         lens = question["intrinsics"]
         reply = SolveReply(
             id=request.id,
-            pose=writer.pose(solution.pose),
+            pose=writer.pose(_told(request, solution.pose)),
             camera=None
             if solution.camera is None or lens is None
             else placed_camera(solution.camera, lens.focal_source, lens.distortion),
@@ -283,7 +304,7 @@ class Service:
         writer = Writer()
         reply = AlternativesReply(
             id=request.id,
-            poses=tuple(writer.pose(one.pose) for one in found),
+            poses=tuple(writer.pose(_told(request, one.pose)) for one in found),
             costs=tuple(one.cost for one in found),
             reprojection_px=tuple(one.reprojection_px for one in found),
             joints=writer.array(
@@ -305,7 +326,7 @@ def make_service(
         device: auto (CUDA where torch sees a device, else the CPU), cpu or cuda.
         threads: How many threads torch may use on the CPU; 0 for half of the cores.
         body: A user's own body in the layout of SMPL's files; None for the default body.
-        models: A user's own networks: manifests or weights.
+        models: A user's own networks: manifests or weights. One that cannot be used is said where it is asked for.
         trust_models: Load those of them that are programs.
 
     Raises:
@@ -316,9 +337,16 @@ def make_service(
     if device == "cuda" and not has_cuda:
         raise InputError("torch sees no CUDA device; choose the CPU, or install a torch that is built for CUDA")
     is_cuda = has_cuda and device != "cpu"
-    own_body = None if body is None else load_smpl_body(body)
+    own_body = None if body is None else load_smpl_body(body, num_betas=None)
     place = "cuda" if is_cuda else "cpu"
-    networks = [load_own_network(path, trust=trust_models, device=place) for path in models]
+    networks: list[OwnNetwork] = []
+    problems: list[str] = []
+    for path in models:
+        try:
+            networks.append(load_own_network(path, trust=trust_models, device=place))
+        except (IkolError, OSError) as error:  # the others are there all the same; who asks for this one is told why
+            problems.append(f"your network {path.name} cannot be used: {error}")
+            _log.warning("%s", problems[-1])
     pipeline = PosePipeline(place, body=own_body, own_networks=networks)
     if own_body is None:
         check_solver(pipeline)
@@ -326,7 +354,15 @@ def make_service(
         check_solver(DefaultBodySolver())
         check_solver(pipeline, rest_answer(own_body), f"{own_body.name} cannot be posed; name another body file")
     name = f"cuda ({torch.cuda.get_device_name()})" if is_cuda else "cpu"
-    return Service(pipeline, name, pipeline.body.tree.num_joints, pipeline.body.num_betas, pipeline.own_models)
+    posed, problem = pipeline.body, "; ".join(problems)
+    return Service(
+        pipeline, name, posed.tree.num_joints, posed.num_betas, pipeline.own_models, problem, body=posed.name
+    )
+
+
+def _told(request: Problem, pose: named.Pose) -> named.Pose:
+    """Return a pose with as many betas as the client reads."""
+    return pose if request.all_betas else replace(pose, betas=pose.betas[:FIRST_BETAS])
 
 
 def _error(request: Work, code: str, text: str) -> tuple[Error, FrameWriter]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A solve on a skeleton that the client sends: any rig, with its own bone lengths and limits. No body, no pictures.
+"""A solve on a skeleton that the client sends: any rig, with its own bone lengths and limits. No body, no networks.
 
 What comes from outside is checked here and by the solver, which refuses what it cannot use in words.
 Imports: protocol, ikol, torch.
@@ -15,8 +15,11 @@ from torch import Tensor
 
 from ikol.body.joint_tree import JointTree
 from ikol.body.points import AttachedPoints
+from ikol.camera import Camera
+from ikol.distortion import distort, undistort
 from ikol.errors import InputError
 from ikol.pipeline import evidence as named
+from ikol.pipeline.blocks import PICTURE_LOSS
 from ikol.solver import (
     Anchor,
     Evidence,
@@ -24,6 +27,7 @@ from ikol.solver import (
     Limits,
     Orientation,
     Pins,
+    Points2D,
     Points3D,
     Skeleton,
     SolveConfig,
@@ -34,8 +38,8 @@ from ikol.solver import (
 )
 from ikol.solver import Progress as SolverProgress
 from solver_server import protocol
-from solver_server.conversion import Reader, Writer, check_joints
-from solver_server.protocol import Frames, FrameWriter, LimitsSpec, Solve, SolveReply, TreeSpec
+from solver_server.conversion import Reader, Writer, check_joints, extrinsics, intrinsics
+from solver_server.protocol import CameraSpec, Frames, FrameWriter, LimitsSpec, Solve, SolveReply, TreeSpec
 from solver_server.protocol import SolveStatus as SolveStatusName
 
 MAX_ITERATIONS = 100
@@ -53,9 +57,7 @@ def solve_tree(request: Solve, tree: TreeSpec, frames: Frames, progress: Progres
         ikol.errors.Cancelled: The progress callback wants it to stop.
     """
     begin = time.perf_counter()
-    if request.camera is not None:
-        raise InputError("a solve on a tree knows no camera; leave it out")
-    problem = _TreeProblem(tree, frames)
+    problem = _TreeProblem(tree, frames, request.camera)
     blocks = problem.evidence(request)
     start = problem.state(request)
     free = problem.free_joints(request)
@@ -73,13 +75,15 @@ def solve_tree(request: Solve, tree: TreeSpec, frames: Frames, progress: Progres
 class _TreeProblem:
     """The skeleton of a request, and what is read by its names."""
 
-    def __init__(self, spec: TreeSpec, frames: Frames) -> None:
+    def __init__(self, spec: TreeSpec, frames: Frames, camera: CameraSpec | None) -> None:
         tree = JointTree(spec.names, spec.parents)
         self._reader = Reader(frames, tree.num_joints, 0)
         rest = self._reader.array("the rest joints of the tree", spec.rest_joints, tree.num_joints, 3)
         self.skeleton = Skeleton.from_rest_joints(tree, rest)
         self.points = self._all_points(spec, rest)
         self._limits = None if spec.limits is None else self._joint_limits(spec.limits)
+        self._spec, self._seen = camera, list[named.Keypoints2D]()
+        self._lens, self._camera = (None, None) if camera is None else _placed(camera)
 
     def _all_points(self, spec: TreeSpec, rest: Tensor) -> AttachedPoints:
         """Joints and points, in this order."""
@@ -118,6 +122,13 @@ class _TreeProblem:
         kind = str(type(block).__struct_config__.tag)
         name = f"{kind} {number}"
         match self._reader.evidence(block):
+            case named.Keypoints2D(names, pixels, sigma, is_robust) as on_picture:
+                if self._lens is None or self._camera is None:
+                    raise InputError("keypoints_2d on a tree need the placed camera of the picture")
+                self._seen.append(on_picture)
+                loss = PICTURE_LOSS if is_robust else None
+                seen = undistort(pixels, self._lens.focal, self._lens.center, self._lens.distortion)
+                return Points2D(self._points_of(names), seen, sigma, self._camera, loss=loss, name=name)
             case named.Keypoints3D(names, points, sigma):
                 return Points3D(self._points_of(names), points, sigma, name=name)
             case named.Pins(names, points):
@@ -129,7 +140,8 @@ class _TreeProblem:
                 return Anchor(local_rotmat, sigma, name=name)
             case _:
                 raise InputError(
-                    f"evidence {kind} needs a body; on a tree there are keypoints_3d, pins, orientations and anchor"
+                    f"evidence {kind} needs a body; on a tree there are keypoints_2d and _3d, pins, orientations and "
+                    f"anchor"
                 )
 
     def _points_of(self, names: Sequence[str]) -> AttachedPoints:
@@ -158,23 +170,37 @@ class _TreeProblem:
         writer, state = Writer(), result.state
         joints = self.skeleton.tree.num_joints
         everything = self.skeleton.posed_points(self.points, state)
+        pixels = self._pixels(everything)
         cost = float(result.cost)
         reply = SolveReply(
             id=request.id,
             pose=writer.pose(named.Pose(state.transl, state.local_rotmat, state.betas)),
-            camera=None,
+            camera=self._spec,
             joints=writer.array(everything[:joints]),
             point_names=self.points.names[joints:],
             point_positions=writer.array(everything[joints:]),
-            point_pixels=writer.array(everything[:0, :2]),
+            point_pixels=writer.array(pixels[joints:]),
             status=cast("SolveStatusName", SolveStatus(int(result.status)).name.lower()),  # encoding checks it
             iterations=int(result.iterations),
             cost=cost if math.isfinite(cost) else -1.0,
-            reprojection_px_median=-1.0,
+            reprojection_px_median=self._reprojection(pixels),
             seconds=seconds,
             unreached=self._unreached(request, result),
         )
         return reply, writer.frames
+
+    def _pixels(self, places: Tensor) -> Tensor:
+        """Give where the picture shows places; none without a picture."""
+        if self._lens is None or self._camera is None:
+            return places[:0, :2]
+        return distort(self._camera.project(places), self._lens.focal, self._lens.center, self._lens.distortion)
+
+    def _reprojection(self, pixels: Tensor) -> float:
+        rows = [row for one in self._seen for row in zip(one.names, one.points, strict=True)]
+        if not rows:
+            return -1.0
+        at = torch.stack([pixels[self.points.names.index(name)] for name, _ in rows])
+        return float((at - torch.stack([seen for _, seen in rows])).norm(dim=-1).median())
 
     def _unreached(self, request: Solve, result: SolveResult) -> dict[str, float]:
         names = [name for block in request.evidence if isinstance(block, protocol.Pins) for name in block.names]
@@ -184,3 +210,11 @@ class _TreeProblem:
         return {
             name: far for name, far, is_met in zip(names, result.pin_distance.tolist(), met, strict=True) if not is_met
         }
+
+
+def _placed(camera: CameraSpec) -> tuple[named.Intrinsics, Camera]:
+    lens, place = intrinsics(camera), extrinsics(camera)
+    if place is None:
+        raise InputError("a tree stands where its evidence says, so its camera must be placed: give R and t")
+    focal, center = (torch.tensor(pair, dtype=torch.float64) for pair in (lens.focal, lens.center))
+    return lens, Camera(focal, center, *place, width=lens.width, height=lens.height)

@@ -22,6 +22,7 @@ from ..core.pose_conversion import body_to_scene
 from ..core.rig import TREES
 from ..core.swaps import SWAPS, swap_sides
 from . import runtime
+from .armature import read_betas
 from .bodies import body_to_world, find_body, get_body, read_record
 from .camera import current_photo_camera
 from .insight import meant_joint
@@ -108,7 +109,7 @@ class IKOL_OT_alternatives(SolveOperator, bpy.types.Operator):
         self._armature_name = armature.name
         self._limb = limb_of_joint(meant_joint(context, armature)) if self.limb == "SELECTED" else self.limb
         record = read_record(armature)
-        pose = read_pose(armature, record.solution.pose.betas)
+        pose = read_pose(armature, read_betas(armature, record.solution.pose.betas))
         return jobs.alternatives(record, current_photo_camera(armature, record), pose, self._limb)
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:

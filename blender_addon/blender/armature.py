@@ -6,18 +6,20 @@ unchanged, and the translation into the pelvis' location.
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.body import WEIGHT_THRESHOLD, BodyData
+from ..core.body import MAX_BETAS, WEIGHT_THRESHOLD, BodyData
 from ..core.errors import SceneError
 from ..core.pose_conversion import to_blender
 from ..core.record import Pose
 from ..core.rig import (
     BODY_FILE_PROPERTY,
     BONE_LENGTH,
+    BONES_SHAPE_PROPERTY,
     CORRECTIVE_RANGE,
     ROOT_BONE,
     SHAPE_KEY_RANGE,
@@ -28,6 +30,8 @@ from ..core.rig import (
 from .keys import plan_all
 from .own_body import body_name, check_body, check_fits, current_body, current_posedirs
 from .posing import apply_pose
+
+_SHAPE_KEY_NAMES = tuple(shape_key_name(index) for index in range(MAX_BETAS))
 
 BETA_TOLERANCE = 1e-4
 """Betas nearer than that move no joint by a hundredth of a millimetre: the bones stay where they are."""
@@ -41,6 +45,7 @@ def build_body(context: bpy.types.Context, body: BodyData, betas: Sequence[float
         armature[BODY_FILE_PROPERTY] = body_name()
     armature.data.display_type = "STICK"  # octahedra that all point up hide the body
     armature.show_in_front = True
+    betas = body.complete(betas)
     _edit_bones(context, armature, body, betas)
     for bone in armature.pose.bones:
         bone.rotation_mode = "QUATERNION"
@@ -86,6 +91,7 @@ def _edit_bones(context: bpy.types.Context, armature: bpy.types.Object, body: Bo
         raise SceneError(text) from error
     try:
         _place_edit_bones(armature.data.edit_bones, body, betas)
+        armature.data[BONES_SHAPE_PROPERTY] = list(betas)
     finally:
         bpy.ops.object.mode_set(mode="OBJECT")
         armature.hide_set(hidden)
@@ -118,13 +124,21 @@ def _build_mesh(body: BodyData) -> bpy.types.Object:
         for vertex in np.flatnonzero(column > WEIGHT_THRESHOLD).tolist():
             group.add((vertex,), float(column[vertex]), "REPLACE")
     thing.shape_key_add(name="Basis", from_mix=False)
+    _add_shape_keys(thing, body)
+    return thing
+
+
+def _add_shape_keys(mesh: bpy.types.Object, body: BodyData) -> None:
+    """Give the mesh a shape key for each beta that has none yet."""
+    there = set(mesh.data.shape_keys.key_blocks.keys())
     for index in range(body.num_betas):
-        key = thing.shape_key_add(name=shape_key_name(index), from_mix=False)
+        if shape_key_name(index) in there:
+            continue
+        key = mesh.shape_key_add(name=shape_key_name(index), from_mix=False)
         key.slider_min, key.slider_max = -SHAPE_KEY_RANGE, SHAPE_KEY_RANGE
         key.value = 0.0  # Blender 5 makes shape keys with value 1
         points = to_blender(body.v_template + body.shapedirs[:, :, index])
         key.data.foreach_set("co", points.astype(np.float32).ravel())
-    return thing
 
 
 def _add_correctives(mesh: bpy.types.Object, body: BodyData, posedirs: NDArray[np.float32]) -> None:
@@ -147,21 +161,20 @@ def find_mesh(armature: bpy.types.Object) -> bpy.types.Object | None:
 
 
 def read_betas(armature: bpy.types.Object, stored: Sequence[float]) -> tuple[float, ...]:
-    """Return the shape as the sliders show it; the stored one when the mesh is gone."""
+    """Return the shape as the sliders show it, one beta for each; the stored one when the mesh is gone."""
     mesh = find_mesh(armature)
     if mesh is None:
         return tuple(stored)
-    blocks = mesh.data.shape_keys.key_blocks
-    names = [shape_key_name(index) for index in range(len(stored))]
-    return tuple(blocks[name].value if name in blocks else beta for name, beta in zip(names, stored, strict=True))
+    values = {block.name: block.value for block in mesh.data.shape_keys.key_blocks}
+    return tuple(takewhile(lambda value: value is not None, (values.get(name) for name in _SHAPE_KEY_NAMES)))
 
 
 def set_shape_keys(mesh: bpy.types.Object, betas: Sequence[float]) -> None:
     """Set the sliders of the shape; following.py moves the bones after them."""
-    blocks = mesh.data.shape_keys.key_blocks
-    for index, beta in enumerate(betas):
-        if shape_key_name(index) in blocks:
-            blocks[shape_key_name(index)].value = beta
+    blocks = {block.name: block for block in mesh.data.shape_keys.key_blocks}
+    for name, beta in zip(_SHAPE_KEY_NAMES, betas, strict=False):
+        if name in blocks and blocks[name].value != beta:
+            blocks[name].value = beta
 
 
 def match_bones(context: bpy.types.Context, armature: bpy.types.Object, stored: Sequence[float]) -> tuple[float, ...]:
@@ -176,7 +189,8 @@ def match_bones(context: bpy.types.Context, armature: bpy.types.Object, stored: 
         FileError: The body's file cannot be read.
         SceneError: Blender does not let the armature be edited, or it was made with another body.
     """
-    betas, body = read_betas(armature, stored), current_body()
+    body = current_body()
+    betas = body.complete(read_betas(armature, stored))
     if find_mesh(armature) is not None and _is_off(armature, body, betas):
         check_body(armature, body)
         _edit_bones(context, armature, body, betas)
@@ -187,6 +201,8 @@ def set_shape(context: bpy.types.Context, armature: bpy.types.Object, body: Body
     """Give the body a shape: shape keys, and the bones at the joints of that shape."""
     mesh = find_mesh(armature)
     if mesh is not None:
+        if len(mesh.data.vertices) == len(body.v_template):  # else it was changed; it keeps the betas that it has
+            _add_shape_keys(mesh, body)
         set_shape_keys(mesh, betas)
     if _is_off(armature, body, betas):
         _edit_bones(context, armature, body, betas)
@@ -195,7 +211,7 @@ def set_shape(context: bpy.types.Context, armature: bpy.types.Object, body: Body
 def _is_off(armature: bpy.types.Object, body: BodyData, betas: Sequence[float]) -> bool:
     """Whether bones are not at the joints of a shape; those of another body have no such bones."""
     bones = armature.data.bones
-    if len(betas) != body.num_betas or any(name not in bones for name in body.tree.names):
+    if any(name not in bones for name in body.tree.names):
         return False
     heads = [bones[name].head_local for name in body.tree.names]
     return bool(np.abs(to_blender(body.rest_joints(betas)) - np.array(heads)).max() > BETA_TOLERANCE)

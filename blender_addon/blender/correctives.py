@@ -38,16 +38,23 @@ def set_by_bones(armature: bpy.types.Object, evaluated: bpy.types.Object) -> Non
         armature: The body; its mesh must have correctives.
         evaluated: The same as the dependency graph has computed it.
     """
+    wanted = bone_values(evaluated)
+    if wanted is not None:
+        _write(armature, wanted)
+
+
+def bone_values(evaluated: bpy.types.Object) -> FloatArray | None:
+    """Return the values of the correctives by the bones of an evaluated armature; None where they are not SMPL's."""
     bones = evaluated.pose.bones
     known = smpl_bones(bones.keys())
     if known is None:  # a bone was renamed or deleted
-        return
+        return None
     tree, names = known
     rows = [bones.find(name) for name in names]
     matrices = np.empty(16 * len(bones), dtype=np.float32)
     bones.foreach_get("matrix", matrices)
     axes = matrices.reshape(-1, 4, 4)[rows, :3, :3].transpose(0, 2, 1).astype(np.float64)  # Blender's are transposed
-    _write(armature, corrective_values(axes / np.linalg.norm(axes, axis=1, keepdims=True), tree))
+    return corrective_values(axes / np.linalg.norm(axes, axis=1, keepdims=True), tree)
 
 
 def _write(armature: bpy.types.Object, wanted: FloatArray) -> None:

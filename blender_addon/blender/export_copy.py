@@ -5,6 +5,7 @@ What is written is where the joints are in the scene, whatever moves them: keys 
 object's own transform, strips of the NLA editor. The body itself is not touched.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,10 +17,13 @@ from ..core.body import FloatArray
 from ..core.errors import SceneError
 from ..core.export_presets import Preset, basis_matrices, bone_tails
 from ..core.pose_conversion import SCALE_TOLERANCE
-from ..core.rig import BONE_LENGTH, Tree
+from ..core.rig import BONE_LENGTH, SKIN_PROPERTY, Tree
 from .armature import find_mesh
-from .motion_keys import continuous, key_values, new_action
+from .correctives import bone_values
+from .motion_keys import continuous, key_property, key_values, new_action
 from .posing import body_tree
+
+_CORRECTIVE = re.compile(r"Pose\d{3}")
 
 MIN_SHIFT = 1e-6
 """Metres; a bone that moves less against its parent needs no keys of its place."""
@@ -27,11 +31,15 @@ MIN_SHIFT = 1e-6
 
 @dataclass(frozen=True)
 class Baked:
-    """Where the bones are: (F, J, 4, 4) in the world without scale, and (J, 4, 4) at rest at the origin."""
+    """Where the bones are: (F, J, 4, 4) in the world without scale, and (J, 4, 4) at rest at the origin.
+
+    `correctives` (F, C) are the values of the pose correctives, (F, 0) where the mesh has none.
+    """
 
     posed: FloatArray
     rest: FloatArray
     scale: float
+    correctives: FloatArray
 
 
 def bake(context: bpy.types.Context, armature: bpy.types.Object, frames: Sequence[int]) -> Baked:
@@ -45,6 +53,7 @@ def bake(context: bpy.types.Context, armature: bpy.types.Object, frames: Sequenc
     local = np.array([armature.data.bones[name].matrix_local for name in tree.names])
     posed: list[FloatArray] = []
     scales: list[float] = []
+    values: list[FloatArray] = []
     try:
         for frame in frames:
             if len(frames) > 1 or frame != now:
@@ -53,13 +62,15 @@ def bake(context: bpy.types.Context, armature: bpy.types.Object, frames: Sequenc
             world = np.array(evaluated.matrix_world)
             scales.append(_scale(world, armature.name))
             posed.append(world @ np.array([evaluated.pose.bones[name].matrix for name in tree.names]))
+            value = bone_values(evaluated) if SKIN_PROPERTY in armature else None
+            values.append(np.empty(0) if value is None else value)
     finally:
         if scene.frame_current != now:
             scene.frame_set(now)
     moved = np.array(posed)
     moved[..., :3, :3] /= np.linalg.norm(moved[..., :3, :3], axis=-2, keepdims=True)
     local[:, :3, 3] *= scales[0]
-    return Baked(moved, local, scales[0])
+    return Baked(moved, local, scales[0], np.array(values))
 
 
 def _scale(world: FloatArray, name: str) -> float:
@@ -105,7 +116,7 @@ def build_copy(
     things = [copy]
     mesh = find_mesh(armature)
     if mesh is not None:
-        things.append(_build_mesh(context, armature, mesh, copy, preset, baked.scale * axes))
+        things.append(_build_mesh(context, armature, mesh, copy, preset, baked, axes, frames))
     _key(copy, tree, preset, frames, baked, turn)
     context.view_layer.update()
     return things
@@ -138,22 +149,38 @@ def _build_mesh(
     mesh: bpy.types.Object,
     copy: bpy.types.Object,
     preset: Preset,
+    baked: Baked,
     axes: FloatArray,
+    frames: Sequence[int],
 ) -> bpy.types.Object:
-    """Copy the mesh with its shape, without shape keys: engines cut sliders off at 0 and 1, and betas go beyond."""
+    """Copy the mesh with its shape; of the shape keys only the pose correctives that change are left."""
     blocks = mesh.data.shape_keys.key_blocks
     points = _coordinates(blocks[0].data)
+    correctives: list[tuple[str, FloatArray, FloatArray]] = []
     for block in blocks[1:]:
-        if block.value and not block.mute and not block.name.startswith("Pose"):
-            points = points + block.value * (_coordinates(block.data) - _coordinates(block.relative_key.data))
+        is_corrective = _CORRECTIVE.fullmatch(block.name) and int(block.name[4:]) < baked.correctives.shape[1]
+        if block.mute or not (is_corrective or block.value):
+            continue
+        moved = _coordinates(block.data) - _coordinates(block.relative_key.data)
+        if is_corrective:
+            values = baked.correctives[:, int(block.name[4:])]
+            points = points + values.min() * moved
+            moved, share = np.ptp(values) * moved, (values - values.min()) / max(np.ptp(values), 1e-12)
+            if np.abs(moved).max() > MIN_SHIFT:
+                correctives.append((block.name, moved, share))
+        else:
+            points = points + block.value * moved
     to_armature = np.array(armature.matrix_world.inverted() @ mesh.matrix_world)
-    points = (points @ to_armature[:3, :3].T + to_armature[:3, 3]) @ axes.T
+    turn = baked.scale * axes @ to_armature[:3, :3]
+    points = points @ turn.T + baked.scale * axes @ to_armature[:3, 3]
     thing = mesh.copy()
     thing.data = bpy.data.meshes.new_from_object(mesh)  # which leaves the shape keys out
     thing.animation_data_clear()
     context.scene.collection.objects.link(thing)
     thing.data.vertices.foreach_set("co", points.astype(np.float32).ravel())
     thing.data.update()
+    if correctives:
+        _add_correctives(thing, points, [(name, moved @ turn.T, share) for name, moved, share in correctives], frames)
     for group in thing.vertex_groups:
         group.name = preset.names.get(group.name, group.name)
     thing.modifiers.clear()
@@ -165,6 +192,32 @@ def _build_mesh(
     thing.hide_set(False)
     thing.select_set(True)
     return thing
+
+
+def _add_correctives(
+    thing: bpy.types.Object,
+    points: FloatArray,
+    correctives: Sequence[tuple[str, FloatArray, FloatArray]],
+    frames: Sequence[int],
+) -> None:
+    """Give the copy's mesh shape keys that go from 0 to 1, where readers cut them off, and their keys.
+
+    Args:
+        thing: The copy's mesh.
+        points: (V, 3) its vertices; they have the lowest value of each corrective already.
+        correctives: Name, (V, 3) from the lowest to the highest value, and (F,) where each frame is between them.
+        frames: Their numbers.
+    """
+    thing.shape_key_add(name="Basis", from_mix=False)
+    action = None
+    for name, moved, share in correctives:
+        key = thing.shape_key_add(name=name, from_mix=False)
+        key.data.foreach_set("co", (points + moved).astype(np.float32).ravel())
+        key.value = float(share[0])
+        if action is None:
+            action = new_action(thing.data.shape_keys, thing.name)
+        path = f'key_blocks["{name}"].value'
+        key_property(thing.data.shape_keys, action, path, frames, share[:, None], "Correctives")
 
 
 def _coordinates(points: "bpy.types.bpy_prop_collection") -> FloatArray:
@@ -200,9 +253,10 @@ def remove_copy(things: Sequence[bpy.types.Object]) -> None:
     """Remove the copy with all that was made for it."""
     for thing in reversed(things):
         data = thing.data
-        action = thing.animation_data.action if thing.animation_data is not None else None
+        animated = [thing.animation_data, getattr(getattr(data, "shape_keys", None), "animation_data", None)]
+        actions = [animation.action for animation in animated if animation is not None and animation.action is not None]
         bpy.data.objects.remove(thing)
         collection = bpy.data.armatures if isinstance(data, bpy.types.Armature) else bpy.data.meshes
         collection.remove(data)
-        if action is not None:
+        for action in actions:
             bpy.data.actions.remove(action)

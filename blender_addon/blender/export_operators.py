@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command *Export*: a body with its motion as FBX, glTF, BVH or USD, written by Blender's own exporters."""
+"""The command *Export*: a body with its motion as FBX, glTF, BVH or USD by Blender's own exporters, or as AMASS."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,13 +14,14 @@ from ..core.export_presets import PRESETS
 from . import runtime
 from .bodies import check_bones, find_body
 from .export_copy import build_copy, remove_copy
+from .export_motion import write_motion
 from .keys import animated_paths
 from .text import iface
 
 MAX_EXPORTED_FRAMES = 20_000
 """Eleven minutes at 30 a second; the bones of each are read with the whole scene."""
 
-SUFFIXES = {"FBX": ".fbx", "GLTF": ".glb", "BVH": ".bvh", "USD": ".usdc"}
+SUFFIXES = {"FBX": ".fbx", "GLTF": ".glb", "BVH": ".bvh", "USD": ".usdc", "AMASS": ".npz"}
 
 _Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 """Blender's exporter of BVH writes its own axes; readers, Blender's too, take Y for up."""
@@ -45,9 +46,10 @@ def _gltf(path: str, _first: int, _last: int) -> None:
         export_format="GLB",
         use_selection=True,
         export_animation_mode="SCENE",  # in the others Blender 4.2 takes in the keys of the body itself
+        export_anim_scene_split_object=False,  # mesh and bones in one animation: readers play the first
         export_frame_range=True,
         export_optimize_animation_size=False,
-        export_morph=False,
+        export_all_influences=True,  # four, as engines like them, move vertices by millimetres
     )
 
 
@@ -88,6 +90,7 @@ class IKOL_OT_export(bpy.types.Operator):
             ("GLTF", "glTF", "One binary file, for the web, Godot and engines"),
             ("BVH", "BVH", "Motion and bones without a mesh, as text"),
             ("USD", "USD", "For Omniverse, Houdini and film pipelines"),
+            ("AMASS", "AMASS", "Rotations and shape of SMPL's joints as numbers, for research; its own bone names"),
         ],
     )
     preset: EnumProperty(
@@ -156,14 +159,20 @@ def write_body(
     Raises:
         SceneError: It cannot be written.
     """
-    module, command = _OPERATORS[form]
-    if command not in dir(getattr(bpy.ops, module)):
+    module, command = _OPERATORS.get(form, ("", ""))
+    if module and command not in dir(getattr(bpy.ops, module)):
         raise SceneError(f"this Blender has no exporter for {form}; enable it in the preferences under Add-ons")
     scene, layer = context.scene, context.view_layer
     is_range = frames == "RANGE"
     first, last = (scene.frame_start, scene.frame_end) if is_range else (scene.frame_current, scene.frame_current)
     if last - first >= MAX_EXPORTED_FRAMES:
         raise SceneError(f"frames {first} to {last} are more than {MAX_EXPORTED_FRAMES}; set a shorter range")
+    if form == "AMASS":
+        try:
+            write_motion(context, armature, path, range(first, last + 1))
+        except OSError as error:
+            raise SceneError(f"{Path(path).name} could not be written: {error.strerror or error}") from error
+        return last - first + 1
     active, selected = layer.objects.active, context.selected_objects
     mode = active.mode if active is not None else "OBJECT"
     kept = (scene.frame_start, scene.frame_end, scene.frame_current)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import bpy
+import numpy as np
 from bpy.props import EnumProperty, FloatProperty, IntProperty, IntVectorProperty, StringProperty
 
 from ..client.file_reader import FileReader, ReadCall
@@ -133,13 +134,13 @@ class IKOL_OT_import_motion(_Choices, bpy.types.Operator):
             self._target = None if target is None else target.name
             self._call = ReadCall(
                 path=Path(bpy.path.abspath(self.filepath)),
-                body=config.body,
+                body=runtime.body_file(),
                 up="" if self.up == "AUTO" else self.up.lower(),
                 person=self.person,
                 size=(self.size[0], self.size[1]) if all(self.size) else None,
                 fps=self.fps or None,
             )
-            self._reader = FileReader(config.python, self._call)
+            self._reader = FileReader(config.python or runtime.local_python(), self._call)
         except AddonError as error:
             self._fail(error)
             return False
@@ -150,8 +151,13 @@ class IKOL_OT_import_motion(_Choices, bpy.types.Operator):
         name = self._call.path.name
         armature = None if self._target is None else get_body(self._target)
         object_mode(context)
-        count = place_motion(context, armature, motion, name, has_shape=self._call.is_solved or bool(self._call.body))
+        has_shape = self._call.is_solved or bool(self._call.body)
+        count = place_motion(context, armature, motion, name, has_shape)
         self.report({"INFO"}, iface("Read {number} frames of {name}", number=count, name=name))
+        have, told = current_body().num_betas, len(np.trim_zeros(motion.betas, "b"))
+        if has_shape and told > have:
+            left = iface("The file has {told} betas, the body {have}; the others are left out", told=told, have=have)
+            self.report({"WARNING"}, left)
         runtime.redraw()
         return {"FINISHED"}
 
@@ -184,8 +190,7 @@ def place_motion(
         has_shape: Whether the file's betas are those of the body in use; SMPL's mean nothing on the default body.
     """
     scene, body = context.scene, current_body()
-    file_betas = (*motion.betas, *(0.0,) * body.num_betas)[: body.num_betas] if has_shape else (0.0,) * body.num_betas
-    betas = target_betas(armature) or file_betas
+    betas = body.complete(target_betas(armature) or (motion.betas[: body.num_betas] if has_shape else ()))
     moved = motion.on(body.tree)
     record = motion_record(name, body, moved.pose(0, betas))
     if armature is None:

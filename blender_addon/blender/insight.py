@@ -17,6 +17,7 @@ from ..core.rig import ALL_JOINT_NAMES
 from ..core.solver_state import Phase
 from ..core.wording import POINT_LABELS
 from . import runtime
+from .armature import read_betas
 from .bodies import find_body, get_body, read_record
 from .camera import current_photo_camera
 from .keypoint_properties import chosen_points
@@ -65,7 +66,7 @@ def ask(context: bpy.types.Context, armature: bpy.types.Object) -> Steps:
     """
     armature = get_body(armature.name)
     record = read_record(armature)
-    pose = read_pose(armature, record.solution.pose.betas)
+    pose = read_pose(armature, read_betas(armature, record.solution.pose.betas))
     joints = free_joints(armature, part_joints(context, armature))
     return jobs.inspect(record, current_photo_camera(armature, record), pose, joints)
 

@@ -17,7 +17,7 @@ from ..core.jobs import edit_call
 from ..core.record import Pose, Record, Solution
 from ..core.rig import DRAG_PROPERTY, EVIDENCE_PROPERTY
 from . import runtime
-from .armature import check_writable, match_bones
+from .armature import check_writable, find_mesh, match_bones, set_shape_keys
 from .bodies import get_body, read_record, write_record
 from .camera import current_photo_camera
 from .handles import color_handles, find_handles, is_driven, place_handle, with_driven_handles
@@ -44,6 +44,7 @@ class LiveDrag:
         armature: bpy.types.Object,
         joints: tuple[str, ...] = (),
         initial: Pose | None = None,
+        asks: bool = True,
     ) -> None:
         """Remember the body as it is and start the solver when it does not run.
 
@@ -52,17 +53,21 @@ class LiveDrag:
             armature: The body.
             joints: The only joints that may move; none for all.
             initial: The pose at the start of a drag that is gone on with; None: that of the bones.
+            asks: Whether there is anything to solve; without it only the shape changes, and no solver is needed.
 
         Raises:
             AddonError: There is no solver, the evidence cannot be read, or the body cannot be changed.
         """
         living = runtime.get()
         self.name = armature.name
-        self.config = living.config()
+        self._config = living.config() if asks else None
         check_writable(get_body(self.name))
         self.record = read_record(armature)
-        if initial is not None:
-            self.record = _LATER.get(str(armature[EVIDENCE_PROPERTY]), self.record)
+        if initial is not None and str(armature[EVIDENCE_PROPERTY]) in _LATER:
+            self.record, shape = _LATER[str(armature[EVIDENCE_PROPERTY])]
+            mesh = find_mesh(armature)
+            if mesh is not None:
+                set_shape_keys(mesh, shape)
         self._stored = self.record
         betas = match_bones(context, armature, self.record.solution.pose.betas)
         self._newest = read_pose(armature, betas)
@@ -77,8 +82,12 @@ class LiveDrag:
         """Joints whose handles the user holds: these are not placed."""
         self.answers = 0
         """How many answers have been applied."""
+        self.is_let_go = False
+        """A command has given the body another pose: what was asked before it is of no interest."""
+        _DRAGS.add(self)
         self._deadline = 0.0
-        living.solver.start(self.config)
+        if self._config is not None:
+            living.solver.start(self._config)
         self._overtaken = _stop_following(self.name)
         if _owner() is None:
             living.live_owner = None
@@ -233,13 +242,17 @@ class LiveDrag:
         living, owner = runtime.get(), _owner()
         if not self._wanted or owner not in (None, self):
             return
+        betas = match_bones(bpy.context, get_body(self.name), self._newest.betas)  # a slider may be what is dragged
+        initial, start = (msgspec.structs.replace(pose, betas=betas) for pose in (self._initial, self._newest))
+        if self._config is None:
+            self._wanted = False
+            return
         if owner is None and living.live_owner is not None:
             living.solver.live.reset()  # it worked for a drag that was dropped
         living.live_owner = weakref.ref(self)
         self._wanted = False
         record = with_driven_handles(self.name, self._handles, self.record)
-        call = edit_call(record, self._camera, self._initial, self._joints, self._newest)
-        living.solver.ask(call, self.config)
+        living.solver.ask(edit_call(record, self._camera, initial, self._joints, start), self._config)
         living.solver.pump()
 
     def _apply(self, context: bpy.types.Context, solution: Solution) -> None:
@@ -256,6 +269,10 @@ class LiveDrag:
             thing = bpy.data.objects.get(self._handles.get(point, ""))
             if thing is not None and point not in self.held and not is_driven(thing, armature):
                 place_handle(thing, at)
+
+
+_DRAGS: "weakref.WeakSet[LiveDrag]" = weakref.WeakSet()
+"""All drags that somebody holds."""
 
 
 def _owner() -> LiveDrag | None:
@@ -302,17 +319,17 @@ def push_undo(message: str) -> None:
             bpy.ops.ed.undo_push(message=message)
 
 
-_LATER: dict[str, Record] = {}
-"""The newest edits of undo steps that were made in the middle of them, by the evidence that the step has."""
+_LATER: dict[str, tuple[Record, tuple[float, ...]]] = {}
+"""The newest edits and shape of undo steps that were made in the middle of them, by the evidence that the step has."""
 
 MAX_LATER = 64
 """More than Blender keeps undo steps by default; a record has some 20 kB."""
 
 
-def remember_later(evidence: str, record: Record) -> None:
+def remember_later(evidence: str, record: Record, betas: tuple[float, ...]) -> None:
     """Keep the edits that came after an undo step was made: redo comes back to the step."""
     _LATER.pop(evidence, None)
-    _LATER[evidence] = record
+    _LATER[evidence] = record, betas
     if len(_LATER) > MAX_LATER:
         del _LATER[next(iter(_LATER))]
 
@@ -342,8 +359,12 @@ def _stop_following(name: str) -> LiveDrag | None:
 
 
 def let_go(armature: bpy.types.Object) -> None:
-    """Want no late answer for a body any more: a command gives it another pose."""
+    """Want no answer for a body any more, late or from a drag that still runs: a command gives it another pose."""
     _stop_following(armature.name)
+    for drag in list(_DRAGS):
+        if drag.name == armature.name:
+            drag.drop()
+            drag.is_let_go = True
     _unmark(armature)
 
 

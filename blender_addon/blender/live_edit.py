@@ -11,6 +11,7 @@ from ..core.errors import AddonError, SolverError
 from ..core.record import Record
 from ..core.rig import EVIDENCE_PROPERTY
 from . import runtime
+from .armature import read_betas
 from .bodies import get_body, read_record, write_record
 from .live import LiveDrag, remember_later
 from .part_operators import part_joints
@@ -21,6 +22,9 @@ TICK_SECONDS = 1 / 60
 
 SLIDER_SECONDS = 0.4
 """Without a further change, a slider counts as let go: Blender tells no add-on when it is."""
+
+SETTLE_SECONDS = 2.0
+"""The answer to the last change is waited for so much longer; a later one comes late."""
 
 BACKGROUND_SECONDS = 60.0
 """Without a window nothing else can be done meanwhile; a cold solver has taken 10 s to start."""
@@ -47,7 +51,7 @@ class _Edit:
         write_record(armature, self.drag.record)
         self._stored = str(armature[EVIDENCE_PROPERTY])
         if self._step:
-            remember_later(self._step, self.drag.record)
+            remember_later(self._step, self.drag.record, read_betas(armature, self.drag.record.solution.pose.betas))
 
     def begin_step(self, context: bpy.types.Context) -> None:
         """Make the undo step of all changes, unless it is made: undo may come before the pause is over."""
@@ -70,7 +74,12 @@ class _Holder:
 
 
 def begin(
-    context: bpy.types.Context, armature: bpy.types.Object, change: Change, message: str, pause: float = 0.0
+    context: bpy.types.Context,
+    armature: bpy.types.Object,
+    change: Change,
+    message: str,
+    pause: float = 0.0,
+    asks: bool = True,
 ) -> None:
     """Change the evidence of a body, have it solved, and make it one undo step; in background mode, wait for that.
 
@@ -80,6 +89,7 @@ def begin(
         change: What becomes of its record.
         message: Name of the undo step.
         pause: Seconds without a change of that name after which it is over; until then all belong to one step.
+        asks: Whether there is anything to solve.
 
     Raises:
         AddonError: The change cannot be made, or there is nothing to solve it with.
@@ -87,7 +97,7 @@ def begin(
     edit = _Holder.edit
     if edit is None or (edit.drag.name, edit.message) != (armature.name, message) or edit.is_overtaken:
         finish()
-        edit = _Edit(LiveDrag(context, armature, part_joints(context, armature)), message)
+        edit = _Edit(LiveDrag(context, armature, part_joints(context, armature), asks=asks), message)
     edit.change(change)
     if bpy.app.background:
         _wait(edit.drag)
@@ -147,12 +157,13 @@ def _tick() -> float | None:
     if edit is None:
         return None
     try:
-        if edit.is_overtaken or time.monotonic() - edit.changed_at >= edit.pause:
+        if edit.drag.pump(bpy.context):
+            runtime.redraw()
+        quiet = time.monotonic() - edit.changed_at - edit.pause
+        if edit.is_overtaken or quiet >= (0.0 if edit.drag.is_settled else SETTLE_SECONDS):
             finish()
         else:
             edit.begin_step(bpy.context)
-            if edit.drag.pump(bpy.context):
-                runtime.redraw()
     except AddonError as error:
         forget()
         runtime.get().notice = error

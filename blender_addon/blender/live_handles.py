@@ -141,6 +141,7 @@ class HandleWatch:
         """Do what is due; return the seconds until the next look, None when there is nothing to look after."""
         if command_runs(context):
             return BUSY_SECONDS
+        self._drags = {name: running for name, running in self._drags.items() if not running.drag.is_let_go}
         touched, self._touched = sorted(self._touched), set()
         posed, self._posed = sorted(self._posed - self._drags.keys()), set()
         by_tool = tool_runs(context)

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The measurements of a body in the scene: shown, and typed in to set its shape."""
+"""The measurements of a body in the scene, and the shape that has those that are typed in."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import bpy
+from bpy.props import FloatProperty
 
 from ..core.errors import AddonError, SceneError
 from ..core.measurements import MEASURES
@@ -9,7 +14,31 @@ from . import runtime
 from .armature import check_writable, find_mesh, match_bones, read_betas, set_shape_keys
 from .own_body import check_body, current_body, current_measurer
 
-_NONE = (0.0,) * 10
+_TEXTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "height": ("Height", "From the crown to the sole"),
+        "arm_span": ("Arm Span", "From finger tip to finger tip, arms to the sides"),
+        "leg_length": ("Leg Length", "From the joints of the hips to the sole"),
+        "inseam": ("Inseam", "From the crotch to the sole"),
+    }
+)
+"""Label and tooltip of each measurement."""
+
+
+def measure_property(name: str, get: Callable[[Any, str], float], put: Callable[[Any, str, float], None]) -> object:
+    """Return a property for a measurement, metres: `get` reads it for a property group, `put` is told what is typed."""
+    label, description = _TEXTS[name]
+    return FloatProperty(
+        name=label,
+        description=description,
+        subtype="DISTANCE",
+        unit="LENGTH",
+        precision=3,
+        step=1,
+        options={"SKIP_SAVE"},
+        get=lambda group: get(group, name),
+        set=lambda group, value: put(group, name, value),
+    )
 
 
 def measures(armature: bpy.types.Object) -> dict[str, float]:
@@ -17,7 +46,7 @@ def measures(armature: bpy.types.Object) -> dict[str, float]:
     try:
         body = current_body()
         check_body(armature, body)
-        return current_measurer().measure(read_betas(armature, _NONE[: body.num_betas]))
+        return current_measurer().measure(body.complete(read_betas(armature, ())))
     except AddonError:
         return {}
 
@@ -34,10 +63,7 @@ def set_measure(armature: bpy.types.Object, name: str, value: float) -> None:
     """
     try:
         check_writable(armature)
-        mesh = find_mesh(armature)
-        if mesh is None:
-            raise SceneError(f"the mesh of {armature.name} is gone, so that it has no shape to change")
-        betas = _fitted(armature, name, value)
+        mesh, betas = shaped_mesh(armature), fitted(armature, name, value)
         set_shape_keys(mesh, betas)
         if bpy.app.background:  # without a window nothing follows by itself
             match_bones(bpy.context, armature, betas)
@@ -46,9 +72,25 @@ def set_measure(armature: bpy.types.Object, name: str, value: float) -> None:
         runtime.redraw()
 
 
-def _fitted(armature: bpy.types.Object, name: str, value: float) -> tuple[float, ...]:
-    """Return the shape, and remember what was typed."""
-    measurer, betas = current_measurer(), read_betas(armature, _NONE)
+def shaped_mesh(armature: bpy.types.Object) -> bpy.types.Object:
+    """Return the mesh whose sliders are the shape.
+
+    Raises:
+        SceneError: It is gone.
+    """
+    mesh = find_mesh(armature)
+    if mesh is None:
+        raise SceneError(f"the mesh of {armature.name} is gone, so that it has no shape to change")
+    return mesh
+
+
+def fitted(armature: bpy.types.Object, name: str, value: float) -> tuple[float, ...]:
+    """Return the shape nearest to the body's that has a measurement, and remember which one was typed.
+
+    Raises:
+        AddonError: No body has it, or the body is not the one in use.
+    """
+    measurer, betas = current_measurer(), current_body().complete(read_betas(armature, ()))
     now = measurer.measure(betas)
     typed = [other for other in armature.ikol.typed_measures.split(",") if other in now and other != name]
     try:

@@ -15,15 +15,15 @@ _LINEAR = 1
 """`LINEAR` among the numbers of Blender's interpolations."""
 
 
-def new_action(thing: bpy.types.Object, name: str) -> bpy.types.Action:
-    """Give an object a new, empty action; the one that it had is kept in the file."""
+def new_action(thing: bpy.types.Object | bpy.types.Key, name: str) -> bpy.types.Action:
+    """Give an object, or the shape keys of a mesh, a new, empty action; the one that it had is kept in the file."""
     animation = thing.animation_data or thing.animation_data_create()
     if animation.action is not None:
         animation.action.use_fake_user = True
     action = bpy.data.actions.new(name)
     animation.action = action
     if hasattr(action, "slots"):  # since Blender 4.4
-        animation.action_slot = action.slots.new("OBJECT", thing.name)
+        animation.action_slot = action.slots.new(thing.id_type, thing.name)
     return action
 
 
@@ -45,12 +45,23 @@ def key_values(
         frames: (F,) rising.
         values: (F, N) the numbers of the property.
     """
-    full = f'pose.bones["{bpy.utils.escape_identifier(bone)}"].{path}'
+    key_property(thing, action, f'pose.bones["{bpy.utils.escape_identifier(bone)}"].{path}', frames, values, bone)
+
+
+def key_property(
+    thing: bpy.types.Object | bpy.types.Key,
+    action: bpy.types.Action,
+    full: str,
+    frames: Sequence[float] | FloatArray,
+    values: FloatArray,
+    group: str,
+) -> None:
+    """Set keys of a property by its full path; the other arguments are those of `key_values`."""
     for index in range(values.shape[1]):
         if hasattr(action, "fcurves"):  # until Blender 5
-            curve = action.fcurves.new(full, index=index, action_group=bone)
+            curve = action.fcurves.new(full, index=index, action_group=group)
         else:
-            curve = action.fcurve_ensure_for_datablock(thing, full, index=index, group_name=bone)
+            curve = action.fcurve_ensure_for_datablock(thing, full, index=index, group_name=group)
         points = curve.keyframe_points
         points.add(len(frames))
         points.foreach_set("co", np.stack([frames, values[:, index]], axis=1).astype(np.float32).ravel())

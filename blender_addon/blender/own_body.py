@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..core.body import BodyData, load_body, load_posedirs
 from ..core.measurements import Measurer, measurer_of
 from ..core.pose_conversion import to_smpl
-from ..core.rig import BODY_FILE_PROPERTY, tree_of_bones
+from ..core.rig import BODY_FILE_PROPERTY, BONES_SHAPE_PROPERTY, tree_of_bones
 from . import runtime
 
 DEFAULT_BODY_PATH = Path(__file__).parents[1] / "data" / "default_body.npz"
@@ -93,4 +93,5 @@ def check_body(armature: bpy.types.Object, body: BodyData) -> None:
         return  # renamed or deleted bones: whoever poses them says so
     joints = to_smpl(np.array([bones[name].head_local for name in tree.names], dtype=np.float64))
     made_with = armature.get(BODY_FILE_PROPERTY) or "the default body"
-    body.check_joints(tree, joints, f"{armature.name} ({made_with})", body_name() or "the default body")
+    betas = armature.data.get(BONES_SHAPE_PROPERTY, ())
+    body.check_joints(tree, joints, f"{armature.name} ({made_with})", body_name() or "the default body", tuple(betas))

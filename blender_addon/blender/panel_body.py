@@ -3,13 +3,13 @@
 
 import bpy
 
-from ..core.rig import shape_key_name
 from ..core.wording import count_text
-from .armature import find_mesh
+from .armature import find_mesh, read_betas
 from .bodies import find_body
 from .measuring import measures
 from .panel_parts import SidebarPanel, SubPanel, draw_body_or_hint, draw_rows
-from .text import draw_sentence, iface, sidebar_width
+from .shape_properties import SLIDERS, first_slider
+from .text import iface
 
 
 class IKOL_PT_body(SubPanel, bpy.types.Panel):
@@ -55,7 +55,7 @@ class IKOL_PT_shape(SidebarPanel, bpy.types.Panel):
         """Draw the panel."""
         layout = self.layout
         armature = find_body(context)
-        blocks = find_mesh(armature).data.shape_keys.key_blocks
+        shape = context.window_manager.ikol_shape
         row = layout.row(align=True)
         row.prop(armature.ikol, "keep_shape", icon="LOCKED" if armature.ikol.keep_shape else "UNLOCKED")
         row.operator("ikol.resolve", text="Fit Shape", icon="MOD_ARMATURE").fit_shape = True
@@ -64,12 +64,15 @@ class IKOL_PT_shape(SidebarPanel, bpy.types.Panel):
             column = layout.column(align=True)
             column.use_property_split, column.use_property_decorate = True, False
             for name in measured:
-                column.prop(armature.ikol, name)
+                column.prop(shape, name)
+        count, first = len(read_betas(armature, ())), first_slider(armature, shape.page)
+        last = min(first + SLIDERS, count)
         column = layout.column(align=True)
-        column.use_property_split = True
-        index = 0
-        while shape_key_name(index) in blocks:
-            column.prop(blocks[shape_key_name(index)], "value", text=iface("Shape {number}", number=index + 1))
-            index += 1
-        text = iface("The bones follow the shape; Re-solve fits the pose to the picture again")
-        draw_sentence(layout, text, sidebar_width(context), icon="INFO")
+        column.use_property_split, column.use_property_decorate = True, False
+        if count > SLIDERS:
+            shown = iface("{first} to {last} of {count}", first=first + 1, last=last, count=count)
+            column.prop(shape, "page", text=shown)
+            column.separator()
+        for index in range(first, last):
+            text = iface("Shape {number}", number=index + 1)
+            column.prop(shape, "betas", index=index - first, text=text)

@@ -4,6 +4,7 @@
 import bpy
 
 from ..core.rig_mapping import NEEDED
+from .bodies import is_body
 from .panel_parts import SidebarPanel, SubPanel
 from .rig_operators import find_rig, find_source
 from .text import draw_sentence, iface, sidebar_width
@@ -29,8 +30,12 @@ class IKOL_PT_rig(SubPanel, bpy.types.Panel):
         column = layout.column()
         column.use_property_split = True
         column.use_property_decorate = False
-        column.prop(settings, "source")
         source = find_source(context, rig)
+        row = column.row(align=True)
+        row.prop(settings, "source")
+        if source is not None and is_body(source):
+            icon = "HIDE_OFF" if source.visible_get() else "HIDE_ON"
+            row.operator("ikol.show_rig_source", text="", icon=icon)
         if settings.source is None and source is not None:
             column.label(text=source.name, icon="BLANK1", translate=False)
         column.prop(settings, "place")
@@ -40,6 +45,7 @@ class IKOL_PT_rig(SubPanel, bpy.types.Panel):
         row.scale_y = POSE_SCALE
         row.operator("ikol.pose_rig", icon="ARMATURE_DATA")
         row.operator("ikol.pose_rig", text="", icon="PREVIEW_RANGE").whole_range = True
+        layout.operator("ikol.pick_rig_image", icon="IMAGE_DATA")
 
 
 class IKOL_PT_rig_bones(SidebarPanel, bpy.types.Panel):

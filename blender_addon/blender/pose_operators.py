@@ -68,9 +68,7 @@ def place_body(
 
     `plan`: which keys are set; a frame's number for keys of the whole pose there.
     """
-    betas = record.solution.pose.betas
-    if len(betas) != body.num_betas:
-        raise SceneError(f"the solver's body has {len(betas)} betas, the add-on's {body.num_betas}; update both")
+    betas = body.complete(record.solution.pose.betas)  # a solver before protocol 1.5 tells the first ten
     if armature is None:
         armature = build_body(context, body, betas)
     else:
@@ -137,42 +135,27 @@ def say_doubts(operator: bpy.types.Operator, records: Iterable[Record]) -> None:
             operator.report({"WARNING"}, f"{text}. {iface(DOUBT_HELP)}")
 
 
-class IKOL_OT_pose_from_image(SolveOperator, bpy.types.Operator):
-    """The command *Pose from Image*."""
+class PosesPicture(SolveOperator):
+    """Mixin: poses the persons on `filepath`."""
 
-    bl_idname = "ikol.pose_from_image"
-    bl_label = "Pose from Image"
-    bl_description = (
-        "Find the persons on a photograph and make a posed, keyed armature of each, with a camera that sees them so"
-    )
+    is_of_one_person = False
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE", "HIDDEN"})
 
-    def invoke(self, context: bpy.types.Context, event: "bpy.types.Event") -> set[str]:
-        """Ask for a file unless one was dropped."""
-        if not self.filepath:
-            bpy.ops.ikol.pick_image("INVOKE_DEFAULT")
-            return {"CANCELLED"}
-        if context.scene.ikol.persons == "CHOOSE":
-            return start_on_file(self, bpy.ops.ikol.find_people, "INVOKE_DEFAULT")
-        return super().invoke(context, event)
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        """Run to the end; where persons are to be chosen, until they are found."""
-        if context.scene.ikol.persons == "CHOOSE":
-            return start_on_file(self, bpy.ops.ikol.find_people, "EXEC_DEFAULT")
-        return super().execute(context)
+    def target(self, context: bpy.types.Context) -> bpy.types.Object | None:
+        """Return the armature that gets the pose, None for a new one."""
+        return target_body(context)
 
     def prepare(self, context: bpy.types.Context) -> Steps:
         """Read the picture file."""
         path = Path(bpy.path.abspath(self.filepath))
         photo = read_photo(path)
-        armature = target_body(context)
+        armature = self.target(context)
         place = np.eye(4) if armature is None else body_to_world(armature)
         lens, focal = choose_lens(context, place, path, photo.orientation)
         self._is_scene_camera = context.scene.ikol.camera == "SCENE"
         settings = context.scene.ikol
-        is_single = armature is not None or settings.persons == "BEST"
+        is_single = self.is_of_one_person or armature is not None or settings.persons == "BEST"
         self._path, self._orientation = path, photo.orientation
         self._frame = context.scene.frame_current
         self._armature_name = None if armature is None else armature.name
@@ -207,6 +190,31 @@ class IKOL_OT_pose_from_image(SolveOperator, bpy.types.Operator):
         persons = count_text(len(armatures), "{number} person", "{number} persons", iface)
         missed = first.solution.reprojection_px
         return iface("Posed {persons}, keypoints met within {pixels:.1f} px", persons=persons, pixels=missed)
+
+
+class IKOL_OT_pose_from_image(PosesPicture, bpy.types.Operator):
+    """The command *Pose from Image*."""
+
+    bl_idname = "ikol.pose_from_image"
+    bl_label = "Pose from Image"
+    bl_description = (
+        "Find the persons on a photograph and make a posed, keyed armature of each, with a camera that sees them so"
+    )
+
+    def invoke(self, context: bpy.types.Context, event: "bpy.types.Event") -> set[str]:
+        """Ask for a file unless one was dropped."""
+        if not self.filepath:
+            bpy.ops.ikol.pick_image("INVOKE_DEFAULT")
+            return {"CANCELLED"}
+        if context.scene.ikol.persons == "CHOOSE":
+            return start_on_file(self, bpy.ops.ikol.find_people, "INVOKE_DEFAULT")
+        return super().invoke(context, event)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Run to the end; where persons are to be chosen, until they are found."""
+        if context.scene.ikol.persons == "CHOOSE":
+            return start_on_file(self, bpy.ops.ikol.find_people, "EXEC_DEFAULT")
+        return super().execute(context)
 
 
 FIT_DESCRIPTION = (
@@ -334,7 +342,7 @@ def start_on_file(operator: bpy.types.Operator, command: Callable[..., set[str]]
     return {"CANCELLED"} if "CANCELLED" in answer else {"FINISHED"}
 
 
-class _FilePicker:
+class FilePicker:
     """Mixin: a file browser that hands the chosen file to another command.
 
     The command itself cannot open the browser and go modal afterwards: Blender calls `execute` when a file is chosen.
@@ -346,7 +354,7 @@ class _FilePicker:
         return {"RUNNING_MODAL"}
 
 
-class IKOL_OT_pick_image(_FilePicker, bpy.types.Operator):
+class IKOL_OT_pick_image(FilePicker, bpy.types.Operator):
     """The command *Pose from Image*."""
 
     bl_idname = "ikol.pick_image"
@@ -361,7 +369,7 @@ class IKOL_OT_pick_image(_FilePicker, bpy.types.Operator):
         return start_on_file(self, bpy.ops.ikol.pose_from_image, "INVOKE_DEFAULT")
 
 
-class IKOL_OT_pick_keypoints(_FilePicker, bpy.types.Operator):
+class IKOL_OT_pick_keypoints(FilePicker, bpy.types.Operator):
     """The command *Solve Keypoints*."""
 
     bl_idname = "ikol.pick_keypoints"
@@ -376,7 +384,7 @@ class IKOL_OT_pick_keypoints(_FilePicker, bpy.types.Operator):
         return start_on_file(self, bpy.ops.ikol.solve_keypoints, "INVOKE_DEFAULT")
 
 
-class IKOL_OT_pick_people(_FilePicker, bpy.types.Operator):
+class IKOL_OT_pick_people(FilePicker, bpy.types.Operator):
     """The command *Find Persons*."""
 
     bl_idname = "ikol.pick_people"

@@ -88,7 +88,8 @@ class IKOL_Preferences(bpy.types.AddonPreferences):
     )
     own_network: StringProperty(
         name="Own Network",
-        description="A network of yours: its manifest, or weights of HybrIK or IKOL; empty for none",
+        description="A network of yours: its manifest, weights of HybrIK or IKOL, or a training's folder; empty for "
+        "none",
         subtype="FILE_PATH",
         update=_on_solver_changed,
     )

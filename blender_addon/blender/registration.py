@@ -19,6 +19,7 @@ from . import (
     photo_tool,
     rig_properties,
     runtime,
+    shape_properties,
     translations,
 )
 from .alternatives import IKOL_OT_alternatives, IKOL_OT_choose_alternative
@@ -89,11 +90,15 @@ from .process_operators import (
 from .rig_operators import (
     IKOL_OT_find_rig_bones,
     IKOL_OT_load_rig_preset,
+    IKOL_OT_pick_rig_image,
     IKOL_OT_pose_rig,
+    IKOL_OT_pose_rig_from_image,
     IKOL_OT_save_rig_preset,
+    IKOL_OT_show_rig_source,
 )
 from .rig_properties import IKOL_PG_rig, IKOL_PG_rig_joint
 from .settings import IKOL_PG_body, IKOL_PG_settings
+from .shape_properties import IKOL_PG_shape
 from .view_operators import IKOL_OT_look_through
 
 CLASSES = (
@@ -101,6 +106,7 @@ CLASSES = (
     IKOL_PG_body,
     IKOL_PG_point,
     IKOL_PG_window,
+    IKOL_PG_shape,
     IKOL_PG_rig_joint,
     IKOL_PG_rig,
     IKOL_Preferences,
@@ -170,6 +176,9 @@ CLASSES = (
     IKOL_OT_save_rig_preset,
     IKOL_OT_load_rig_preset,
     IKOL_OT_pose_rig,
+    IKOL_OT_pick_rig_image,
+    IKOL_OT_pose_rig_from_image,
+    IKOL_OT_show_rig_source,
     IKOL_MT_parts,
     IKOL_MT_presets,
     IKOL_MT_body,
@@ -191,6 +200,7 @@ MODULES = (
     translations,
     rig_properties,
     keypoint_properties,
+    shape_properties,
     live_edit,
     panel_icons,
     menus,

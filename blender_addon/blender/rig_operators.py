@@ -7,12 +7,16 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from ..core.errors import AddonError, SceneError
 from ..core.jobs import JobResult, Steps
+from ..core.photo import PHOTO_SUFFIXES
 from ..core.rig_job import Placement, Task, pose_rig
-from ..core.rig_mapping import RigMap
+from ..core.rig_mapping import RigMap, check_map
+from ..core.rig_photo import on_photograph
 from ..core.rig_skeleton import Posed, Skeleton, calibrated
 from . import runtime
-from .bodies import find_bodies, is_body
+from .bodies import find_bodies, get_body, is_body
 from .correctives import adopt_correctives
+from .pose_operators import FilePicker, PosesPicture, select_only, start_on_file
+from .rig_photo import read_shot, show_camera, show_source
 from .rig_scene import (
     choose_map,
     chosen_map,
@@ -179,13 +183,21 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
         self._rig_name, self._skeleton = rig.name, own
         self._frames = self._chosen_frames(context.scene)
         settings = rig.ikol_rig
-        in_scene = settings.place == "SCENE"
+        in_scene = settings.place != "OWN"
         poses = self._read(context, source, theirs, in_scene)
         stride = own.leg_length / theirs.leg_length if settings.stride == "LEGS" else 1.0
         placement = Placement(np.linalg.inv(to_scene(rig, own)) if in_scene else np.eye(4))
         fps = context.scene.render.fps / context.scene.render.fps_base
         limits, held = read_limits(rig, own), read_held_root(rig, own)
-        return pose_rig(Task(own, tuple(poses), placement, limits, 0.0, fps, stride, held))
+        task = Task(own, tuple(poses), placement, limits, 0.0, fps, stride, held)
+        self._source_name = source.name
+        if settings.place == "PHOTO" and not self.whole_range:
+            shot, why = read_shot(context, source, poses[0], placement)
+            if why:
+                self.report({"WARNING"}, capitalised(iface("the photograph has no say: {reason}", reason=iface(why))))
+            if shot is not None:
+                task = on_photograph(task, shot)
+        return pose_rig(task)
 
     def _chosen_frames(self, scene: bpy.types.Scene) -> list[int]:
         if not self.whole_range:
@@ -236,7 +248,100 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
                 "{bones} follow constraints and not their pose; mute these", bones=", ".join(written.followers[:4])
             )
             self.report({"WARNING"}, capitalised(text))
-        return iface("Posed {rig}, joints within {residual:.1f} mm", rig=rig.name, residual=1e3 * worst)
+        if result.rig_camera is None:
+            return iface("Posed {rig}, joints within {residual:.1f} mm", rig=rig.name, residual=1e3 * worst)
+        source = bpy.data.objects.get(self._source_name)
+        if source is not None:
+            show_camera(context, rig, source, result.rig_camera)
+        return iface("Posed {rig}, keypoints met within {pixels:.1f} px", rig=rig.name, pixels=result.rig_px)
 
 
-CLASSES = (IKOL_OT_find_rig_bones, IKOL_OT_save_rig_preset, IKOL_OT_load_rig_preset, IKOL_OT_pose_rig)
+class IKOL_OT_pick_rig_image(_RigCommand, FilePicker, bpy.types.Operator):
+    """The command *Pose My Rig from Image*."""
+
+    bl_idname = "ikol.pick_rig_image"
+    bl_label = "Pose My Rig from Image"
+    bl_description = "Choose a photograph; the selected rig gets the pose of the person on it"
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default=";".join(f"*{suffix}" for suffix in PHOTO_SUFFIXES), options={"HIDDEN"})
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        """Start the command that poses."""
+        return start_on_file(self, bpy.ops.ikol.pose_rig_from_image, "INVOKE_DEFAULT")
+
+
+class IKOL_OT_pose_rig_from_image(PosesPicture, bpy.types.Operator):
+    """Poses a body by a photograph, hides it, and poses the rig like it."""
+
+    bl_idname = "ikol.pose_rig_from_image"
+    bl_label = "Pose My Rig from Image"
+    bl_description = IKOL_OT_pick_rig_image.bl_description
+
+    is_of_one_person = True
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only with a rig."""
+        return _RigCommand.poll.__func__(cls, context)
+
+    def target(self, context: bpy.types.Context) -> bpy.types.Object | None:
+        """Return the body of the rig's last photograph."""
+        rig = find_rig(context)
+        self._rig_name = rig.name
+        check_map(rest_bones(rig), chosen_map(rig) or find_map(rig).bones)  # before a body is made for nothing
+        source = rig.ikol_rig.source
+        is_known = source is not None and is_body(source) and source.name in context.scene.objects
+        return get_body(source.name) if is_known else None
+
+    def apply(self, context: bpy.types.Context, result: JobResult) -> str:
+        """Make the body, and take note of it."""
+        message = super().apply(context, result)
+        rig, body = bpy.data.objects.get(self._rig_name), context.view_layer.objects.active
+        if rig is None or rig.type != "ARMATURE":
+            raise SceneError(f"the rig {self._rig_name} is gone; there is a body in its place")
+        rig.ikol_rig.source = body
+        show_source(context, body, is_visible=False)
+        select_only(context, rig)
+        return message
+
+    def _finish(self, context: bpy.types.Context) -> set[str]:
+        outcome = super()._finish(context)
+        if outcome != {"FINISHED"}:
+            return outcome
+        is_free = not bpy.app.background and context.window is not None
+        bpy.ops.ikol.pose_rig("INVOKE_DEFAULT" if is_free else "EXEC_DEFAULT")
+        return outcome
+
+
+class IKOL_OT_show_rig_source(bpy.types.Operator):
+    """The command *Show Body*."""
+
+    bl_idname = "ikol.show_rig_source"
+    bl_label = "Show Body"
+    bl_description = "Show or hide the body that the rig is posed like: its keypoints are edited on it"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only with a rig that has a body."""
+        rig = find_rig(context)
+        source = None if rig is None else find_source(context, rig)
+        return source is not None and is_body(source)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Show what is hidden, hide what is shown."""
+        source = find_source(context, find_rig(context))
+        show_source(context, source, is_visible=not source.visible_get())
+        return {"FINISHED"}
+
+
+CLASSES = (
+    IKOL_OT_find_rig_bones,
+    IKOL_OT_save_rig_preset,
+    IKOL_OT_load_rig_preset,
+    IKOL_OT_pose_rig,
+    IKOL_OT_pick_rig_image,
+    IKOL_OT_pose_rig_from_image,
+    IKOL_OT_show_rig_source,
+)

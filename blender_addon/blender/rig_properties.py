@@ -32,13 +32,18 @@ class IKOL_PG_rig(bpy.types.PropertyGroup):
         description="Where the rig stands",
         items=[
             (
-                "SCENE",
-                "Where It Stands",
-                "Feet and hands are where the body has them, as on the photograph",
+                "PHOTO",
+                "On the Photograph",
+                "The rig keeps its size and stands on the floor; its own camera sees it where the photograph shows the "
+                "person, whose keypoints act on the rig itself. Without a photograph as Where It Stands",
             ),
+            ("SCENE", "Where It Stands", "Feet and hands are where the body has them in the scene"),
             ("OWN", "Where the Rig Is", "The pose is taken about the rig's own origin; it stays where you put it"),
         ],
-        default="SCENE",
+        default="PHOTO",
+    )
+    camera: PointerProperty(
+        type=bpy.types.Object, name="Camera", description="That sees the rig as the photograph shows the person"
     )
     stride: EnumProperty(
         name="Steps",

@@ -212,6 +212,12 @@ def version() -> str:
     return str(tomllib.loads(MANIFEST_PATH.read_text(encoding="utf-8"))["version"])
 
 
+def local_python() -> str:
+    """Return the Python of a solver on this computer that can be run, empty without one; a shared one may be in use."""
+    python = solver_python()
+    return python if find_problem(python) is None else ""
+
+
 def solver_python() -> str:
     """Return the path of the solver's Python: what the preferences name, else the installed one; empty for none."""
     path = get_preferences().solver_python.strip().strip('"')

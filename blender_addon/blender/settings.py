@@ -2,9 +2,9 @@
 """What the user chooses in the panel: stored with the scene for all bodies, with the armature for one body."""
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatVectorProperty, StringProperty
 
-from .measuring import get_measure, set_measure
+from .measuring import get_measure, measure_property, set_measure
 from .text import CONTEXT
 
 PART_ITEMS = (
@@ -97,18 +97,12 @@ class IKOL_PG_settings(bpy.types.PropertyGroup):
     )
 
 
-def _measure_property(name: str, label: str, description: str) -> object:
-    """Return a length that is read off the shape, and sets the shape when it is typed in."""
-    return FloatProperty(
-        name=label,
-        description=description,
-        subtype="DISTANCE",
-        unit="LENGTH",
-        precision=3,
-        step=1,
-        get=lambda group: get_measure(group.id_data, name),
-        set=lambda group, value: set_measure(group.id_data, name, value),
-    )
+def _get_measure(body: "IKOL_PG_body", name: str) -> float:
+    return get_measure(body.id_data, name)
+
+
+def _set_measure(body: "IKOL_PG_body", name: str, value: float) -> None:
+    set_measure(body.id_data, name, value)
 
 
 class IKOL_PG_body(bpy.types.PropertyGroup):
@@ -122,10 +116,10 @@ class IKOL_PG_body(bpy.types.PropertyGroup):
         ),
         default=True,
     )
-    height: _measure_property("height", "Height", "From the crown to the sole")
-    arm_span: _measure_property("arm_span", "Arm Span", "From finger tip to finger tip, arms to the sides")
-    leg_length: _measure_property("leg_length", "Leg Length", "From the joints of the hips to the sole")
-    inseam: _measure_property("inseam", "Inseam", "From the crotch to the sole")
+    height: measure_property("height", _get_measure, _set_measure)
+    arm_span: measure_property("arm_span", _get_measure, _set_measure)
+    leg_length: measure_property("leg_length", _get_measure, _set_measure)
+    inseam: measure_property("inseam", _get_measure, _set_measure)
     typed_measures: StringProperty(
         name="Typed Measurements",
         description="Those that were typed in, with commas between them: they stay when another one is",

@@ -49,8 +49,28 @@ RIGS = {
     "Place": "Ort",
     "Where the rig stands": "Wo das Rig steht",
     "Where It Stands": "Wo der Körper steht",
-    "Feet and hands are where the body has them, as on the photograph": (
-        "Füße und Hände sind, wo der Körper sie hat, wie auf dem Foto"
+    "Feet and hands are where the body has them in the scene": (
+        "Füße und Hände sind, wo der Körper sie in der Szene hat"
+    ),
+    "On the Photograph": "Auf dem Foto",
+    "The rig keeps its size and stands on the floor; its own camera sees it where the photograph shows the person, "
+    "whose keypoints act on the rig itself. Without a photograph as Where It Stands": (
+        "Das Rig behält seine Größe und steht auf dem Boden; seine eigene Kamera sieht es, wo das Foto die Person "
+        "zeigt, deren Punkte auf das Rig selbst wirken. Ohne Foto wie Wo der Körper steht"
+    ),
+    "That sees the rig as the photograph shows the person": "Die das Rig sieht, wie das Foto die Person zeigt",
+    "the photograph has no say: {reason}": "das Foto zählt nicht: {reason}",
+    "the rig is mirrored or scaled unevenly": "das Rig ist gespiegelt oder ungleich skaliert",
+    "the body is mirrored or scaled unevenly": "der Körper ist gespiegelt oder ungleich skaliert",
+    "the body was posed otherwise since; use Re-solve": ("der Körper wurde seitdem anders posiert; Neu lösen hilft"),
+    "Posed {rig}, keypoints met within {pixels:.1f} px": "{rig} posiert, Punkte auf {pixels:.1f} px getroffen",
+    "Pose My Rig from Image": "Mein Rig aus Bild posieren",
+    "Choose a photograph; the selected rig gets the pose of the person on it": (
+        "Ein Foto wählen; das ausgewählte Rig bekommt die Pose der Person darauf"
+    ),
+    "Show Body": "Körper zeigen",
+    "Show or hide the body that the rig is posed like: its keypoints are edited on it": (
+        "Den Körper zeigen oder verbergen, wie der das Rig posiert ist: an ihm werden die Punkte bearbeitet"
     ),
     "Where the Rig Is": "Wo das Rig ist",
     "The pose is taken about the rig's own origin; it stays where you put it": (

@@ -104,8 +104,18 @@ SHAPE = {
     "From finger tip to finger tip, arms to the sides": "Zwischen den Fingerspitzen, die Arme zur Seite gestreckt",
     "From the joints of the hips to the sole": "Von den Hüftgelenken bis zur Sohle",
     "From the crotch to the sole": "Vom Schritt bis zur Sohle",
-    "The bones follow the shape; Re-solve fits the pose to the picture again": (
-        "Die Knochen folgen der Gestalt; „Neu lösen“ passt die Pose wieder an das Bild an"
+    "The file has {told} betas, the body {have}; the others are left out": (
+        "Die Datei hat {told} Betas, der Körper {have}; die übrigen fehlen"
+    ),
+    "AMASS": "AMASS",
+    "Rotations and shape of SMPL's joints as numbers, for research; its own bone names": (
+        "Drehungen und Gestalt von SMPLs Gelenken als Zahlen, für die Forschung; mit eigenen Namen der Knochen"
+    ),
+    "Page": "Seite",
+    "Which ten sliders of the shape are shown": "Welche zehn Regler der Gestalt gezeigt werden",
+    "{first} to {last} of {count}": "{first} bis {last} von {count}",
+    "One direction of the shape, in standard deviations; the pose is fitted to the picture meanwhile": (
+        "Eine Richtung der Gestalt, in Standardabweichungen; die Pose wird dabei an das Bild angepasst"
     ),
     "Pictures and Re-solve leave the shape of this body as it is, as for all pictures of one shot; without it, each "
     "fits the shape again": (

@@ -2,8 +2,9 @@
 """German: what is shown while the mouse rests on a button."""
 
 TOOLTIPS = {
-    "A network of yours: its manifest, or weights of HybrIK or IKOL; empty for none": (
-        "Ein Netz von Ihnen: sein Manifest oder Gewichte von HybrIK oder IKOL; leer für keines"
+    "A network of yours: its manifest, weights of HybrIK or IKOL, or a training's folder; empty for none": (
+        "Ein Netz von Ihnen: sein Manifest, Gewichte von HybrIK oder IKOL, oder der Ordner eines Trainings; leer für "
+        "keines"
     ),
     "A new armature for each person": "Ein neues Skelett für jede Person",
     "A point of the body": "Ein Punkt des Körpers",

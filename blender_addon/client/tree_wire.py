@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Between a skeleton that is to be posed (core/rig_call.py) and what travels of it."""
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -32,13 +33,21 @@ def tree_message(call: TreeCall, request_id: int, frames: wire.FrameWriter) -> w
         limits=limits,
     )
     places, turns = len(call.keypoint_names), len(call.turned)
+    seen = () if call.seen is None else call.seen.keypoints
     evidence = (
         wire.Keypoints3D(call.keypoint_names, add(call.keypoints, places, 3), add(call.keypoint_sigma, places)),
         wire.Orientations(call.turned, add(call.turns, turns, 4), add(call.turn_sigma, turns)),
+        *(
+            wire.Keypoints2D(
+                one.names, add(one.points, len(one.names), 2), add(one.sigma, len(one.names)), one.is_robust
+            )
+            for one in seen
+        ),
     )
+    camera = None if call.seen is None else wire.CameraSpec(**msgspec.structs.asdict(call.seen.camera))
     no_shape = wire.ArrayRef("<f8", (0,), frames.add_blob(b"").frame)
     start = wire.PoseSpec(add(call.transl, 3), add(call.local_quat, joints, 4), no_shape)
-    return wire.Solve(request_id, evidence, start=start, tree=tree)
+    return wire.Solve(request_id, evidence, camera, start=start, tree=tree)
 
 
 def is_of_tree(message: wire.SolveReply) -> bool:

@@ -49,6 +49,8 @@ from .tree_wire import is_of_tree, read_tree_solution, tree_message
 FloatArray = NDArray[np.float64]
 T = TypeVar("T")
 
+OLD_BETAS = 10
+"""All that solvers before protocol 1.5 know of."""
 
 _TOO_OLD = "this needs a newer solver (it speaks protocol {}.{}, needed is {}.{}); update the solver"
 
@@ -84,12 +86,14 @@ def _needed_version(call: Call) -> tuple[int, int]:
             is_swap = isinstance(call, AlternativesCall) and call.limb in ("arms", "legs", "sides")
             return (1, 3) if is_swap else max((1, 2), _needed_version(call.solve))
         case SolveCall():
+            if any(any(pose.betas[OLD_BETAS:]) for pose in (call.initial, call.start) if pose is not None):
+                return (1, 5)
             if call.camera is not None and any(call.camera.distortion):
                 return (1, 3)
             is_new = bool(call.joints) or any(isinstance(block, Pins | Orientations) for block in call.evidence)
             return (1, 2) if is_new else (1, 0)
         case TreeCall():
-            return (1, 4)
+            return (1, 4) if call.seen is None else (1, 5)
 
 
 def _message(call: Call, request_id: int, frames: wire.FrameWriter, server: tuple[int, int]) -> wire.Request:
@@ -123,6 +127,7 @@ class _Problem(TypedDict):
     solve_shape: bool
     start: wire.PoseSpec | None
     joints: tuple[str, ...]
+    all_betas: bool
 
 
 def _problem(call: SolveCall, frames: wire.FrameWriter, server: tuple[int, int]) -> _Problem:
@@ -132,10 +137,11 @@ def _problem(call: SolveCall, frames: wire.FrameWriter, server: tuple[int, int])
     return _Problem(
         evidence=tuple(_evidence_message(block, frames) for block in known),
         camera=None if call.camera is None else _camera_message(call.camera),
-        initial=None if call.initial is None else _pose_message(call.initial, frames),
+        initial=None if call.initial is None else _pose_message(call.initial, frames, server),
         solve_shape=call.solve_shape,
-        start=None if call.start is None else _pose_message(call.start, frames),
+        start=None if call.start is None else _pose_message(call.start, frames, server),
         joints=call.joints,
+        all_betas=True,
     )
 
 
@@ -306,11 +312,12 @@ def _camera(camera: wire.CameraSpec) -> PhotoCamera:
     return PhotoCamera(**msgspec.structs.asdict(camera))
 
 
-def _pose_message(pose: Pose, frames: wire.FrameWriter) -> wire.PoseSpec:
+def _pose_message(pose: Pose, frames: wire.FrameWriter, server: tuple[int, int]) -> wire.PoseSpec:
+    betas = pose.betas if server >= (1, 5) else pose.betas[:OLD_BETAS]  # the others are zero, or it is not asked
     return wire.PoseSpec(
         transl=_floats(frames, pose.transl, 3),
         local_quat=_floats(frames, pose.local_quat, len(pose.local_quat), 4),
-        betas=_floats(frames, pose.betas, len(pose.betas)),
+        betas=_floats(frames, betas, len(betas)),
     )
 
 

@@ -6,7 +6,7 @@ The default body, or a user's own in the layout of SMPL's model files, checked a
 
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import FileError, Fix, SceneError
 from .keypoint_files import MAX_HEADER_BYTES, UNREADABLE
-from .rig import TREES, Tree
+from .rig import SMPLX, TREES, Tree
 
 FloatArray = NDArray[np.float64]
 
@@ -24,8 +24,11 @@ WEIGHT_THRESHOLD = 1e-4
 """Skinning weights below it move a vertex by less than 0.1 mm over a metre and are left out of the vertex groups."""
 
 
-NUM_BETAS = 10
-"""Shape directions that are used of a file that has more."""
+MIN_BETAS, MAX_BETAS = 10, 300
+"""Shape directions of a body: SMPL's first files have ten, its full ones 300."""
+
+SHORT_SMPLX = 20
+"""Directions of an SMPL-X file with ten of the body and ten of the face; the full ones have 300 and 100."""
 
 MAX_POSEDIRS_BYTES = 128 << 20
 """SMPL-X's pose correctives in float64 take 122 MB."""
@@ -76,11 +79,28 @@ class BodyData:
         """Number of shape coefficients."""
         return self.shapedirs.shape[2]
 
-    def rest_joints(self, betas: ArrayLike) -> FloatArray:
-        """Return the joints (J, 3) of the unposed body of that shape."""
-        return self.joints_template + self.joints_shapedirs @ np.asarray(betas, dtype=np.float64)
+    def complete(self, betas: Sequence[float]) -> tuple[float, ...]:
+        """Return as many betas as the body has: those that are not told are zero.
 
-    def check_joints(self, tree: Tree, joints: FloatArray, name: str, file_name: str) -> None:
+        Raises:
+            SceneError: There are more, and they are not zero.
+        """
+        if any(betas[self.num_betas :]):
+            raise SceneError(
+                f"a shape of {len(betas)} betas does not fit a body that has {self.num_betas}; name its body in the "
+                "preferences",
+                Fix.OPEN_PREFERENCES,
+            )
+        return (*betas, *(0.0,) * (self.num_betas - len(betas)))[: self.num_betas]
+
+    def rest_joints(self, betas: ArrayLike) -> FloatArray:
+        """Return the joints (J, 3) of the unposed body of that shape; betas that are not told are zero."""
+        told = np.asarray(betas, dtype=np.float64)
+        return self.joints_template + self.joints_shapedirs[..., : len(told)] @ told
+
+    def check_joints(
+        self, tree: Tree, joints: FloatArray, name: str, file_name: str, betas: Sequence[float] = ()
+    ) -> None:
         """Check that rest joints (J, 3) are this body's, in whichever shape.
 
         Args:
@@ -88,6 +108,8 @@ class BodyData:
             joints: Where its bones rest.
             name: Of the armature, for the sentence.
             file_name: Of this body, for the sentence.
+            betas: The shape that the armature was given. Of it count those after the first ten: 72 of them could move
+                the joints of any skeleton to where they are.
 
         Raises:
             SceneError: It has other joints, or one lies elsewhere; the sentence names it with both places.
@@ -98,9 +120,11 @@ class BodyData:
                 f"{self.tree.model}; name its body in the preferences, or choose New Body",
                 Fix.OPEN_PREFERENCES,
             )
-        away = (joints - self.joints_template).ravel()
-        directions = self.joints_shapedirs.reshape(len(away), -1)
-        nearest = self.rest_joints(np.linalg.lstsq(directions, away, rcond=None)[0])
+        told = np.array(betas[: self.num_betas], dtype=np.float64)
+        told[:MIN_BETAS] = 0.0
+        away = (joints - self.rest_joints(told)).ravel()
+        directions = self.joints_shapedirs[..., :MIN_BETAS].reshape(len(away), -1)
+        nearest = joints - (away - directions @ np.linalg.lstsq(directions, away, rcond=None)[0]).reshape(joints.shape)
         distance = np.linalg.norm(joints - nearest, axis=1)
         worst = int(distance.argmax())
         if distance[worst] > FIT_TOLERANCE:
@@ -232,8 +256,8 @@ def _build(arrays: Mapping[str, NDArray[Any]]) -> BodyData:
     _check_shape(arrays, "kintree_table", (2, num_joints))
     _check_shape(arrays, "f", (*arrays["f"].shape[:1], 3))
     _check_shape(arrays, "shapedirs", (num_vertices, 3, *arrays["shapedirs"].shape[2:3]))
-    if arrays["shapedirs"].ndim != 3 or arrays["shapedirs"].shape[2] < NUM_BETAS:
-        raise ValueError(f"shapedirs must have {NUM_BETAS} betas or more, got {arrays['shapedirs'].shape}")
+    if arrays["shapedirs"].ndim != 3 or arrays["shapedirs"].shape[2] < MIN_BETAS:
+        raise ValueError(f"shapedirs must have {MIN_BETAS} betas or more, got {arrays['shapedirs'].shape}")
     parents, joints = arrays["kintree_table"].tolist()
     if [*parents[1:]] != [*tree.parents[1:]] or parents[0] not in (-1, 2**32 - 1) or joints != [*range(num_joints)]:
         raise ValueError(f"kintree_table is not the tree of {tree.model}'s {num_joints} joints")
@@ -241,7 +265,9 @@ def _build(arrays: Mapping[str, NDArray[Any]]) -> BodyData:
     if not (faces.size and 0 <= faces.min() <= faces.max() < num_vertices):
         raise ValueError(f"f must name vertices 0 to {num_vertices - 1}")
     v_template = _floats(arrays, "v_template")
-    shapedirs = np.ascontiguousarray(_floats(arrays, "shapedirs")[:, :, :NUM_BETAS])
+    directions = arrays["shapedirs"].shape[2]
+    count = MIN_BETAS if tree is SMPLX and directions == SHORT_SMPLX else min(directions, MAX_BETAS)
+    shapedirs = np.ascontiguousarray(_floats(arrays, "shapedirs")[:, :, :count])
     regressor, weights = _floats(arrays, "J_regressor"), _floats(arrays, "weights")
     for key, rows in (("J_regressor", regressor), ("weights", weights)):
         if np.abs(rows.sum(axis=1) - 1).max() > ROW_SUM_TOLERANCE:

@@ -165,7 +165,7 @@ class JobResult:
 
     `inspection` and `alternatives` are there when they were asked for; the record is then the one they are about.
     `detection` is there when persons were looked for, to choose from or in a box. `rig_poses` are those of a rig, one a
-    frame.
+    frame; on a photograph `rig_camera` sees it, with its keypoints missed by `rig_px` (median).
     """
 
     records: tuple[Record, ...]
@@ -175,6 +175,8 @@ class JobResult:
     alternatives: Alternatives | None = None
     detection: Detection | None = None
     rig_poses: tuple[TreeSolution, ...] = ()
+    rig_camera: PhotoCamera | None = None
+    rig_px: float = -1.0
 
 
 Steps = Generator[Step, Answer, JobResult]

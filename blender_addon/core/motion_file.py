@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A motion that the solver's Python has read from another program's file, and what becomes of it on a body. numpy only.
+"""Motions: what the solver's Python has read of another program's file, and AMASS's arrays of a body. numpy only.
 
 The files of other programs are read by `ikol convert` and `ikol solve`, which write them as `.smpl`: Y up, axis-angles.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +27,9 @@ MOTION_SUFFIXES = (".npz", ".smpl", ".pk", ".bvh")
 POINT_SUFFIXES = (".trc", ".c3d", ".json")
 """Markers, and keypoints of OpenPose, COCO, COCO-WholeBody and BlazePose: a body is solved to them."""
 
+BODY_JOINTS = 22
+"""Of all models: those before hands and face."""
+
 _PARTS: Mapping[int, tuple[Tree, tuple[str, ...]]] = MappingProxyType(
     {
         0: (SMPL, ("bodyPose",)),
@@ -35,6 +38,10 @@ _PARTS: Mapping[int, tuple[Tree, tuple[str, ...]]] = MappingProxyType(
     }
 )
 """By smplVersion: the arrays that hold the joints, in their order."""
+
+
+SMPL_PELVIS = (-0.0018, -0.2233, 0.0282)
+"""Where the pelvis of SMPL's mean body rests: `ikol convert` counts from it where no body is named."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,59 @@ def _quaternions(rotvec: FloatArray) -> FloatArray:
     signs = np.where(np.einsum("fji,fji->fj", quats[1:], quats[:-1]) < 0, -1.0, 1.0)
     quats[1:] *= np.cumprod(signs, axis=0)[..., None]
     return quats
+
+
+def amass_arrays(
+    tree: Tree, quats: FloatArray, pelvis: FloatArray, rest_pelvis: FloatArray, betas: Sequence[float], fps: float
+) -> dict[str, NDArray[Any]]:
+    """Return AMASS's arrays, in both of its families of keys: Z up.
+
+    Args:
+        tree: The joints.
+        quats: (F, J, 4) rotations in Blender's world of bones whose axes are SMPL's, wxyz.
+        pelvis: (F, 3) where it is there, metres.
+        rest_pelvis: (3,) where it is on the unposed body, SMPL's axes.
+        betas: The shape.
+        fps: Frames a second.
+    """
+    local = quats.copy()
+    for joint, parent in enumerate(tree.parents):
+        if parent >= 0:
+            local[:, joint] = _relative(quats[:, parent], quats[:, joint])
+    rotvec = _rotvecs(local).reshape(len(local), -1)
+    names, body = tree.names, 3 * BODY_JOINTS
+    arrays: dict[str, NDArray[Any]] = {
+        "poses": rotvec,
+        "root_orient": rotvec[:, :3],
+        "pose_body": rotvec[:, 3:body],
+        "trans": pelvis - rest_pelvis,
+        "betas": np.array(betas, dtype=np.float64),
+        "mocap_frame_rate": np.array(fps),
+        "mocap_framerate": np.array(fps),
+    }
+    if len(names) > len(SMPL.names):
+        first_finger = 3 * names.index("L_Index1")
+        arrays["pose_hand"] = rotvec[:, first_finger:]
+        arrays["surface_model_type"] = np.array(tree.model.replace("-", "").lower())
+        if first_finger > body:
+            arrays |= {"pose_jaw": rotvec[:, body : body + 3], "pose_eye": rotvec[:, body + 3 : first_finger]}
+    return arrays
+
+
+def _relative(parent: FloatArray, child: FloatArray) -> FloatArray:
+    """Return the rotations of children in their parents' axes, (F, 4) wxyz."""
+    w, x, y, z = (parent * (1.0, -1.0, -1.0, -1.0)).T
+    a, b, c, d = child.T
+    rows = (w * a - x * b - y * c - z * d, w * b + x * a + y * d - z * c)
+    rows += (w * c - x * d + y * a + z * b, w * d + x * c - y * b + z * a)
+    return np.stack(rows, axis=1)
+
+
+def _rotvecs(quats: FloatArray) -> FloatArray:
+    """Return axis-angles of at most half a turn."""
+    near = quats * np.where(quats[..., :1] < 0, -1.0, 1.0)
+    length = np.linalg.norm(near[..., 1:], axis=-1, keepdims=True)
+    return 2 * np.arctan2(length, near[..., :1]) * near[..., 1:] / np.maximum(length, 1e-300)
 
 
 def spread_frames(count: int, fps: float, scene_fps: float, start: int) -> tuple[list[int], FloatArray]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .record import Keypoints2D, PhotoCamera
+
 FloatArray = NDArray[np.float64]
 
 
@@ -20,6 +22,15 @@ class TurnLimits:
     """(K, 4)"""
     twist: FloatArray
     """(K, 2)"""
+
+
+@dataclass(frozen=True, eq=False)
+class SeenOnPicture:
+    """What a photograph says of joints and points."""
+
+    camera: PhotoCamera
+    """Placed in the space of the call."""
+    keypoints: tuple[Keypoints2D, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +62,7 @@ class TreeCall:
     local_quat: FloatArray
     """(J, 4) of the pose to begin with, wxyz"""
     limits: TurnLimits | None = None
+    seen: SeenOnPicture | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ Not the source's rotations are copied: they are evidence with a tolerance, and w
 the body is evidence with hardly any. The solver then turns the rig's own bones, with their lengths and limits.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,7 +16,9 @@ from .jobs import Answer, JobResult, Step, Steps, wrong_answer
 from .rig_bones import FloatArray
 from .rig_call import TreeCall, TreeSolution, TurnLimits
 from .rig_contacts import CONTACT_SIGMA, Contacts, FootContact, find_contacts, hand_target
+from .rig_picture import RigPicture
 from .rig_skeleton import PARENTS, TRUNK, Posed, Skeleton
+from .rig_turns import matrix_of, quat_of, rotvec_of, turn_of
 
 HELD_SIGMA: Final = 1e-4
 """Metres of a root whose location is locked."""
@@ -37,10 +39,11 @@ _TURN_SIGMA: Final[Mapping[str, float]] = {
 """Radians by which a joint may miss the source's direction: what gives way are the limbs."""
 
 ROUNDS: Final = 10
-"""Solves at most of a frame in which a hand touches the body: where the body is follows from where the hand is."""
+"""Solves at most of a frame in which a hand touches the body, where the body is follows from where the hand is, or of a
+photograph, where the camera follows the rig."""
 
 SETTLED: Final = 0.002
-"""Metres: when what hands touch moves by less from round to round, they touch it; two or three rounds are usual."""
+"""Metres: when what hands touch, and the camera, move by less from round to round; two to five rounds are usual."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,27 +105,55 @@ class Task:
     """By how much ways along the floor are longer for the rig than for the source."""
     held_root: FloatArray | None = None
     """(3) where the root stays, the rig's space; None where it may move."""
+    picture: RigPicture | None = None
+    """The photograph that the rig is to be seen on; of one frame (rig_photo.py)."""
+    contacts: tuple[Contacts, ...] = ()
+    """What the source touches in each frame, where that is known already."""
+
+    def touched(self) -> Sequence[Contacts]:
+        """Return what the source touches in each frame."""
+        return self.contacts or find_contacts(self.frames, self.floor, self.fps)
 
 
 def pose_rig(task: Task) -> Steps:
     """Solve frame after frame, each from the last one's pose."""
-    contacts = find_contacts(task.frames, task.floor, task.fps)
     found: list[TreeSolution] = []
     count = len(task.frames)
-    for number, (source, touched) in enumerate(zip(task.frames, contacts, strict=True)):
+    for number, (source, touched) in enumerate(zip(task.frames, task.touched(), strict=True)):
         text = "Posing the rig" if count == 1 else f"Posing the rig, frame {number + 1} of {count}"
         problem = FrameProblem(task, source, touched)
         call = problem.call(found[-1] if found else copy_rotations(task, source))
-        rounds = ROUNDS if touched.hands else 1
+        rounds = ROUNDS if touched.hands or task.picture is not None else 1
         for turn in range(rounds):
             part = (number + turn / rounds) / count
             answer = _usable((yield Step(call, text, part, (number + (turn + 1) / rounds) / count)))
             found[number:] = [answer]
-            asked, call = call, problem.call(answer, posed(task.rig, answer))
-            same = asked.keypoints.shape == call.keypoints.shape
-            if same and float(np.abs(asked.keypoints - call.keypoints).max()) < SETTLED:
+            rig = posed(task.rig, answer)
+            if task.picture is not None:
+                task = replace(task, picture=task.picture.followed(_in_scene(task, rig)))
+                problem = replace(problem, task=task)
+            asked, call = call, problem.call(answer, rig)
+            if _is_settled(asked, call):
                 break
-    return JobResult((), rig_poses=tuple(found))
+    if task.picture is None:
+        return JobResult((), rig_poses=tuple(found))
+    missed = float(np.median([*task.picture.misses(_in_scene(task, posed(task.rig, found[-1]))).values()]))
+    return JobResult((), rig_poses=tuple(found), rig_camera=task.picture.camera, rig_px=missed)
+
+
+def _in_scene(task: Task, rig: Posed) -> Callable[[str], FloatArray]:
+    return lambda name: task.placement.to_scene(rig.place(name))
+
+
+def _is_settled(asked: TreeCall, call: TreeCall) -> bool:
+    """Return whether a call asks what was asked before."""
+    if asked.keypoints.shape != call.keypoints.shape:
+        return False
+    ways = [asked.keypoints - call.keypoints]
+    if asked.seen is not None and call.seen is not None:
+        before, after = (np.array(one.camera.translation or 0.0) for one in (asked.seen, call.seen))
+        ways.append(before - after)
+    return max(float(np.abs(way).max()) for way in ways) < SETTLED
 
 
 def _usable(answer: Answer) -> TreeSolution:
@@ -149,9 +180,11 @@ class FrameProblem:
             rig: The rig's pose in the last round, which says where hands meet its body; None in the first.
         """
         skeleton = self.task.rig
-        places = self.hips() | self._ankles() | self._swinging() | self.feet()
+        places, picture = self.hips() | self._ankles() | self._swinging() | self.feet(), self.task.picture
         if rig is not None:
             places |= self._hands(rig)
+        if picture is not None:
+            places |= {name: (self.task.placement.to_rig(at), sigma) for name, (at, sigma) in picture.places.items()}
         if self.task.held_root is not None:  # the feet give way, and not what is locked
             places = {name: place for name, place in places.items() if not name.endswith("_Hip")}
             places[skeleton.joints[0].name] = self.task.held_root, HELD_SIGMA
@@ -173,6 +206,7 @@ class FrameProblem:
             transl=start.transl,
             local_quat=start.local_quat,
             limits=self.task.limits,
+            seen=None if picture is None else picture.seen(self.task.placement.matrix),
         )
 
     def _turn_sigma(self, number: int) -> float:
@@ -337,43 +371,3 @@ def posed_by(skeleton: Skeleton, turns: Sequence[FloatArray], root: FloatArray) 
         way = np.zeros(3) if above < 0 else turns[above] @ (skeleton.rest[number] - skeleton.rest[above])
         places[number] = (root if above < 0 else places[above]) + way
     return Posed(skeleton, np.array(turns), places)
-
-
-def matrix_of(quat: FloatArray) -> FloatArray:
-    """Return the rotation matrix of a unit quaternion, wxyz."""
-    w, x, y, z = (float(value) for value in quat)
-    return np.array([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ])  # fmt: skip
-
-
-def quat_of(turn: FloatArray) -> FloatArray:
-    """Return the unit quaternion (wxyz) of a rotation matrix, also of half a turn."""
-    vector = rotvec_of(turn)
-    angle = float(np.linalg.norm(vector))
-    axis = vector / angle if angle > 1e-12 else vector
-    return np.concatenate(([np.cos(0.5 * angle)], np.sin(0.5 * angle) * axis))
-
-
-def turn_of(rotvec: FloatArray) -> FloatArray:
-    """Return the rotation matrix of a rotation vector."""
-    angle = float(np.linalg.norm(rotvec))
-    if angle < 1e-12:
-        return np.eye(3)
-    return matrix_of(np.concatenate(([np.cos(0.5 * angle)], np.sin(0.5 * angle) * rotvec / angle)))
-
-
-def rotvec_of(turn: FloatArray) -> FloatArray:
-    """Return the rotation vector of a rotation matrix, of at most half a turn."""
-    twice_sine = np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]])
-    sine, cosine = 0.5 * float(np.linalg.norm(twice_sine)), 0.5 * (float(np.trace(turn)) - 1.0)
-    angle = float(np.arctan2(sine, cosine))
-    if sine > 1e-4:
-        return twice_sine * (0.5 * angle / sine)
-    if cosine > 0:
-        return 0.5 * twice_sine
-    outer = 0.5 * (turn + np.eye(3))  # near half a turn: axis times itself
-    axis = outer[int(np.argmax(np.diag(outer)))]
-    return angle * axis / np.linalg.norm(axis)

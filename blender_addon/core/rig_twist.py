@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 
 from .rig_bones import Bones, FloatArray, children_of, path_down
-from .rig_job import turn_of
 from .rig_names import core_name
 from .rig_skeleton import Posed
+from .rig_turns import turn_of
 
 _LOWER: Final = (("Elbow", "Wrist"), ("Knee", "Ankle"))
 """Twisted by the joint at their end."""

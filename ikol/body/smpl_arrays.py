@@ -128,6 +128,4 @@ def _check_tree(table: np.ndarray, model: str, source: str) -> None:
 
 def _num_betas(directions: int, model: str) -> int:
     """Return how many shape directions are the body's: SMPL-X has 300 and 100 of the face, or 10 and 10 (smplx)."""
-    if model == "SMPL-X":
-        return MAX_BETAS if directions >= MAX_BETAS + 100 else min(directions, 10)
-    return min(directions, MAX_BETAS)
+    return 10 if model == "SMPL-X" and directions == 20 else min(directions, MAX_BETAS)

@@ -31,7 +31,7 @@ KNUCKLES: Final = {  # landmarks that are joints of the models with fingers
 }
 
 
-def load_smpl_body(path: Path, num_betas: int = 10, dtype: torch.dtype = torch.float64) -> BodyModel:
+def load_smpl_body(path: Path, num_betas: int | None = 10, dtype: torch.dtype = torch.float64) -> BodyModel:
     """Return the body of a model file: SMPL's 24 joints, SMPL-H's 52 or SMPL-X's 55, Y up, facing +Z, metres.
 
     Pose blend shapes (`posedirs`) may be in the file and are not read. The file has no landmarks. Each is attached to
@@ -42,16 +42,17 @@ def load_smpl_body(path: Path, num_betas: int = 10, dtype: torch.dtype = torch.f
 
     Args:
         path: .npz, or the official .pkl, which is read as data.
-        num_betas: how many shape directions to keep, 1 to 300.
+        num_betas: how many shape directions to keep, 1 to 300; None for all that are the body's.
         dtype: floating-point type of the body's tensors.
 
     Raises:
         InputError: the file cannot be read, lacks an array, or an array has the wrong shape or impossible numbers.
     """
     held = read_smpl_arrays(path)
-    if not 1 <= num_betas <= held.num_betas:
-        raise FileFormatError(f"{path.name}: shapedirs has {held.num_betas} betas, {num_betas} are asked for")
-    body = _bare_body(held, path.name, num_betas, dtype)
+    count = held.num_betas if num_betas is None else num_betas
+    if not 1 <= count <= held.num_betas:
+        raise FileFormatError(f"{path.name}: shapedirs has {held.num_betas} betas, {count} are asked for")
+    body = _bare_body(held, path.name, count, dtype)
     check_stance(body)
     return BodyModel.from_arrays(
         name=body.name,

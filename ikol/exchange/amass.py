@@ -18,7 +18,7 @@ from ikol.body.array_archive import array_names
 from ikol.body.smpl_trees import MODELS, SMPL_TREE, SMPLH_TREE, SMPLX_TREE
 from ikol.errors import FileFormatError
 from ikol.exchange.files import write_bytes
-from ikol.exchange.motion import MAX_FRAMES, Axes, Motion, as_body_motion, smpl_pelvis
+from ikol.exchange.motion import MAX_FRAMES, Axes, Motion, RestPelvis, as_body_motion, rest_pelvis
 from ikol.exchange.npz_values import npz_bytes, read_number, read_numbers, read_texts
 from ikol.files import read_limited
 from ikol.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
@@ -30,13 +30,13 @@ _BODY, _HANDS, _FACE = 22, 30, 3
 _PARTS: Final = {"root_orient": 3, "pose_body": 63, "pose_jaw": 3, "pose_eye": 6, "pose_hand": 90}
 
 
-def read_amass(path: Path, axes: Axes | None = None, pelvis: Tensor | None = None) -> Motion:
+def read_amass(path: Path, axes: Axes | None = None, pelvis: RestPelvis | None = None) -> Motion:
     """Return the motion of an AMASS file.
 
     Args:
         path: the .npz.
         axes: which way is up in it; None to see it from the motion.
-        pelvis: where the pelvis of the body rests, (3,) metres; None for SMPL's mean.
+        pelvis: where the pelvis of the body rests; None for that of SMPL's mean.
 
     Raises:
         FileFormatError: it cannot be read, or an array is missing or has the wrong shape.
@@ -66,7 +66,7 @@ def read_amass(path: Path, axes: Axes | None = None, pelvis: Tensor | None = Non
         fps=_rate(data, present, path.name),
         gender=_gender(data, present, path.name),
     )
-    return motion.from_axes(axes or motion.likely_axes(), smpl_pelvis() if pelvis is None else pelvis)
+    return motion.from_axes(axes or motion.likely_axes(), rest_pelvis(pelvis, motion.betas))
 
 
 def _rotations(arrays: dict[str, np.ndarray], source: str) -> tuple[tuple[str, ...], Tensor]:
@@ -107,7 +107,7 @@ def _gender(data: bytes, present: tuple[str, ...], source: str) -> str:
     return texts[0] if texts and texts[0] in ("male", "female") else "neutral"
 
 
-def write_amass(path: Path, motion: Motion, axes: Axes = "z", pelvis: Tensor | None = None) -> None:
+def write_amass(path: Path, motion: Motion, axes: Axes = "z", pelvis: RestPelvis | None = None) -> None:
     """Write a motion with both families of keys, betas as the mean over frames.
 
     Args:
@@ -116,7 +116,7 @@ def write_amass(path: Path, motion: Motion, axes: Axes = "z", pelvis: Tensor | N
         axes: which way is up in the file; AMASS's own files have Z up.
         pelvis: as of `read_amass`.
     """
-    body = as_body_motion(motion, "an AMASS file").to_axes(axes, smpl_pelvis() if pelvis is None else pelvis)
+    body = as_body_motion(motion, "an AMASS file").to_axes(axes, rest_pelvis(pelvis, motion.betas))
     names = {*body.joint_names}
     tree = SMPLX_TREE if "Jaw" in names else SMPLH_TREE if "L_Index1" in names else SMPL_TREE
     rotvec = rotmat_to_rotvec(body.on(tree).local_rotmat).numpy().reshape(body.num_frames, -1)

@@ -19,7 +19,7 @@ from ikol.exchange.bvh import Rig, read_bvh, write_bvh
 from ikol.exchange.c3d import read_c3d, write_c3d
 from ikol.exchange.hybrik import read_hybrik, write_hybrik
 from ikol.exchange.keypoint_json import KeypointFormat, read_keypoint_json, write_keypoint_json
-from ikol.exchange.motion import Axes, Keypoints, Motion
+from ikol.exchange.motion import Axes, Keypoints, Motion, RestPelvis
 from ikol.exchange.pose_file import read_pose_file
 from ikol.exchange.smpl_codec import read_smpl_codec, write_smpl_codec
 from ikol.exchange.trc import read_trc, write_trc
@@ -175,14 +175,20 @@ def rig_of(motion: Motion, body: BodyModel | None) -> Rig:
 
 def _shape(motion: Motion, body: BodyModel) -> Tensor:
     """Return the motion's betas as many as the body's; none on the default body, where SMPL's mean nothing."""
-    betas = torch.zeros(body.num_betas, dtype=torch.float64)
-    if body.name != DEFAULT_NAME:
-        held = motion.betas.mean(0)[: body.num_betas]
-        betas[: len(held)] = held
-    return betas
+    if body.name == DEFAULT_NAME:
+        return torch.zeros(body.num_betas, dtype=torch.float64)
+    return _as_many(motion.betas.mean(0), body)
 
 
-def _pelvis(settings: Settings) -> Tensor | None:
+def _as_many(betas: Tensor, body: BodyModel) -> Tensor:
+    """Return as many betas as a body has: the others are zero."""
+    held = betas[: body.num_betas]
+    return torch.cat([held, held.new_zeros(body.num_betas - len(held))])
+
+
+def _pelvis(settings: Settings) -> RestPelvis | None:
     """Return where the body's pelvis rests; files are SMPL's, not the default body's, where no body is named."""
     body = settings.body
-    return None if body is None or body.name == DEFAULT_NAME else body.joints_template[0].double()
+    if body is None or body.name == DEFAULT_NAME:
+        return None
+    return lambda betas: body.rest_joints(_as_many(betas, body))[0]

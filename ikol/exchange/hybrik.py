@@ -13,25 +13,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ikol.body.smpl_arrays import MAX_BETAS
 from ikol.body.smpl_trees import SMPL_TREE
 from ikol.errors import FileFormatError
 from ikol.exchange.files import write_bytes
-from ikol.exchange.motion import MAX_FRAMES, MAX_VALUES, Motion, as_body_motion, smpl_pelvis
+from ikol.exchange.motion import MAX_FRAMES, MAX_VALUES, Motion, RestPelvis, as_body_motion, rest_pelvis
 from ikol.exchange.pickle_writer import pickled_arrays
 from ikol.geometry.rotations import quat_to_rotmat
 from ikol.restricted_pickle import PickleLimits, load_pickle, resolve_array
 
 LIMITS: Final = PickleLimits(max_bytes=1 << 30, max_steps=20_000_000)  # an array for each key and frame; 40 seconds
+_BETAS: Final = 10  # as HybrIK has them; `write_hybrik` keeps more
 FPS: Final = 30.0  # the file does not say; its demo takes the video's, most often this
 _MAX_ARRAY_BYTES: Final = 8 * MAX_VALUES
 
 
-def read_hybrik(path: Path, pelvis: Tensor | None = None, fps: float = FPS) -> Motion:
+def read_hybrik(path: Path, pelvis: RestPelvis | None = None, fps: float = FPS) -> Motion:
     """Return the motion of a res.pk.
 
     Args:
         path: the file.
-        pelvis: where the pelvis of the body rests, (3,) metres; None for SMPL's mean.
+        pelvis: where the pelvis of the body rests; None for that of SMPL's mean.
         fps: frames a second, which the file does not say.
 
     Raises:
@@ -57,12 +59,13 @@ def read_hybrik(path: Path, pelvis: Tensor | None = None, fps: float = FPS) -> M
         )
     matrices = thetas.reshape(frames, 24, 3, 3) if width == 216 else quat_to_rotmat(thetas.reshape(frames, 24, 4))
     parts: dict[str, Tensor] = {}
-    for key, axes in (("transl", 3), ("pred_betas", 10)):
-        part = numbers(key) if key in held else torch.zeros(frames, axes, dtype=torch.float64)
-        if part.numel() != frames * axes:
-            raise FileFormatError(f"{source}: {key} has shape {tuple(part.shape)}, expected ({frames}, {axes})")
+    for key, least, most in (("transl", 3, 3), ("pred_betas", _BETAS, MAX_BETAS)):
+        part = numbers(key) if key in held else torch.zeros(frames, least, dtype=torch.float64)
+        axes = part.numel() // frames
+        if part.numel() != frames * axes or not least <= axes <= most:
+            raise FileFormatError(f"{source}: {key} has shape {tuple(part.shape)}, expected ({frames}, {least})")
         parts[key] = part.reshape(frames, axes)
-    rest = smpl_pelvis() if pelvis is None else pelvis
+    rest = rest_pelvis(pelvis, parts["pred_betas"])
     motion = Motion(
         joint_names=SMPL_TREE.names,
         local_rotmat=_orthonormal(matrices, source),
@@ -85,13 +88,13 @@ def _orthonormal(matrices: Tensor, source: str) -> Tensor:
     return nearest
 
 
-def write_hybrik(path: Path, motion: Motion, pelvis: Tensor | None = None) -> None:
-    """Write a motion with the keys that HybrIK's Blender add-on and `read_hybrik` use."""
-    rest = smpl_pelvis() if pelvis is None else pelvis
+def write_hybrik(path: Path, motion: Motion, pelvis: RestPelvis | None = None) -> None:
+    """Write a motion with the keys that HybrIK's Blender add-on and `read_hybrik` use, and all its betas."""
+    rest = rest_pelvis(pelvis, motion.betas)
     body = as_body_motion(motion, "a res.pk").on(SMPL_TREE).to_axes("camera", rest)
     frames = body.num_frames
-    betas = torch.zeros(frames, 10, dtype=torch.float64)
-    betas[:, : body.betas.shape[1]] = body.betas[:, :10]
+    betas = torch.zeros(frames, max(_BETAS, body.betas.shape[1]), dtype=torch.float64)
+    betas[:, : body.betas.shape[1]] = body.betas
     content = {
         "pred_thetas": body.local_rotmat.reshape(frames, 216),
         "pred_betas": betas,

@@ -5,6 +5,7 @@ Imports: torch, ikol.body, ikol.errors.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -20,7 +21,7 @@ MAX_FRAMES: Final = 200_000  # nearly two hours at 30 a second; SMPL-X's 55 join
 MAX_VALUES: Final = 40_000_000  # numbers in one array of a file: 320 MB
 SMPL_PELVIS: Final = (-0.0018, -0.2233, 0.0282)
 """Where the pelvis of SMPL's neutral mean body rests, metres: SMPL's translation is counted from it. Used where no body
-is given; other shapes and sexes are off by millimetres, and only in files whose axes are turned."""
+is given; other shapes and sexes are off by millimetres then, and only in files whose axes are turned."""
 
 Axes = Literal["y", "z", "camera"]
 """Which way is up in a file: +Y (SMPL's world), +Z (AMASS, Blender), or -Y, the axes of a camera."""
@@ -100,6 +101,15 @@ def _axes(axes: Axes) -> Tensor:
 def smpl_pelvis() -> Float[Tensor, "3"]:
     """Return `SMPL_PELVIS` as a tensor."""
     return torch.tensor(SMPL_PELVIS, dtype=torch.float64)
+
+
+RestPelvis = Callable[[Tensor], Tensor]
+"""Gives where the pelvis of a body of given betas (B,) rests: (3,) metres."""
+
+
+def rest_pelvis(pelvis: RestPelvis | None, betas: Float[Tensor, "shapes betas"]) -> Float[Tensor, "3"]:
+    """Return where the pelvis rests in the shape of a motion; that of SMPL's mean body for None."""
+    return smpl_pelvis() if pelvis is None else pelvis(betas.mean(0))
 
 
 def as_body_motion(motion: Motion, name: str) -> Motion:

@@ -11,14 +11,13 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ikol.body.array_archive import array_names
 from ikol.body.joint_tree import JointTree
 from ikol.body.smpl_trees import SMPL_TREE, SMPLH_TREE, SMPLX_TREE
 from ikol.errors import FileFormatError
 from ikol.exchange.files import write_bytes
-from ikol.exchange.motion import MAX_FRAMES, Axes, Motion, as_body_motion, smpl_pelvis
+from ikol.exchange.motion import MAX_FRAMES, Axes, Motion, RestPelvis, as_body_motion, rest_pelvis
 from ikol.exchange.npz_values import npz_bytes, read_integer, read_number, read_numbers
 from ikol.files import read_limited
 from ikol.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
@@ -37,13 +36,13 @@ _PARTS: Final[
 }
 
 
-def read_smpl_codec(path: Path, axes: Axes | None = None, pelvis: Tensor | None = None) -> Motion:
+def read_smpl_codec(path: Path, axes: Axes | None = None, pelvis: RestPelvis | None = None) -> Motion:
     """Return the motion, or the one pose, of a .smpl file.
 
     Args:
         path: the file.
         axes: which way is up in it; None to see it from the motion.
-        pelvis: where the pelvis of the body rests, (3,) metres; None for SMPL's mean.
+        pelvis: where the pelvis of the body rests; None for that of SMPL's mean.
 
     Raises:
         FileFormatError: it cannot be read, is of another model, or an array is missing or has the wrong shape.
@@ -80,12 +79,12 @@ def read_smpl_codec(path: Path, axes: Axes | None = None, pelvis: Tensor | None 
         fps=read_number(data, "frameRate", source) if "frameRate" in present else _DEFAULT_FPS,
         gender=_GENDERS[gender] if gender in (0, 1, 2) else "neutral",
     )
-    return motion.from_axes(axes or motion.likely_axes(), smpl_pelvis() if pelvis is None else pelvis)
+    return motion.from_axes(axes or motion.likely_axes(), rest_pelvis(pelvis, motion.betas))
 
 
-def write_smpl_codec(path: Path, motion: Motion, axes: Axes = "y", pelvis: Tensor | None = None) -> None:
+def write_smpl_codec(path: Path, motion: Motion, axes: Axes = "y", pelvis: RestPelvis | None = None) -> None:
     """Write a motion, betas as the mean over frames; the arguments are those of `write_amass`."""
-    body = as_body_motion(motion, "a .smpl file").to_axes(axes, smpl_pelvis() if pelvis is None else pelvis)
+    body = as_body_motion(motion, "a .smpl file").to_axes(axes, rest_pelvis(pelvis, motion.betas))
     names = {*body.joint_names}
     version = 2 if "Jaw" in names else 1 if "L_Index1" in names else 0
     tree, parts = _PARTS[version]

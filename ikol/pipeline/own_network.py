@@ -58,9 +58,10 @@ def evidence_of_network(person: NetworkPerson, body: BodyModel) -> tuple[NamedEv
         blocks.append(twist)
     betas = person.betas
     if betas is not None and person.betas_body == body.name and bool(betas.isfinite().all()):
-        used = betas[: body.num_betas].double()
-        if len(used) == body.num_betas:
-            blocks.append(Shape(body.name, used, torch.full_like(used, person.betas_sigma)))
+        used, count = betas[: body.num_betas].double(), min(len(betas), body.num_betas)
+        mean, sigma = used.new_zeros(body.num_betas), used.new_ones(body.num_betas)  # the prior of what it does not say
+        mean[:count], sigma[:count] = used, person.betas_sigma
+        blocks.append(Shape(body.name, mean, sigma))
     return tuple(blocks)
 
 

@@ -25,7 +25,7 @@ def _activate(x: Tensor, activation: str) -> Tensor:
     # In place: the argument is always a fresh result, and these maps are up to 96 x 128 x 128 for each crop.
     match activation:
         case "relu6":
-            return x.clamp_(0.0, 6.0)
+            return functional.hardtanh_(x, 0.0, 6.0)  # its gradient needs no copy of x, clamp_'s does
         case "relu":
             return x.relu_()
         case _:

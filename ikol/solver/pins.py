@@ -79,19 +79,17 @@ class Springs:
         slack = self.slack
         return problem.with_pins(end - slack, self.stiffness[..., None].expand_as(slack))
 
-    def taut(self, problem: Problem, here: Evaluated) -> Problem:
-        """Return the problem with the optimum here whose derivatives are those of exact pins."""
-        pins, offset = _pins(problem), _offset(problem, here)
-        is_near = (offset.norm(dim=-1) <= FAR * tolerance_of(problem))[..., None]
-        force = torch.where(is_near, self.force + self.stiffness[..., None] * offset, self.force)
-        stiffness = torch.where(is_near.squeeze(-1), TAUT * self.unit, self.stiffness)
-        end = pins.target + torch.where(is_near, offset, 0.0)
-        return replace(self, force=force, stiffness=stiffness).problem(problem, end)
+    def taut(self, problem: Problem, here: Evaluated) -> "Springs":
+        """Return springs that pull as much here, so stiff that derivatives of the optimum are those of exact pins."""
+        offset = _offset(problem, here)
+        is_near = offset.norm(dim=-1) <= FAR * tolerance_of(problem)
+        stiffness = torch.where(is_near, TAUT * self.unit, self.stiffness)
+        return replace(self, force=self.force + self.stiffness[..., None] * offset, stiffness=stiffness)
 
 
 def minimise_pinned(
     problem: Problem, initial: SolveState, config: SolveConfig, minimiser: Minimiser
-) -> tuple[Minimised, Problem]:
+) -> tuple[Minimised, Springs]:
     """Minimise under the pins.
 
     Args:
@@ -101,8 +99,8 @@ def minimise_pinned(
         minimiser: minimises a problem of springs from a state.
 
     Returns:
-        Where it ended, with costs that leave the pins out; and a problem that has its optimum there, in which the pins
-        are springs, so stiff that derivatives of the optimum are those of exact pins.
+        Where it ended, with costs that leave the pins out; and the springs with which that is an optimum, so stiff that
+        its derivatives are those of exact pins.
     """
     here = evaluate(problem, initial)
     unit = unit_stiffness(problem, here.rows, here.posed)[:, None] * (_pins(problem).weight[..., 0] > 0)
@@ -129,10 +127,9 @@ def minimise_pinned(
     return replace(result, status=status), springs.taut(problem, result.end)
 
 
-def with_live_targets(problem: Problem, taut: Problem) -> Problem:
-    """Return the problem of taut springs whose ends follow the pins, so that gradients reach these."""
-    target, springs = _pins(problem).target, _pins(taut)
-    return taut.with_pins(springs.target + (target - target.detach()), springs.weight)
+def with_springs(problem: Problem, springs: Springs, here: Evaluated) -> Problem:
+    """Return the problem with taut springs that has its optimum here; their ends follow the pins, as gradients do."""
+    return springs.problem(problem, _pins(problem).target + _offset(problem, here).detach())
 
 
 def cost_beside_pins(problem: Problem, here: Evaluated) -> Float[Tensor, "n"]:

@@ -22,7 +22,7 @@ from ikol.solver.evidence import Evidence
 from ikol.solver.general_native import PackedProblem, library_for, minimise_native
 from ikol.solver.levenberg_marquardt import Evaluated, Minimised, evaluate, minimise
 from ikol.solver.one_sided import Unknowns
-from ikol.solver.pins import cost_beside_pins, minimise_pinned, tolerance_of, with_live_targets
+from ikol.solver.pins import Springs, cost_beside_pins, minimise_pinned, tolerance_of, with_springs
 from ikol.solver.problem import Problem, batch_shape_of, build_problem, flatten_state
 from ikol.solver.residuals import Rows
 from ikol.solver.result import BlockResidual, SolveResult, SolveStatus
@@ -103,16 +103,22 @@ def solve(
         if not has_gradient or can_attach(packed, initial):
             result = packed.run(library, initial, batch, None if on_iteration is None else report)
             return attach_native(packed, initial, result) if has_gradient else result
+    springs: Springs | None = None
     with torch.no_grad():
         if problem.pins is None:
-            found, solved = iterate(problem, initial, config), problem
+            found = iterate(problem, initial, config)
         else:
-            found, solved = minimise_pinned(problem, initial, config, iterate)
+            found, springs = minimise_pinned(problem, initial, config, iterate)
         end = evaluate(problem, orthonormal(found.end.state, free.any(-1)))
-    if has_gradient:
-        solved = solved if problem.pins is None else with_live_targets(problem, solved)
+    if has_gradient and springs is not None:
+        packed = None if library is None else PackedProblem(problem, config, free)
+        if packed is not None and can_attach(packed, initial):
+            return attach_native(packed, initial, _result(problem, found, end, batch), springs)
+        solved = with_springs(problem, springs, end)
         end = attach(solved, initial, end, found.status == SolveStatus.CONVERGED, unknowns, config)
-        end = end if problem.pins is None else evaluate(problem, end.state)
+        end = evaluate(problem, end.state)
+    elif has_gradient:
+        end = attach(problem, initial, end, found.status == SolveStatus.CONVERGED, unknowns, config)
     return _result(problem, found, end, batch)
 
 

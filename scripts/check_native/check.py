@@ -24,10 +24,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ikol.body.default_body import load_default_body
 from ikol.evaluation.bench import make_paper_problem
 from ikol.evaluation.photo_case import photo_case
 from ikol.evaluation.sequence_case import sequence_case
-from ikol.solver import Anchor, Points2D, native_library, solve
+from ikol.solver import (
+    Anchor,
+    BonePrior,
+    Pins,
+    Points2D,
+    ShapePrior,
+    elastic_bones,
+    native_library,
+    solve,
+)
 from ikol.solver.directions import DirectionConfig, solve_directions
 from ikol.solver.sequence import solve_sequence
 
@@ -164,7 +174,7 @@ def _record(kernels: list[str]) -> dict[str, Recorder]:
             return recorders.setdefault(kernel, Recorder(name, _typed(function)))
 
     native_library.open_library = Watched
-    work = {"tree": _directions, "general": _photo, "adjoint": _twists, "linearise": _sequence, "band": _sequence}
+    work = {"tree": _directions, "general": _photo, "adjoint": _gradients, "linearise": _sequence, "band": _sequence}
     for part in dict.fromkeys(work[kernel] for kernel in kernels):
         part()
     return recorders
@@ -185,16 +195,24 @@ def _photo() -> None:
     solve(case.skeleton, case.evidence, case.start, replace(case.config, backend="native"))
 
 
-def _twists() -> None:
-    """Photographs without an anchor: twists that neighbours can take from each other."""
+def _gradients() -> None:
+    """Photographs without an anchor, so with twists that neighbours can take; lengths unknown, a hand pinned."""
     case = photo_case(FRAMES, dtype=torch.float64)
+    tree, betas, like = case.skeleton.tree, case.skeleton.num_betas, case.start.betas
     evidence = [
         replace(block, target=block.target.requires_grad_()) if isinstance(block, Points2D) else block
         for block in case.evidence
         if not isinstance(block, Anchor)
     ]
-    result = solve(case.skeleton, evidence, case.start, replace(case.config, backend="native"))
-    torch.autograd.backward(result.state.local_rotmat.square().sum() + result.state.local_rotmat[..., 0, 1].sum())
+    hand = load_default_body().points.to(dtype=like.dtype).select(("L_Wrist",))
+    evidence.append(Pins(hand, case.skeleton.posed_points(hand, case.truth)))
+    evidence.append(ShapePrior(like.new_zeros(betas), like.new_ones(betas)))
+    evidence.append(BonePrior(like.new_ones(tree.num_joints), like.new_full((tree.num_joints,), 0.05)))
+    config = replace(case.config, backend="native", solve_shape=True, bone_groups=elastic_bones(tree))
+    state = solve(case.skeleton, evidence, case.start, config).state
+    assert state.bone_scale is not None
+    parts = (state.local_rotmat.square(), state.local_rotmat[..., 0, 1], state.betas, state.bone_scale)
+    torch.autograd.backward(torch.stack([part.sum() for part in parts]).sum())
 
 
 def _sequence() -> None:

@@ -59,25 +59,26 @@ def grid(study: Study) -> None:
         place = said.joints + predicted_root(said, batch, study.size.network)[:, None]
         pixels = place[..., :2] / place[..., 2:] * batch.focal[:, None] + batch.center[:, None]
         cells = [
-            _cell(picture, batch.pixels[index].numpy(), pixels[index].numpy(), model.posing.tree.parents)
+            cell(picture, batch.pixels[index].numpy(), pixels[index].numpy(), model.posing.tree.parents)
             for picture, index in zip(pictures, chosen.tolist(), strict=True)
         ]
         rows.append(np.concatenate(cells, 1))
     Image.fromarray(np.concatenate(rows)).save(PICTURES / "experiments_predictions.jpg", quality=80)
 
 
-def _cell(picture: np.ndarray, true: np.ndarray, found: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
+def cell(picture: np.ndarray, true: np.ndarray, found: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
+    """Return a test picture of a fixed height with the true skeleton in white and the one that was found in red."""
     scale = HEIGHT / max(picture.shape[:2])
-    cell = Image.new("RGB", (HEIGHT * 3 // 4, HEIGHT), (40, 40, 40))
+    made = Image.new("RGB", (HEIGHT * 3 // 4, HEIGHT), (40, 40, 40))
     shown = Image.fromarray(picture).resize((round(picture.shape[1] * scale), round(picture.shape[0] * scale)))
-    left, top = (cell.width - shown.width) // 2, (HEIGHT - shown.height) // 2
-    cell.paste(shown, (left, top))
-    pen = ImageDraw.Draw(cell)
+    left, top = (made.width - shown.width) // 2, (HEIGHT - shown.height) // 2
+    made.paste(shown, (left, top))
+    pen = ImageDraw.Draw(made)
     for points, colour in ((true, TRUTH), (found, FOUND)):
         placed = points * scale + [left, top]
         for child, parent in enumerate(parents[1:], start=1):
             pen.line([*placed[parent].tolist(), *placed[child].tolist()], colour, 2)
-    return np.asarray(cell)
+    return np.asarray(made)
 
 
 def main() -> None:

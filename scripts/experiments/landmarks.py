@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ikol.body.model import BodyModel
 from ikol.regressor.networks import NetworkConfig, NetworkOutput
+from ikol.regressor.networks.blazepose import NUM_FEATURES, LandmarkLayers
 from ikol.regressor.networks.camera_space import pixels_to_uv
-from ikol.regressor.networks.joints import NUM_TWISTS
-from ikol.regressor.networks.pose_network import INITIAL_SCALE, NUM_BETAS
+from ikol.regressor.networks.pose_network import LANDMARK_SIZES, landmark_output
 from ikol.training.network.augmentation import BOX_MARGIN
 from ikol.training.network.batches import Batch, step_seed
 from ikol.training.network.config import Layer, TrainConfig
@@ -24,51 +24,22 @@ from ikol.training.network.model import PoseModel
 from ikol.training.network.posing import NUM_BODY_JOINTS, PosingLayer
 from ikol.training.observations import Observations, read_observations
 
-NUM_FEATURES = 33 * 6  # of each landmark: place in the crop, place in space, visibility
-_WIDTH = 512
 
-
-class LandmarkNetwork(nn.Module):
-    """Landmarks to `NetworkOutput`; three layers."""
-
-    mean: Tensor
-    deviation: Tensor
+class LandmarkNetwork(LandmarkLayers):
+    """The layers of a `PoseNetwork` on BlazePose alone."""
 
     def __init__(self, config: NetworkConfig) -> None:
-        """Make the network with random weights; of the settings it has joints, crop and depth."""
-        super().__init__()
+        """Make the layers with random weights; of the settings they have crop and depth."""
+        super().__init__(LANDMARK_SIZES)
         self.config = config
-        self.register_buffer("mean", torch.zeros(NUM_FEATURES))
-        self.register_buffer("deviation", torch.ones(NUM_FEATURES))
-        self.sizes = (config.num_joints * 3, NUM_BETAS, NUM_TWISTS * 2, NUM_BODY_JOINTS * 6, 1)
-        self.layers = nn.Sequential(
-            nn.Linear(NUM_FEATURES, _WIDTH),
-            nn.ReLU(),
-            nn.Linear(_WIDTH, _WIDTH),
-            nn.ReLU(),
-            nn.Dropout(0.1),
-            nn.Linear(_WIDTH, sum(self.sizes)),
-        )
 
     def prepare(self, features: Tensor) -> Tensor:
-        """Return landmarks as `forward` wants them."""
-        return (features - self.mean) / self.deviation
+        """Return landmarks as they are."""
+        return features
 
     def forward(self, features: Tensor) -> NetworkOutput:
-        """Return what the network says of prepared landmarks."""
-        uvd, betas, twist, sixd, scale = self.layers(features).split(self.sizes, -1)
-        uvd = uvd.unflatten(-1, (-1, 3))
-        return NetworkOutput(
-            uvd=uvd,
-            uvd_spread=torch.zeros_like(uvd),
-            peak=torch.ones_like(uvd[..., 0]),
-            betas=betas,
-            twist=twist.unflatten(-1, (NUM_TWISTS, 2)),
-            leaf_quat=None,
-            camera=scale + INITIAL_SCALE,
-            sigma=None,
-            rotation_6d=sixd.unflatten(-1, (NUM_BODY_JOINTS, 6)),
-        )
+        """Return what the layers say of landmarks."""
+        return landmark_output(super().forward(features))
 
 
 @torch.no_grad()

@@ -213,7 +213,8 @@ class Problem(Struct, frozen=True):
     begin at `start`, else at `initial`. Only the rotations of `joints` may move, and the root's translation only with
     the root among them; all of them when it is empty. A camera without extrinsics is placed by the server so that the
     body stands on the floor at the origin. `solve_shape` lets the betas move (under their prior). `timeout_seconds` is
-    as that of `Detect`.
+    as that of `Detect`. `all_betas`: poses of the reply have all betas of the server's body, else the first ten, with
+    the others at rest; a pose that is sent may have fewer than the body, the others are zero.
     """
 
     id: RequestId
@@ -225,6 +226,7 @@ class Problem(Struct, frozen=True):
     timeout_seconds: Timeout | None = None
     start: PoseSpec | None = None
     joints: Names = ()
+    all_betas: bool = False
 
 
 class LimitsSpec(Struct, frozen=True):
@@ -259,7 +261,8 @@ class TreeSpec(Struct, frozen=True):
 class Solve(Problem, frozen=True, tag="solve"):
     """Find the pose that fits the evidence best; with a `tree` on that skeleton, and not on the solver's body.
 
-    On a tree, evidence is of the kinds keypoints_3d, pins, orientations and anchor, and poses have no betas.
+    On a tree, evidence is of the kinds keypoints_2d (seen by a camera that is placed), keypoints_3d, pins, orientations
+    and anchor, and poses have no betas.
     """
 
     tree: TreeSpec | None = None

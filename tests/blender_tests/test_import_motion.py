@@ -7,6 +7,7 @@ import bpy
 import numpy as np
 import pytest
 from numpy_body import pose_body, random_quats
+from own_body import more_betas, own_arrays, write_own_body
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_ERROR = 1e-4  # metres; the reader hands float32 over, keys are float32
@@ -126,3 +127,69 @@ def test_a_hostile_file_changes_nothing_and_is_said(reading, tmp_path):
     with pytest.raises(RuntimeError, match=r"no\.trc cannot be read"):
         bpy.ops.ikol.import_motion(filepath=str(tmp_path / "no.trc"))
     assert set(bpy.data.objects) == things
+
+
+def test_a_motion_written_as_amass_comes_in_again_joint_by_joint(reading, part, tmp_path):
+    reading.body_file = str(write_own_body(tmp_path / "SMPL_FEMALE.npz", shapedirs=more_betas(own_arrays(), 16)))
+    try:
+        body = part("blender.own_body").current_body()
+        betas = tuple(np.linspace(-1.0, 1.0, 16).tolist())
+        armature = part("blender.armature").build_body(bpy.context, body, betas)
+        quats, _ = motion(4)
+        names = body.tree.names
+        armature.rotation_euler, armature.location = (0.2, -0.3, 1.0), (1.0, 0.5, 0.25)
+        for frame in range(4):
+            for name, quat in zip(names, quats[frame], strict=True):
+                armature.pose.bones[name].rotation_quaternion = quat
+                armature.pose.bones[name].keyframe_insert("rotation_quaternion", frame=1 + frame)
+        place = part("core.record").Pose((0.0,) * 3, tuple(map(tuple, quats[0].tolist())), betas)
+        part("blender.bodies").write_record(armature, part("core.motion_file").motion_record("x", body, place))
+        bpy.context.view_layer.objects.active = armature
+        bpy.context.scene.frame_start, bpy.context.scene.frame_end = 1, 4
+        expected = [heads(armature, frame, names) for frame in range(1, 5)]
+        bpy.context.scene.frame_set(1)
+        path = tmp_path / "dance.npz"
+        assert bpy.ops.ikol.export(filepath=str(path), form="AMASS") == {"FINISHED"}
+        with np.load(path) as data:
+            assert (data["poses"].shape, data["betas"].shape, str(data["gender"])) == ((4, 72), (16,), "female")
+            assert {"root_orient", "pose_body", "trans", "mocap_frame_rate"} <= set(data)
+        bpy.context.scene.ikol.target = "NEW"
+        assert bpy.ops.ikol.import_motion(filepath=str(path), up="Z") == {"FINISHED"}
+        copy = bpy.context.view_layer.objects.active
+        assert copy != armature
+        assert np.abs(np.subtract(part("blender.armature").read_betas(copy, ()), betas)).max() < 1e-6
+        error = max(np.abs(heads(copy, 1 + number, names) - want).max() for number, want in enumerate(expected))
+        print(f"AMASS: {1000 * error:.4f} mm")
+        assert error < MAX_ERROR, error
+        armature.scale = (1.1,) * 3
+        bpy.context.view_layer.objects.active = armature
+        with pytest.raises(RuntimeError, match=r"has scale 1\.100, of which AMASS knows nothing; set it to 1"):
+            bpy.ops.ikol.export(filepath=str(path), form="AMASS")
+    finally:
+        reading.body_file = ""
+
+
+def test_the_default_body_s_motion_as_amass_keeps_place_and_rotations(body, reading, part, tmp_path):
+    names = part("core.rig").JOINT_NAMES
+    bpy.context.scene.frame_start = bpy.context.scene.frame_end = 1
+    body.location = (0.5, 0.0, 0.0)
+    expected = heads(body, 1, names)
+    path = tmp_path / "still.npz"
+    assert bpy.ops.ikol.export(filepath=str(path), form="AMASS") == {"FINISHED"}
+    bpy.context.scene.ikol.target = "ACTIVE"  # in its own shape
+    body.location = (0.0, 0.0, 0.0)
+    assert bpy.ops.ikol.import_motion(filepath=str(path), up="Z") == {"FINISHED"}
+    error = np.abs(heads(body, 1, names) - expected).max()
+    assert error < MAX_ERROR, error
+
+
+def test_a_shared_solver_leaves_reading_to_the_one_on_this_computer(body, reading, part, monkeypatch, tmp_path):
+    runtime = part("blender.runtime")
+    shared = part("client.process").SolverConfig("", "", tmp_path / "log", listen_file="x")
+    monkeypatch.setattr(runtime.Runtime, "config", lambda _self: shared)
+    quats, transl = motion(2)
+    path = write_amass(tmp_path / "a.npz", quats, transl)
+    assert bpy.ops.ikol.import_motion(filepath=str(path), up="Y") == {"FINISHED"}
+    monkeypatch.setattr(runtime, "local_python", lambda: "")
+    with pytest.raises(RuntimeError, match="are read by a solver on this computer"):
+        bpy.ops.ikol.import_motion(filepath=str(path), up="Y")

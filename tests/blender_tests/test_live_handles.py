@@ -124,6 +124,19 @@ def test_a_moved_handle_is_solved_while_it_moves(ready, watch, solver, part):
     assert entry["arrays"][f"evidence.{index}.points"][0] == pytest.approx([x, z, -y], abs=1e-5)
 
 
+def test_a_command_takes_over_a_movement_that_waits_for_its_answer(ready, watch, solver, part):
+    thing = bpy.data.objects[HAND]
+    bpy.data.objects["IKOL Head"].location.z += 0.1
+    watch.tick()  # asked; the answer is not looked at before the command's is applied
+    thing.location.z += 0.2
+    assert bpy.ops.ikol.resolve() == {"FINISHED"}
+    evidence, place, _ = state(part, ready.name)
+    assert evidence["L_Wrist"].position[1] == pytest.approx(thing.matrix_world.translation.z, abs=1e-5)
+    watch.look(1.0)
+    assert watch.until_quiet()
+    assert state(part, ready.name)[:2] == (evidence, place)
+
+
 def test_what_the_add_on_places_is_no_movement(ready, watch, solver):
     watch.drag(HAND, (0, 0, 0.1))
     asked = len(solver.requests("Solve"))

@@ -49,7 +49,7 @@ def test_a_photograph_poses_the_mesh_of_the_own_body(posed, part):
     arrays = own_arrays()
     mesh = part("blender.armature").find_mesh(posed)
     assert len(mesh.data.vertices) == len(arrays["v_template"])
-    assert len(mesh.data.shape_keys.key_blocks) == 11  # the basis and ten of the file's twelve
+    assert len(mesh.data.shape_keys.key_blocks) == 13  # the basis and the file's twelve
     record = part("blender.bodies").read_record(posed)
     wanted = part("blender.own_body").current_body().rest_joints(record.solution.pose.betas)
     heads = np.array([posed.data.bones[name].head_local for name in part("core.rig").JOINT_NAMES])

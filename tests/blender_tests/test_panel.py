@@ -142,7 +142,7 @@ def test_the_panels_show_device_and_numbers_of_the_body(body, part, panel):
 def test_the_shape_is_a_lock_measurements_and_ten_sliders(body, panel):
     shape = panel("IKOL_PT_shape")
     assert shape.poll(bpy.context)
-    assert draw(shape).props == ["keep_shape", "height", "arm_span", "leg_length", "inseam", *["value"] * 10]
+    assert draw(shape).props == ["keep_shape", "height", "arm_span", "leg_length", "inseam", *["betas"] * 10]
     bpy.data.objects.remove(body.children[0])
     assert shape.poll(bpy.context) is any("Mesh" in child.name for child in body.children)
 

@@ -136,7 +136,7 @@ def test_the_rig_stands_where_the_body_stands_whatever_its_transform(rigs, body,
     if kind in ("centimetres", "Y up"):  # as importers have it: large or lying bones under a matrix that undoes it
         rig.data.transform(before)
     rig.matrix_world = matrix
-    names = pose(rig, body)
+    names = pose(rig, body, place="SCENE")
     places = heads(rig)
     person = heads(bpy.data.objects[body])
     assert foot_error(part, rig, body)[0] < FOOT

@@ -2,6 +2,7 @@
 """`ikol convert` and `ikol solve`, as a user types them."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from exchange_motions import ROUND_TRIP, joints_of, markers, picture_points, walking
 from model_files import model_arrays, official_objects, write_model
+from own_body import more_betas
 from photo_evidence import LENS, known_pose, seen_as
 from pickles import python2_pickle
 
@@ -204,3 +206,44 @@ def test_several_frames_are_not_cut_to_the_one_of_an_openpose_file(
     assert run("convert", tmp_path / "a.json", tmp_path / "b.json", "--to", "openpose") == 1
     assert "a file of OpenPose holds one frame, these are 3" in capsys.readouterr().err
     assert not (tmp_path / "b.json").exists()
+
+
+@pytest.mark.parametrize("count", [16, 300])
+def test_all_betas_go_from_format_to_format(tmp_path: Path, count: int) -> None:
+    path = write_model(tmp_path / "many.npz", shapedirs=more_betas(model_arrays(), count))
+    body = load_smpl_body(path, num_betas=None)
+    betas = torch.linspace(-1.0, 1.0, count, dtype=torch.float64)[None]
+    motion = replace(walking(frames=3), betas=betas)
+    rest = body.rest_joints(betas[0])
+    write_amass(tmp_path / "a.npz", motion, pelvis=lambda _: rest[0])
+    for source, target in pairwise(("a.npz", "b.smpl", "c.pk", "d.npz", "e.bvh")):
+        options = ["--up", {".npz": "z", ".smpl": "y"}.get(Path(source).suffix, "camera")]
+        assert run("convert", tmp_path / source, tmp_path / target, "--body", path, *options) == 0
+    found = read_amass(tmp_path / "d.npz", "z", lambda _: rest[0])
+    assert float((found.betas - betas).abs().max()) < 1e-6  # float32 on the way
+    rig = read_bvh(tmp_path / "e.bvh")
+    order = [rig.tree.index(name) for name in body.tree.names]
+    for again, bones in ((found, rest), (rig.motion, rig.rest_joints[order])):
+        places = forward_kinematics(body.tree, bones, again.on(body.tree).local_rotmat, again.transl).joints
+        wanted = forward_kinematics(body.tree, rest, motion.local_rotmat, motion.transl).joints
+        off = float((places - places[0, 0] - (wanted - wanted[0, 0])).norm(dim=-1).max())
+        assert off < ROUND_TRIP, off
+
+
+def test_markers_find_the_shape_among_all_betas_of_a_skeleton(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_model(tmp_path / "many.npz", shapedirs=more_betas(model_arrays(), 300))
+    body = load_smpl_body(path, num_betas=None)
+    betas = torch.zeros(300, dtype=torch.float64)
+    betas[0], betas[11] = -1.0, 2.0
+    rest = body.rest_joints(betas)
+    local = torch.eye(3, dtype=torch.float64).repeat(2, 24, 1, 1)
+    places = forward_kinematics(body.tree, rest, local, torch.zeros(2, 3, dtype=torch.float64)).joints
+    write_trc(tmp_path / "a.trc", Keypoints(body.tree.names, places, torch.ones(2, 24, dtype=torch.float64), 50.0))
+    arguments = ["--keypoints", tmp_path / "a.trc", "--skeleton", path, "--up", "y", "--sigma", "0.002"]
+    assert run("solve", *arguments, "--out", tmp_path / "a.smpl") == 0
+    assert float(capsys.readouterr().out.split(" points, ")[1].split(" mm")[0]) < 2.0  # the stance pulls a little
+    found = read_smpl_codec(tmp_path / "a.smpl", axes="y")
+    assert found.betas.shape == (1, 300)
+    assert float(found.betas[0, 10:].abs().max()) > 0.2  # not the first ten alone

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from motion import motion_archive
 from rig_cases import (
+    TOUCHING,
     body_skeleton,
     missed,
     on_the_ground,
@@ -20,30 +21,20 @@ from rig_cases import (
     rig_skeleton,
     solve,
     task_of,
+    touching,
+    with_legs,
 )
 
-from blender_addon.core.rig import JOINT_NAMES
 from blender_addon.core.rig_call import TreeSolution, TurnLimits
 from blender_addon.core.rig_contacts import find_contacts
-from blender_addon.core.rig_job import Placement, Task, copy_rotations, posed, turn_of, wanted_turns
-from blender_addon.core.rig_skeleton import Posed, Skeleton
+from blender_addon.core.rig_job import Placement, Task, copy_rotations, posed, wanted_turns
+from blender_addon.core.rig_skeleton import Posed
 from ikol.evaluation.motion_clips import read_clips
 
 FEET, HANDS = 0.01, 0.02  # metres, as asked for
 LEGS = (0.85, 1.15)
 RIGS = (("Mixamo", 0.0), ("Unreal", 50.0), ("VRM J_Bip", 0.0), ("metarig", 35.0))
 CLIPS = ("walk", "run", "kick", "dance_a", "cartwheel", "crawl", "getup_faceup")
-POSES = {
-    "hands meet": {
-        "L_Shoulder": (0, -1.15, 0), "L_Elbow": (0, -1.5, 0), "R_Shoulder": (0, 1.15, 0), "R_Elbow": (0, 1.5, 0),
-    },
-    "hand on the hip": {"L_Shoulder": (0, 0, -0.85), "L_Elbow": (0, 0, -1.75)},
-    "hands on the knees": {
-        "Spine1": (0.45, 0, 0), "Spine2": (0.4, 0, 0), "L_Hip": (-0.9, 0, 0.1), "R_Hip": (-0.9, 0, -0.1),
-        "L_Knee": (1.3, 0, 0), "R_Knee": (1.3, 0, 0), "L_Ankle": (-0.4, 0, 0), "R_Ankle": (-0.4, 0, 0),
-        "L_Shoulder": (0.23, -1.62, -0.48), "R_Shoulder": (0.23, 1.62, 0.48),
-    },
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,11 +57,6 @@ def compare(task: Task) -> tuple[Row, Row, Sequence[TreeSolution]]:
     solved = missed(task, poses)
     copied = missed(task, [copy_rotations(task, frame) for frame in task.frames])
     return Row(solved.feet, copied.feet), Row(solved.hands, copied.hands), poses
-
-
-def with_legs(style: str, down: float, source: Skeleton, ratio: float) -> Skeleton:
-    """Give a rig whose legs are that much longer than the source's."""
-    return rig_skeleton(style, source, ratio * source.leg_length / rig_skeleton(style, source).leg_length, down)
 
 
 @cache
@@ -105,14 +91,11 @@ def test_over_captured_motion_feet_and_hands_stay(clip: str, ratio: float) -> No
     assert hands.solved.max(initial=0.0) < HANDS
 
 
-@pytest.mark.parametrize("name", POSES)
+@pytest.mark.parametrize("name", TOUCHING)
 @pytest.mark.parametrize("ratio", LEGS)
 def test_hands_that_touch_do_so_on_the_rig(name: str, ratio: float) -> None:
     source = body_skeleton()
-    local = np.tile(np.eye(3), (1, 24, 1, 1))
-    for joint, rotvec in POSES[name].items():
-        local[0, JOINT_NAMES.index(joint)] = turn_of(np.array(rotvec, float))
-    frames = on_the_ground(source, local)
+    frames = on_the_ground(source, touching(name)[None])
     rig = with_legs("Unreal", 50.0, source, ratio)
     feet, hands, _ = compare(task_of(rig, frames))
     print(f"\n{name} | Unreal {ratio} | feet {feet} | hands {hands}")

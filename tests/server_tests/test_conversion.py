@@ -15,7 +15,16 @@ from ikol.errors import InputError
 from ikol.geometry.rotations import quat_to_rotmat
 from ikol.pipeline import evidence as named
 from solver_server import protocol
-from solver_server.conversion import Reader, Writer, camera_of_lens, check_detect, extrinsics, intrinsics, placed_camera
+from solver_server.conversion import (
+    HELD_SIGMA,
+    Reader,
+    Writer,
+    camera_of_lens,
+    check_detect,
+    extrinsics,
+    intrinsics,
+    placed_camera,
+)
 
 SPEC = protocol.CameraSpec(1080, 1920, 1500.0, 1400.0, 540.0, 960.0, ROTATION, (0.5, 1.0, 3.0), "exif")
 
@@ -74,6 +83,28 @@ def test_general_pose_survives_the_wire() -> None:
     torch.testing.assert_close(pose.local_rotmat, rotmat, atol=1e-14, rtol=0)
     assert pose.transl.tolist() == [0.0, 0.5, 1.0]
     assert pose.betas.tolist() == [-1.0, -0.5]
+
+
+def test_betas_that_are_not_sent_are_zero_and_more_than_the_body_has_are_refused() -> None:
+    writer = Writer()
+    specs = [
+        writer.pose(named.Pose(float64(3), quat_to_rotmat(unlike_quaternions()), float64(count, start=1.0)))
+        for count in (1, NUM_BETAS + 1)
+    ]
+    reader = Reader(protocol.Frames(writer.frames.frames), NUM_JOINTS, NUM_BETAS)
+    assert reader.pose(specs[0], "the pose").betas.tolist() == [1.0] + [0.0] * (NUM_BETAS - 1)
+    with pytest.raises(InputError, match=r"the shape of the pose needs an array of shape \(2,\), got \(3,\)"):
+        reader.pose(specs[1], "the pose")
+
+
+@pytest.mark.parametrize(("free", "rest"), [(None, 1.0), (1, HELD_SIGMA)])
+def test_a_shape_of_fewer_betas_says_nothing_of_the_others(free: int | None, rest: float) -> None:
+    writer = Writer()
+    betas, sigma = writer.array(float64(1, start=2.0)), writer.array(float64(1, start=0.25))
+    reader = Reader(protocol.Frames(writer.frames.frames), NUM_JOINTS, NUM_BETAS, free)
+    shape = reader.evidence(protocol.Shape("own.npz", betas, sigma))
+    assert isinstance(shape, named.Shape)
+    assert (shape.betas.tolist(), shape.sigma.tolist()) == ([2.0, 0.0], [0.25, rest])
 
 
 def test_rotations_travel_as_quaternions_with_w_first() -> None:

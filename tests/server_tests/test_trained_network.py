@@ -53,3 +53,19 @@ def test_a_training_s_network_is_the_own_network_and_its_evidence_can_be_edited(
     assert np.isfinite(poses).all()
     # a hip that is dragged by 60 of 1920 pixels turns the body by degrees, not by rounding
     assert np.abs(poses[1] - poses[0]).max() > 0.01
+
+
+def test_a_network_that_cannot_be_used_leaves_the_default_one_and_is_named_where_it_is_asked_for(tmp_path: Path):
+    broken = tmp_path / "mine.safetensors"
+    broken.write_bytes(b"no weights")
+    service = make_service("cpu", 1, models=(broken,))
+    assert service.models == ()
+    for model, is_answered in (("heavy", True), ("own", False)):
+        writer = FrameWriter()
+        image = writer.add_blob(PICTURE.read_bytes())
+        reply, _ = _ask(service, protocol.Detect(id=1, image=image, model=model), writer)
+        assert isinstance(reply, protocol.DetectReply) == is_answered, reply
+    assert isinstance(reply, protocol.Error)
+    assert reply.code == "bad_input"
+    assert "your network mine.safetensors cannot be used" in reply.message
+    assert "is not a safetensors file" in reply.message

@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from fake_pipeline import NUM_BETAS, NUM_JOINTS, FakePipeline
@@ -94,7 +95,55 @@ def test_a_tree_that_is_none_is_refused(changes: dict[str, Any], part: str) -> N
     assert part in reply.message
 
 
-def test_evidence_of_a_picture_is_refused_on_a_tree() -> None:
+def photographed(place: Any, camera: protocol.CameraSpec | None) -> Any:
+    """Give a leg whose sole is seen at a pixel, before a camera that looks at it from 4 m in front."""
+
+    def make(writer: FrameWriter) -> protocol.Solve:
+        add = writer.add_array
+        seen = protocol.Keypoints2D(("sole",), add(np.array([place], float)), add(np.ones(1)), is_robust=False)
+        stay = protocol.Anchor(add(UNIT), add(np.full(3, 0.5)))
+        start = protocol.PoseSpec(add(np.zeros(3)), add(UNIT), add(np.zeros(0)))
+        joints = ("thigh", "shin")
+        return protocol.Solve(6, (seen, stay), camera=camera, start=start, joints=joints, tree=tree(writer))
+
+    return make
+
+
+def before(bent: float = 0.0) -> protocol.CameraSpec:
+    rotation = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0)
+    return protocol.CameraSpec(
+        640, 480, 500.0, 500.0, 320.0, 240.0, rotation, (0.0, 0.5, 4.0), "given", (bent, 0.0, 0.0, 0.0)
+    )
+
+
+@pytest.mark.parametrize("bent", [0.0, 0.2])
+def test_a_point_that_is_seen_on_a_picture_comes_to_lie_there(bent: float) -> None:
+    reply, frames = ask(photographed((360.0, 290.0), before(bent)))
+    assert isinstance(reply, protocol.SolveReply), reply
+    (pixel,) = np.asarray(frames.array(reply.point_pixels))
+    # a pixel of doubt against half a radian for each of two joints, whose ends move some 50 pixels in it
+    assert pixel == pytest.approx([360.0, 290.0], abs=1.0)
+    assert reply.reprojection_px_median == pytest.approx(np.hypot(*(pixel - (360.0, 290.0))), abs=1e-6)
+    x, y, z = np.asarray(frames.array(reply.point_positions))[0]
+    straight = np.array([x, 0.5 - y]) / (4.0 - z)
+    radial = 1.0 + bent * float(straight @ straight)
+    assert pixel == pytest.approx(500.0 * radial * straight + (320.0, 240.0), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("camera", "part"),
+    [
+        (None, "need the placed camera"),
+        (msgspec.structs.replace(before(), rotation=None, translation=None), "must be placed"),
+    ],
+)
+def test_what_is_seen_needs_the_place_of_the_camera(camera: protocol.CameraSpec | None, part: str) -> None:
+    reply, _ = ask(photographed((360.0, 290.0), camera))
+    assert isinstance(reply, protocol.Error), reply
+    assert part in reply.message
+
+
+def test_evidence_about_a_body_is_refused_on_a_tree() -> None:
     def make(writer: FrameWriter) -> protocol.Solve:
         block = protocol.Twist(("shin",), writer.add_array(np.zeros(1)), writer.add_array(np.ones(1)))
         return protocol.Solve(6, (block,), tree=tree(writer))

@@ -13,7 +13,8 @@ from server_client import Client, ServerProcess
 from solver_server import protocol
 
 MAJOR, MINOR = protocol.PROTOCOL_VERSION
-SINCE_1_4 = {"tree"}
+SINCE_1_5 = {"all_betas"}
+SINCE_1_4 = SINCE_1_5 | {"tree"}
 SINCE_1_3 = SINCE_1_4 | {"thorough", "shape", "distortion"}
 SINCE_1_2 = SINCE_1_3 | {"start", "joints", "is_robust"}
 SINCE = {(1, 0): SINCE_1_2 | {"timeout_seconds"}, (1, 1): SINCE_1_2, (1, 2): SINCE_1_3}

@@ -43,6 +43,15 @@ def own_arrays(scale: float = SCALE, step: int = 8) -> dict[str, np.ndarray]:
     }
 
 
+def more_betas(arrays: dict[str, np.ndarray], count: int) -> np.ndarray:
+    """Return shape directions for `count` betas: the default body's ten, and smaller ones that move joints too."""
+    first = arrays["shapedirs"][..., :10]
+    rng = np.random.default_rng(count)
+    turns = rng.normal(size=(3, 3, count - 10)) / np.arange(2, count - 8)
+    smooth = np.einsum("vc,cdb->vdb", arrays["v_template"], 0.1 * turns)
+    return np.concatenate([first, smooth], axis=2)
+
+
 def write_own_body(path: Path, **changed: np.ndarray | None) -> Path:
     """Write it, with some arrays replaced, or left out for None."""
     arrays = own_arrays() | changed

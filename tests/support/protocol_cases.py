@@ -111,6 +111,7 @@ def _problem(frames: FrameWriter) -> dict[str, Any]:
         "timeout_seconds": 2.5,
         "start": pose(frames),
         "joints": ("L_Hip", "L_Knee"),
+        "all_betas": True,
     }
 
 

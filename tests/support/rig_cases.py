@@ -14,14 +14,16 @@ from humanoid_rigs import PlainBone, humanoid
 
 from blender_addon._vendor import solver_protocol as vendored
 from blender_addon.client.wire import encode_call, read_answer
+from blender_addon.core.jobs import JobResult
 from blender_addon.core.pose_conversion import to_blender
 from blender_addon.core.rig import JOINT_NAMES, JOINT_PARENTS
 from blender_addon.core.rig_bones import RestBone
 from blender_addon.core.rig_call import TreeCall, TreeSolution
-from blender_addon.core.rig_contacts import find_contacts, hand_target
+from blender_addon.core.rig_contacts import hand_target
 from blender_addon.core.rig_job import FrameProblem, Placement, Task, pose_rig, posed, posed_by, seen_in_scene
 from blender_addon.core.rig_mapping import RIG_JOINTS, map_rig
 from blender_addon.core.rig_skeleton import Posed, Skeleton, build_skeleton, calibrated
+from blender_addon.core.rig_turns import turn_of
 from ikol.body.default_body import load_default_body
 from ikol.exchange.motion import Keypoints
 from ikol.exchange.solve_keypoints import solve_keypoints
@@ -31,6 +33,17 @@ from solver_server.tree_solving import solve_tree
 
 TRUTH = Path(__file__).resolve().parents[2] / "samples" / "multiview_truth_100.npz"
 SOLES = ("L_heel", "L_ball", "R_heel", "R_ball")
+TOUCHING = {
+    "hands meet": {
+        "L_Shoulder": (0, -1.15, 0), "L_Elbow": (0, -1.5, 0), "R_Shoulder": (0, 1.15, 0), "R_Elbow": (0, 1.5, 0),
+    },
+    "hand on the hip": {"L_Shoulder": (0, 0, -0.85), "L_Elbow": (0, 0, -1.75)},
+    "hands on the knees": {
+        "Spine1": (0.45, 0, 0), "Spine2": (0.4, 0, 0), "L_Hip": (-0.9, 0, 0.1), "R_Hip": (-0.9, 0, -0.1),
+        "L_Knee": (1.3, 0, 0), "R_Knee": (1.3, 0, 0), "L_Ankle": (-0.4, 0, 0), "R_Ankle": (-0.4, 0, 0),
+        "L_Shoulder": (0.23, -1.62, -0.48), "R_Shoulder": (0.23, 1.62, 0.48),
+    },
+}  # fmt: skip
 
 
 def rest_bones(plain: dict[str, PlainBone]) -> dict[str, RestBone]:
@@ -65,6 +78,19 @@ def rig_skeleton(style: str, source: Skeleton, legs: float = 1.0, arms_down_deg:
     """Give a rig of a style of names, mapped by itself and calibrated."""
     bones = rest_bones(humanoid(style, legs, arms_down_deg))
     return calibrated(build_skeleton(bones, map_rig(bones).bones), source)
+
+
+def with_legs(style: str, down: float, source: Skeleton, ratio: float) -> Skeleton:
+    """Give a rig whose legs are that much longer than the source's."""
+    return rig_skeleton(style, source, ratio * source.leg_length / rig_skeleton(style, source).leg_length, down)
+
+
+def touching(name: str) -> np.ndarray:
+    """Give the rotations (24, 3, 3) of a pose of `TOUCHING`."""
+    local = np.tile(np.eye(3), (24, 1, 1))
+    for joint, rotvec in TOUCHING[name].items():
+        local[JOINT_NAMES.index(joint)] = turn_of(np.array(rotvec, float))
+    return local
 
 
 def body_pose(skeleton: Skeleton, local_rotmat: np.ndarray, transl: np.ndarray) -> Posed:
@@ -124,6 +150,11 @@ def ask(call: TreeCall) -> TreeSolution:
 
 
 def solve(task: Task) -> tuple[TreeSolution, ...]:
+    """Give the poses of a task."""
+    return steps_of(task).rig_poses
+
+
+def steps_of(task: Task) -> JobResult:
     """Go through the steps of a task."""
     steps = pose_rig(task)
     step = next(steps)
@@ -131,7 +162,7 @@ def solve(task: Task) -> tuple[TreeSolution, ...]:
         try:
             step = steps.send(ask(step.call))
         except StopIteration as stop:
-            return stop.value.rig_poses
+            return stop.value
 
 
 @dataclass(frozen=True)
@@ -149,8 +180,7 @@ def missed(task: Task, poses: Sequence[TreeSolution]) -> Missed:
     from the same place on the rig's own body.
     """
     feet, hands = [], []
-    contacts = find_contacts(task.frames, task.floor, task.fps)
-    for source, touched, solution in zip(task.frames, contacts, poses, strict=True):
+    for source, touched, solution in zip(task.frames, task.touched(), poses, strict=True):
         pose = posed(task.rig, solution)
         seen = seen_in_scene(pose, task.placement)
         for name, (place, _) in FrameProblem(task, source, touched).feet().items():

@@ -55,8 +55,8 @@ SOLVES = {
     "elastic": "joints, lengths of bones unknown",
 }
 """Kinds of problems of the general solve, and what they are given."""
-THROUGH_TORCH = ("layer_unrolled", "joints_unrolled", "pins", "shape", "elastic")
-"""What is differentiated by PyTorch, with dense matrices: not in large batches."""
+THROUGH_TORCH = ("layer_unrolled", "joints_unrolled")
+"""What PyTorch differentiates, step by step: not in large batches."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ikol.errors import InputError
+from ikol.regressor.networks.blazepose import BLAZEPOSES, INPUT_SIZE, BlazePose, LandmarkLayers
 from ikol.regressor.networks.heatmaps import mirrored_uvd, soft_argmax
 from ikol.regressor.networks.hrnet import FEATURES, HRNet
 from ikol.regressor.networks.joints import LEAVES, NUM_TWISTS, SMPL24, SMPL29, mirror_order
@@ -31,7 +32,9 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Which network; kept beside its weights."""
 
     backbone: str = "resnet34"
-    """resnet18, 34, 50 or 101, or hrnet_w48 (or w32)."""
+    """resnet18, 34, 50 or 101, or hrnet_w48 (or w32); or blazepose_full or blazepose_heavy, which begin with the
+    shipped weights and have landmarks in place of heat maps: with 29 joints, a camera of 1, rotations, and a `mean` of
+    0 and a `std` of 1."""
     num_joints: int = 29
     """24 (SMPL's) or 29 (with the five ends)."""
     input_size: int = 256
@@ -58,7 +61,7 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Side of the crop over the longer side of the person's box."""
 
     def __post_init__(self) -> None:
-        backbones = (*RESNETS, *HRNETS)
+        backbones = (*RESNETS, *HRNETS, *BLAZEPOSES)
         if self.backbone not in backbones:
             raise InputError(f"unknown backbone {self.backbone!r}; there are {', '.join(backbones)}")
         if self.num_joints not in (24, 29) or self.camera not in (0, 1, 3):
@@ -70,7 +73,12 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 "input_size must be four times heatmap_size and a multiple of 32, and depth_cells 2 or more, got "
                 f"{self.input_size}, {self.heatmap_size} and {self.depth_cells}"
             )
-
+        if self.backbone in BLAZEPOSES:
+            wanted = {"num_joints": 29, "input_size": INPUT_SIZE, "camera": 1, "sigma": False, "leaves": False}
+            wanted |= {"rotations": True, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+            other = sorted(name for name, value in wanted.items() if getattr(self, name) != value)
+            if other:
+                raise InputError(f"{self.backbone} needs {', '.join(f'{name} = {wanted[name]}' for name in other)}")
         widest = max(self.deconv_channels)
         if self.input_size > MAX_INPUT or self.depth_cells > MAX_DEPTH_CELLS or widest > MAX_CHANNELS:
             raise InputError(
@@ -114,6 +122,27 @@ class NetworkOutput:
         return torch.atan2(sine, torch.where(is_zero, torch.ones_like(cosine), cosine))
 
 
+LANDMARK_SIZES = (len(SMPL29) * 3, NUM_BETAS, NUM_TWISTS * 2, len(SMPL24) * 6, 1)
+"""Of what `landmark_output` takes: uvd, betas, twist, rotations, scale."""
+
+
+def landmark_output(parts: tuple[Tensor, ...]) -> NetworkOutput:
+    """Return what layers on top of landmarks say; they have no heat maps, so no spread either."""
+    uvd, betas, twist, sixd, scale = (part.float() if part.dtype == torch.bfloat16 else part for part in parts)
+    uvd = uvd.unflatten(-1, (-1, 3))
+    return NetworkOutput(
+        uvd=uvd,
+        uvd_spread=torch.zeros_like(uvd),
+        peak=torch.ones_like(uvd[..., 0]),
+        betas=betas,
+        twist=twist.unflatten(-1, (NUM_TWISTS, 2)),
+        leaf_quat=None,
+        camera=scale + INITIAL_SCALE,
+        sigma=None,
+        rotation_6d=sixd.unflatten(-1, (len(SMPL24), 6)),
+    )
+
+
 class PoseNetwork(nn.Module):
     """Crops to `NetworkOutput`."""
 
@@ -124,6 +153,10 @@ class PoseNetwork(nn.Module):
         """Make the network with random weights; `checkpoint.load_pose_network` reads some."""
         super().__init__()
         self.config = config = config or NetworkConfig()
+        if config.backbone in BLAZEPOSES:
+            self.preact = BlazePose(config.backbone)
+            self.heads = LandmarkLayers(LANDMARK_SIZES)
+            return
         channels = config.num_joints * config.depth_cells
         if config.backbone in HRNETS:
             self.preact = HRNet(channels, HRNETS[config.backbone])
@@ -168,6 +201,8 @@ class PoseNetwork(nn.Module):
         size = config.input_size
         if pictures.shape[-2:] != (size, size):
             raise InputError(f"this network takes crops of {size} x {size} pixels, got {tuple(pictures.shape[-2:])}")
+        if isinstance(self.preact, BlazePose):
+            return landmark_output(self.heads(self.preact(pictures)))
         maps, features = self._run(pictures)
         batch = len(pictures)
         cells = (config.depth_cells, config.heatmap_size, config.heatmap_size)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The derivative of the optimum by the compiled kernel: what `attach` does in PyTorch, in some microseconds a frame.
 
-For translation and rotations as unknowns. With lengths among them, or where a gradient is wanted of what the kernel
-takes as a constant (shape directions, axes, limits, rotations that are held), `attach` does it.
+Where a gradient is wanted of what the kernel takes as a constant (shape directions, axes, limits, rotations that are
+held), `attach` does it.
 Imports: torch, ctypes, the packed problem.
 """
 
@@ -19,12 +19,15 @@ from torch import Tensor
 from ikol.solver.general_native import SOURCES as GENERAL
 from ikol.solver.general_native import Call, PackedProblem, point_to_state, run_call
 from ikol.solver.native_library import Library, library_path, load_kernel, try_loading
+from ikol.solver.pins import TAUT, Springs
 from ikol.solver.result import SolveResult
 from ikol.solver.state import SolveState
 
 SOURCES = (*GENERAL[:-1], "general_adjoint.h", "tree_adjoint.cpp")
 _LOGGER = logging.getLogger(__name__)
 CONSTANTS = ("constants", "shapedirs")  # how names of arrays end that the kernel has no derivative for
+# what an optimum is made of, and what the kernel calls the gradient of a loss to it
+_PARTS = {"transl": "transl", "local_rotmat": "rotmat", "betas": "shape", "bone_scale": "scale", "cost": "cost"}
 
 
 class _BlockGradient(ctypes.Structure):
@@ -39,9 +42,11 @@ class _Gradient(ctypes.Structure):
     """`struct ikol_general_gradient`, field by field."""
 
     _fields_ = (  # pyright: ignore[reportIncompatibleUnannotatedOverride] - ctypes takes any sequence
-        *((name, ctypes.c_void_p) for name in ("status", "transl", "rotmat", "cost")),
+        *((name, ctypes.c_void_p) for name in ("status", "transl", "rotmat", "shape", "scale", "cost")),
         *((name, ctypes.c_void_p) for name in ("joints_template", "points_rest", "betas", "bone_scale", "block")),
-        ("one_step", ctypes.c_int32),
+        *((name, ctypes.c_void_p) for name in ("pin_force", "pin_stiffness")),
+        ("taut", ctypes.c_double),
+        *((name, ctypes.c_int32) for name in ("pins", "one_step")),
     )
 
 
@@ -61,16 +66,17 @@ def load_library(path: Path) -> Library:
 def can_attach(packed: PackedProblem, initial: SolveState) -> bool:
     """Say whether the kernel has the derivative to everything that wants it; `initial`: a flat batch."""
     config = packed.config
-    has_lengths = config.solve_shape or packed.has_groups
     is_turned = initial.local_rotmat.requires_grad and not bool(packed.free.all())
     is_moved = initial.transl.requires_grad and not config.free_transl
     is_constant = any(name.endswith(CONSTANTS) for name in packed.live)
-    if config.backward == "unrolled" or has_lengths or is_turned or is_moved or is_constant:
+    if config.backward == "unrolled" or is_turned or is_moved or is_constant:
         return False
     return find_library() is not None
 
 
-def attach_native(packed: PackedProblem, initial: SolveState, result: SolveResult) -> SolveResult:
+def attach_native(
+    packed: PackedProblem, initial: SolveState, result: SolveResult, springs: Springs | None = None
+) -> SolveResult:
     """Return the same result whose states have a derivative to everything that the solve was given.
 
     Items that have not converged get no gradient. Only where `can_attach` says so.
@@ -79,23 +85,23 @@ def attach_native(packed: PackedProblem, initial: SolveState, result: SolveResul
         packed: the problem, whose `live` tensors have history.
         initial: flat batch; what is held keeps its derivative.
         result: of any batch shape, without history.
+        springs: that hold the pins there, if there are pins.
     """
     library = find_library()
     assert library is not None
-    state, scale = result.state, initial.bone_scale
-    parts = {"betas": initial.betas, "bone_scale": scale}
-    live = packed.live | {name: part for name, part in parts.items() if part is not None and part.requires_grad}
-    adjoint = _Adjoint(library, packed, result, tuple(live))
-    transl, rotmat, cost = _Optimum.apply(adjoint, *live.values())  # pyright: ignore[reportUnknownMemberType]
-    frames = result.status.numel()
-    shaped = replace(
-        state,
-        transl=transl,
-        local_rotmat=rotmat,
-        betas=initial.betas.expand(frames, -1).reshape(state.betas.shape),
-        bone_scale=None if scale is None else scale.expand(frames, -1).reshape(state.local_rotmat.shape[:-2]),
-    )
-    return replace(result, state=shaped, cost=cost)
+    state, frames = result.state, result.status.numel()
+    held: dict[str, Tensor] = {} if packed.call.solve_shape else {"betas": initial.betas}
+    if initial.bone_scale is not None:
+        held["bone_scale"] = initial.bone_scale
+    live = packed.live | {name: part for name, part in held.items() if part.requires_grad}
+    adjoint = _Adjoint(library, packed, result, springs, tuple(live))
+    found = dict(zip(adjoint.outputs, _Optimum.apply(adjoint, *live.values()), strict=True))  # pyright: ignore
+    cost = found.pop("cost")
+    for name, part in held.items():
+        start = part.expand(frames, -1).reshape(*state.transl.shape[:-1], -1)
+        # bones of a group change by the same amount: what they differ by is held
+        found[name] = found[name] + (start - start.detach()) if name in found else start
+    return replace(result, state=replace(state, **found), cost=cost)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,11 +111,23 @@ class _Adjoint:
     library: Library
     packed: PackedProblem
     result: SolveResult
+    springs: Springs | None
     names: tuple[str, ...]
     """Of the arrays that want a gradient."""
 
+    @property
+    def outputs(self) -> dict[str, Tensor]:
+        """What has been solved for, and the costs."""
+        state, packed = self.result.state, self.packed
+        found = {"transl": state.transl, "local_rotmat": state.local_rotmat, "cost": self.result.cost}
+        if packed.call.solve_shape:
+            found["betas"] = state.betas
+        if packed.has_groups and state.bone_scale is not None:
+            found["bone_scale"] = state.bone_scale
+        return found
+
     def gradients(self, outputs: Sequence[Tensor], live: Sequence[Tensor]) -> list[Tensor]:
-        """Return the gradient of a loss to each of `live`, from that to the states and costs."""
+        """Return the gradient of a loss to each of `live`, from that to each of `outputs`."""
         frames, end = self.result.status.numel(), self.result.state
         flat = replace(
             end,
@@ -126,9 +144,14 @@ class _Adjoint:
             setattr(call, name, call.transl)
         blocks = (_BlockGradient * max(call.blocks, 1))()
         given = (self.result.status.to(torch.int32).contiguous(), *(output.contiguous() for output in outputs))
-        for name, tensor in zip(("status", "transl", "rotmat", "cost"), given, strict=True):
+        for name, tensor in zip(("status", *(_PARTS[name] for name in self.outputs)), given, strict=True):
             setattr(state, name, tensor.data_ptr())
         state.block = ctypes.addressof(blocks)
+        if self.springs is not None:
+            force, stiffness = self.springs.force.contiguous(), self.springs.stiffness.contiguous()
+            given = (*given, force, stiffness)
+            state.pin_force, state.pin_stiffness, state.taut = force.data_ptr(), stiffness.data_ptr(), TAUT
+            state.pins = next(i for i, term in enumerate(self.packed.problem.terms) if term is self.packed.problem.pins)
         state.one_step = self.packed.config.backward == "one_step"
         found: list[Tensor] = []
         for name, tensor in zip(self.names, live, strict=True):
@@ -154,8 +177,7 @@ class _Optimum(torch.autograd.Function):
     def forward(ctx, adjoint: _Adjoint, *live: Tensor):  # pyright: ignore
         ctx.adjoint = adjoint
         ctx.save_for_backward(*live)
-        result = adjoint.result
-        return result.state.transl.clone(), result.state.local_rotmat.clone(), result.cost.clone()
+        return tuple(part.clone() for part in adjoint.outputs.values())
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -10,7 +10,11 @@
 // What no row sees has no derivative. H^-1 is therefore what ikol/solver/backward/proximal.py says, step for step: from
 // the optimum (`settle`) proximal steps with a loose prior (`solve`), which leave out what is seen less than the prior.
 //
-// Solved for are translation and rotations: with lengths among the unknowns PyTorch does it.
+// Lengths among the unknowns are what they are in the solve: elastic bones parts of their joints, the others columns of the
+// border. They add how they act together with turns and with each other.
+//
+// Exact pins are springs, see ikol/solver/backward/springs.py: soft ones, under the force of the stiff ones, are rows as any
+// others, and the rest of the stiffness is a condition: a few right-hand sides more and a small system.
 
 #ifndef IKOL_GENERAL_ADJOINT_H
 #define IKOL_GENERAL_ADJOINT_H
@@ -23,10 +27,15 @@ struct ikol_general_block_gradient {
 };
 struct ikol_general_gradient {
     const int32_t* status;               // frames that are not 0 get zeros
-    const void *transl, *rotmat, *cost;  // in
+    const void *transl, *rotmat, *shape, *scale, *cost;  // in; shape and scale may be null: zeros, or held
     void *joints_template, *points_rest;  // (joints, 3), (points, 3)
     void *betas, *bone_scale;            // of the held ones
     const ikol_general_block_gradient* block;
+    // of exact pins, or null: the forces that hold them (frames, pins, 3) and their springs' stiffness (frames, pins), 0
+    // where nothing is pinned; `taut` times the part of it that is a row of the block `pins`, of points in space
+    const void *pin_force, *pin_stiffness;
+    double taut;
+    int32_t pins;
     int32_t one_step;                    // of a Gauss-Newton step more, not of the optimum
 };
 
@@ -34,13 +43,15 @@ namespace {
 
 // Those of ikol/solver/backward/proximal.py, where they are explained.
 constexpr double LOOSE = 10, LEAST_PART = 1e-5, ROUNDING = 1e-9, REST = 20, TIGHTER = 30;
+constexpr int MAX_PINS = 1024;
 constexpr int STEPS = 8, SETTLING = 3, TRIES = 3;
 
 inline bool is_valid(const ikol_general_gradient& g, const ikol_general_call& c) {
-    if (!g.status || !g.transl || !g.rotmat || !g.cost || (c.blocks && !g.block) || c.solve_shape) return false;
-    for (int j = 1; c.bone_groups && j < c.joints; j++)
-        if (c.bone_groups[j] >= 0) return false;
-    return true;
+    if (!g.status || !g.transl || !g.rotmat || !g.cost || (c.blocks && !g.block)) return false;
+    if (c.bone_groups && !c.bone_scale) return false;
+    if (!g.pin_force) return true;
+    return g.pin_stiffness && g.taut > 1 && g.pins >= 0 && g.pins < c.blocks && c.block[g.pins].kind == IKOL_POINTS_3D &&
+           c.block[g.pins].count <= MAX_PINS;
 }
 
 // A number and its derivative along a direction.
@@ -113,7 +124,16 @@ template <int W> struct Adjoint {
     Mask<V> has_minimum;
     Vec3<V> old_transl;
     Quat<V>* old_quat;                // (J)
-    Vec3<V>*loss, *answer, *unseen;   // (J + 1) gradient of the loss, H^-1 of it: joints, then translation
+    V *old_betas, *old_scale;
+    Vec3<V>* weight_on;               // (J) the cost's force on all that hangs on a joint
+    Unknowns<V> loss, answer, unseen;  // the gradient of the loss, H^-1 of it
+    int pins;                         // how many; their block, the forces on them
+    Block<V>* pinned;
+    Vec3<V>* pin_force;
+    Unknowns<V>*pull, *yield_;        // (3 pins) how the unknowns move each, H^-1 of it
+    V *grip;                          // (3 pins) what z does to the forces
+    V* dense;                         // (3 pins, 3 pins + 1)
+    double* scalar;
     int64_t first, count;             // the frames in the lanes
 
     void begin(const ikol_general_call* the_call, const ikol_general_gradient* the_gradient, Block<V>* blocks) {
@@ -125,6 +145,8 @@ template <int W> struct Adjoint {
         problem.block = blocks;
         tree = {&problem, &frame, &info, &factor};
         one = all<V>(1);
+        pinned = gradient->pin_force ? blocks + gradient->pins : nullptr;
+        pins = pinned ? call->block[gradient->pins].count : 0;
     }
     void lay_out(Arena& arena) {
         int J = problem.J, P = problem.P, B = problem.B;
@@ -133,11 +155,16 @@ template <int W> struct Adjoint {
         along.lay_out(arena, J, P, B);
         arena.take(own, J); arena.take(world, J); arena.take(carried, J);
         arena.take(rest_joint, J); arena.take(rest_point, P); arena.take(rest_shape, B); arena.take(rest_scale, J);
-        arena.take(old_quat, J); arena.take(loss, J + 1); arena.take(answer, J + 1); arena.take(unseen, J + 1);
+        arena.take(pin_force, pins); arena.take(pull, 3 * pins); arena.take(yield_, 3 * pins);
+        arena.take(old_quat, J); arena.take(old_betas, B); arena.take(old_scale, J); arena.take(weight_on, J);
     }
     void lay_out_border(Arena& arena) {  // once the number of columns is known
         info.lay_out(arena, problem);
         factor.lay_out(arena, problem);
+        loss.lay_out(arena, problem); answer.lay_out(arena, problem); unseen.lay_out(arena, problem);
+        size_t K = 3 * size_t(pins);
+        for (size_t k = 0; k < K; k++) { pull[k].lay_out(arena, problem); yield_[k].lay_out(arena, problem); }
+        arena.take(grip, K); arena.take(dense, K * (K + 1)); arena.take(scalar, K * (K + 1));
     }
 
     // ---- the exact Hessian: blocks as `evaluate` makes them, with all that it leaves out ----
@@ -234,8 +261,45 @@ template <int W> struct Adjoint {
             info.body[j].D = symmetric(world[j]);
         }
     }
+    // A length moves all beyond it along a vector that turns with what it hangs on: a force on it is a torque on that. Of a
+    // bone's scale and the betas the product counts.
+    void sharpen_lengths() {
+        int J = problem.J, C = problem.num_columns, nb = problem.num_betas;
+        for (int j = 0; j < J; j++) weight_on[j] = zero3<V>();
+        for (int p = 0; p < problem.P; p++) {
+            int j = problem.point_joint[p];
+            weight_on[j] = weight_on[j] + frame.force[p];
+            for (int c = 0; c < nb; c++) {
+                Vec3<V>& turn = info.turn[size_t(j) * C + c];
+                turn = turn + cross(info.arm_motion[size_t(p) * nb + c], frame.force[p]);
+            }
+        }
+        for (int j = J - 1; j > 0; j--) {
+            int up = problem.parent[j], group = problem.group_column[j];
+            Vec3<V> force = weight_on[j];
+            const Vec3<V>* motion = info.bone_motion + size_t(j) * problem.num_lengths;
+            weight_on[up] = weight_on[up] + force;
+            for (int c = 0; c < problem.num_lengths; c++) {
+                if (c >= nb && c != group) continue;
+                Vec3<V>& turn = info.turn[size_t(up) * C + c];
+                turn = turn + cross(motion[c], force);
+            }
+            if (problem.elastic[j]) info.stretch_turn[j] = cross(info.stretch[j], force);
+            for (int c = 0; c < nb && (problem.elastic[j] || group >= 0); c++) {
+                const V* dirs = problem.joint_dirs + 3 * size_t(j) * problem.B + c;
+                V mixed = dot(force, mul(frame.global[up], Vec3<V>{dirs[0], dirs[problem.B], dirs[2 * problem.B]}));
+                if (group < 0) {
+                    info.stretch_shape[size_t(j) * nb + c] = mixed;
+                    continue;
+                }
+                info.corner[size_t(group) * C + c] += mixed;
+                info.corner[size_t(c) * C + group] += mixed;
+            }
+        }
+    }
     void sharpen() {
         clear(problem, info);
+        if (problem.num_lengths || problem.has_scale) sharpen_lengths();
         for (int p = 0; p < problem.P; p++) frame.force[p] = zero3<V>();  // of them `compose` has taken what is needed
         for (int j = 0; j < problem.J; j++) frame.torque[j] = zero3<V>();
         sharpen_rotations();
@@ -245,6 +309,11 @@ template <int W> struct Adjoint {
                 case IKOL_POINTS_3D: sharpen_points(b); break;
                 case IKOL_RELATIVE: sharpen_relative(b); break;
                 case IKOL_POINTS_2D: sharpen_pixels(b); break;
+                case IKOL_SHAPE: case IKOL_BONES: {
+                    V* to = b.source->kind == IKOL_SHAPE ? info.beta_weight : info.scale_weight;
+                    for (int i = 0; i < b.source->count; i++) to[i] += b.weight[i];
+                    break;
+                }
                 default: break;
             }
         }
@@ -256,6 +325,7 @@ template <int W> struct Adjoint {
     // The gradient of the loss.
     void push() {
         int J = problem.J;
+        loss.clear();
         for (int j = 0; j < J; j++) {
             Vec3<V> r = zero3<V>();
             for (int l = 0; l < W; l++) {
@@ -269,54 +339,168 @@ template <int W> struct Adjoint {
                     }
                 lane(r.x, l) = A[7] - A[5]; lane(r.y, l) = A[2] - A[6]; lane(r.z, l) = A[3] - A[1];
             }
-            loss[j] = r;
+            loss.turn[j] = r;
         }
         by_cost = V{};
-        loss[J] = zero3<V>();
         for (int l = 0; l < W; l++) {
             if (!is_solved(l)) continue;
-            lane(by_cost, l) = problem.read(gradient->cost, first + l);
-            for (int a = 0; a < 3; a++)
-                lane(((V*)&loss[J])[a], l) = problem.read(gradient->transl, 3 * (first + l) + a);
+            int64_t f = first + l;
+            lane(by_cost, l) = problem.read(gradient->cost, f);
+            for (int a = 0; a < 3; a++) lane(((V*)&loss.turn[J])[a], l) = problem.read(gradient->transl, 3 * f + a);
+            for (int c = 0; gradient->shape && c < problem.num_betas; c++)
+                lane(loss.length[c], l) = problem.read(gradient->shape, f * problem.B + c);
+            for (int j = 0; gradient->scale && j < J; j++) {
+                V* to = scale_of(loss, j);
+                if (to) lane(*to, l) += problem.read(gradient->scale, f * J + j);
+            }
         }
+        if (pins) push_cost();
+    }
+    V* scale_of(const Unknowns<V>& x, int j) const {  // of a joint's bone, where that is unknown
+        int group = problem.group_column[j];
+        return problem.elastic[j] ? &x.stretch[j] : (group >= 0 ? &x.length[group] : nullptr);
     }
     // (H + prior) step = -right, with a prior of the same deviation on every unknown.
-    void step_from(const Vec3<V>* right, V with) {
+    void step_from(const Unknowns<V>& right, V with) {
         int J = problem.J;
         Factor<V>& k = factor;
         for (int j = 0; j < J; j++) {
-            frame.own[j] = right[j];
+            frame.own[j] = right.turn[j];
+            frame.scale_force[j] = right.stretch[j];
+            k.stretch_diagonal[j] = one;
             k.side_force[j] = info.body[j].n = info.body[j].m = zero3<V>();
             k.side_own[j] = gradient->one_step ? info.limited[j] : Sym3<V>{};
             k.diagonal[j] = {one, one, one};
         }
         for (int i = 0; i < 3 + problem.num_lengths; i++) k.border_diagonal[i] = one;
         k.largest = one;
-        info.body[0].n = right[J];
-        memset((void*)info.corner_force, 0, problem.num_columns * sizeof(V));
+        info.body[0].n = right.turn[J];  // which moves the root as betas do, but is a force on the translation alone
+        for (int c = 0; c < problem.num_columns; c++) info.corner_force[c] = c < problem.num_lengths ? right.length[c] : V{};
+        for (int c = 0; c < problem.num_betas; c++) info.corner_force[c] -= dot(info.bone_motion[c], right.turn[J]);
         eliminate(tree, with, gradient->one_step ? V{} : one, W);
     }
-    void respond(Vec3<V>* to) {  // prior H+^-1 of what `to` holds, H+ with the prior
-        resolve(tree, to, to[problem.J], W);
+    void respond(const Unknowns<V>& to) {  // prior H+^-1 of what `to` holds, H+ with the prior
+        resolve(tree, to, W);
         substitute(tree);
-        for (int j = 0; j < problem.J; j++) to[j] = factor.step[j] * -prior;
-        to[problem.J] = moved() * -prior;
+        for (int j = 0; j < problem.J; j++) {
+            to.turn[j] = factor.step[j] * -prior;
+            to.stretch[j] = problem.elastic[j] ? -(factor.stretch_step[j] * prior) : V{};
+        }
+        to.turn[problem.J] = moved() * -prior;
+        for (int c = 0; c < problem.num_lengths; c++) to.length[c] = -(factor.border_step[3 + c] * prior);
     }
     Vec3<V> moved() const {
         return call->free_transl ? Vec3<V>{factor.border_step[0], factor.border_step[1], factor.border_step[2]} : zero3<V>();
     }
-    void solve() {
-        size_t J = problem.J, bytes = (J + 1) * sizeof(Vec3<V>);
+    void invert(const Unknowns<V>& right, const Unknowns<V>& to) {
+        size_t n = to.count;
         V inverse = one / prior;
-        memset((void*)answer, 0, bytes);
-        step_from(answer, prior);
+        to.clear();
         for (int i = 0; i < STEPS; i++) {
-            for (size_t j = 0; j <= J; j++) answer[j] = answer[j] + loss[j] * inverse;
-            respond(answer);
+            for (size_t k = 0; k < n; k++) to[k] += right[k] * inverse;
+            respond(to);
         }
-        memcpy((void*)unseen, (const void*)answer, bytes);
+        for (size_t k = 0; k < n; k++) unseen[k] = to[k];
         for (int i = 0; i < STEPS; i++) respond(unseen);
-        for (size_t j = 0; j <= J; j++) answer[j] = answer[j] - unseen[j];
+        for (size_t k = 0; k < n; k++) to[k] -= unseen[k];
+    }
+    void solve() {
+        answer.clear();
+        step_from(answer, prior);
+        invert(loss, answer);
+        if (pins) hold();
+    }
+
+    // ---- pins ----
+
+    // The soft springs, whose ends lie where they pull as much as the stiff ones.
+    void soften() {
+        place(problem, frame);
+        for (int i = 0; i < pins; i++) {
+            V stiffness = V{}, *target = pinned->target + 3 * i, *weight = pinned->weight + 3 * i;
+            Vec3<V> from = frame.place[pinned->source->index[i]];
+            for (int l = 0; l < W; l++) {
+                int64_t at = (first + (l < count ? l : 0)) * pins + i;
+                lane(stiffness, l) = problem.read(gradient->pin_stiffness, at) / gradient->taut;
+                for (int a = 0; a < 3; a++)
+                    lane(((V*)&pin_force[i])[a], l) = problem.read(gradient->pin_force, 3 * at + a);
+            }
+            for (int a = 0; a < 3; a++) {
+                V force = ((V*)&pin_force[i])[a];
+                target[a] = ((V*)&from)[a] - select(stiffness > V{}, force / stiffness, V{});
+                weight[a] = stiffness;
+            }
+        }
+    }
+    // How the unknowns move a pinned point.
+    void find_pull(int i) {
+        int point = pinned->source->index[i], C = problem.num_lengths, nb = problem.num_betas;
+        for (int a = 0; a < 3; a++) {
+            const Unknowns<V>& to = pull[3 * i + a];
+            auto part = [&](Vec3<V> v) { return ((V*)&v)[a]; };
+            V is_held = select(pinned->weight[3 * i] > V{}, one, V{});
+            to.clear();
+            if (call->free_transl) to.turn[problem.J] = axis_of<V>(a);
+            for (int c = 0; c < nb; c++) to.length[c] = part(info.arm_motion[size_t(point) * nb + c]);
+            for (int j = problem.point_joint[point]; j >= 0; j = problem.parent[j]) {
+                Vec3<V> turn = mul_t(frame.global[j], cross(frame.place[point] - frame.joint[j], axis_of<V>(a)));
+                const int* is_free = problem.is_free + 3 * j;
+                to.turn[j] = {is_free[0] ? turn.x : V{}, is_free[1] ? turn.y : V{}, is_free[2] ? turn.z : V{}};
+                for (int c = 0; c < nb; c++) to.length[c] += part(info.bone_motion[size_t(j) * C + c]);
+                if (V* scale = scale_of(to, j)) *scale += part(info.stretch[j]);
+            }
+            for (size_t k = 0; k < to.count; k++) to[k] = to[k] * is_held;
+        }
+    }
+    static V inner(const Unknowns<V>& x, const Unknowns<V>& y) {
+        V sum = V{};
+        for (size_t k = 0; k < x.count; k++) sum += x[k] * y[k];
+        return sum;
+    }
+    // [H C'; C -D] [answer; grip] = [loss; 0], D the compliance of the rest of the stiffness.
+    void hold() {
+        int K = 3 * pins, S = K + 1;
+        for (int k = 0; k < K; k++) {
+            invert(pull[k], yield_[k]);
+            for (int r = 0; r < K; r++) dense[r * S + k] = inner(pull[r], yield_[k]);
+        }
+        for (int k = 0; k < K; k++) {
+            V rest = pinned->weight[k] * (gradient->taut - 1);
+            dense[k * S + k] += one / select(rest > V{}, rest, one);
+            dense[k * S + K] = inner(pull[k], answer);
+        }
+        solve_pivoted(dense, scalar, grip, K, W);
+        for (int k = 0; k < K; k++)
+            for (size_t i = 0; i < answer.count; i++) answer[i] -= yield_[k][i] * grip[k];
+    }
+    // The cost is that of the evidence without the pins, which their forces hold against.
+    void push_cost() {
+        int J = problem.J;
+        for (int j = 0; j < J; j++) {
+            loss.turn[j] = loss.turn[j] + factor.gradient[j] * by_cost;
+            if (problem.elastic[j]) loss.stretch[j] += factor.stretch_gradient[j] * by_cost;
+        }
+        for (int a = 0; a < 3; a++) ((V*)&loss.turn[J])[a] += factor.border_gradient[a] * by_cost;
+        for (int c = 0; c < problem.num_lengths; c++) loss.length[c] += factor.border_gradient[3 + c] * by_cost;
+        for (int k = 0; k < 3 * pins; k++)
+            for (size_t i = 0; i < loss.count; i++) loss[i] -= pull[k][i] * (((V*)pin_force)[k] * by_cost);
+    }
+    // Along z the forces on the pins change. The cost does not see them: what `of` adds for it is taken off here.
+    void let_go() {
+        for (int i = 0; i < pins; i++) {
+            Vec3<V> change = Vec3<V>{grip[3 * i], grip[3 * i + 1], grip[3 * i + 2]} + pin_force[i] * by_cost;
+            Vec3<D>& force = along.force[pinned->source->index[i]];
+            force = force - dual(zero3<V>(), change);
+        }
+    }
+    void collect_pins(const ikol_general_block_gradient& to) {
+        for (int i = 0; i < pins; i++) {
+            const Vec3<D>& at = along.place[pinned->source->index[i]];
+            for (int a = 0; a < 3; a++) {
+                int k = 3 * i + a;
+                write(to.target, 3 * pins, k, grip[k] - pinned->weight[k] * ((const D*)&at)[a].b);
+            }
+        }
     }
 
     // ---- the place where it is taken, and the prior ----
@@ -327,31 +511,51 @@ template <int W> struct Adjoint {
         compose(tree);
         rest = V{};
         auto take = [&](V x) { rest = max_(rest, max_(x, -x)); };
-        for (int j = 0; j < problem.J; j++) { take(factor.gradient[j].x); take(factor.gradient[j].y); take(factor.gradient[j].z); }
-        for (int a = 0; a < 3; a++) take(factor.border_gradient[a]);
+        for (int j = 0; j < problem.J; j++) {
+            take(factor.gradient[j].x); take(factor.gradient[j].y); take(factor.gradient[j].z);
+            if (problem.elastic[j]) take(factor.stretch_gradient[j]);
+        }
+        for (int c = 0; c < 3 + problem.num_lengths; c++) take(factor.border_gradient[c]);
     }
     // A step towards the optimum for the lanes that are to go on; says whether any did.
     bool approach(Mask<V> goes_on, V with) {
         V before = rest;
+        int J = problem.J, B = problem.B;
         old_transl = frame.transl;
-        memcpy((void*)old_quat, (const void*)frame.quat, problem.J * sizeof(Quat<V>));
-        for (int j = 0; j < problem.J; j++) loss[j] = factor.gradient[j];
-        loss[problem.J] = {factor.border_gradient[0], factor.border_gradient[1], factor.border_gradient[2]};
+        memcpy((void*)old_quat, (const void*)frame.quat, J * sizeof(Quat<V>));
+        memcpy((void*)old_betas, (const void*)frame.betas, B * sizeof(V));
+        memcpy((void*)old_scale, (const void*)frame.scale, J * sizeof(V));
+        for (int j = 0; j < J; j++) {
+            loss.turn[j] = factor.gradient[j];
+            loss.stretch[j] = problem.elastic[j] ? factor.stretch_gradient[j] : V{};
+        }
+        loss.turn[J] = {factor.border_gradient[0], factor.border_gradient[1], factor.border_gradient[2]};
+        for (int c = 0; c < problem.num_lengths; c++) loss.length[c] = factor.border_gradient[3 + c];
         sharpen();
         step_from(loss, with);
         substitute(tree);
         Mask<V> goes = goes_on & factor.is_definite;
         V part = select(goes, one, V{});
         frame.transl = frame.transl + moved() * part;
-        for (int j = 0; j < problem.J; j++) frame.quat[j] = turned_by(frame.quat[j], factor.step[j] * part);
+        for (int j = 0; j < J; j++) {
+            frame.quat[j] = turned_by(frame.quat[j], factor.step[j] * part);
+            int group = problem.group_column[j];
+            if (problem.elastic[j]) frame.scale[j] += factor.stretch_step[j] * part;
+            else if (group >= 0) frame.scale[j] += factor.border_step[3 + group] * part;
+        }
+        for (int c = 0; c < problem.num_betas; c++) frame.betas[c] += factor.border_step[3 + c] * part;
+        if (problem.num_betas) take_shape(problem, frame);
         look();
         Mask<V> is_better = goes & (rest < before), is_worse = none(is_better);
         if (any(is_worse)) {
-            for (int j = 0; j < problem.J; j++) {
+            for (int j = 0; j < J; j++) {
                 V *to = (V*)&frame.quat[j], *from = (V*)&old_quat[j];
                 for (int c = 0; c < 4; c++) to[c] = select(is_worse, from[c], to[c]);
+                frame.scale[j] = select(is_worse, old_scale[j], frame.scale[j]);
             }
+            for (int c = 0; c < B; c++) frame.betas[c] = select(is_worse, old_betas[c], frame.betas[c]);
             frame.transl = pick(is_worse, old_transl, frame.transl);
+            if (problem.num_betas) take_shape(problem, frame);
             look();
         }
         return any(is_better);
@@ -361,18 +565,19 @@ template <int W> struct Adjoint {
         V largest = factor.largest, seen = largest * LEAST_PART, wide = all<V>(1 / (LOOSE * LOOSE));
         V least = max_(select(seen < wide, seen, wide), largest * ROUNDING);
         has_minimum = V{} == V{};
+        for (int i = 0; i < pins; i++) find_pull(i);
         if (gradient->one_step) {  // Gauss-Newton's matrix: a loss that is still made convex softens nothing
             prior = max_(least, rest * REST);
             evaluate(problem, frame, &info, one, all<V>(1 + 1e-12));
             return;
         }
-        for (int i = 0; i < SETTLING; i++) {
+        for (int i = 0; i < SETTLING && !pins; i++) {
             Mask<V> goes_on = rest * REST > least;
             if (!any(goes_on) || !approach(goes_on, max_(least, rest * REST))) break;
         }
         sharpen();
         prior = max_(least, rest * REST);
-        memset((void*)loss, 0, (problem.J + 1) * sizeof(Vec3<V>));
+        loss.clear();
         for (int i = 0; i < TRIES; i++) {
             step_from(loss, prior * (1 / REST));
             has_minimum = factor.is_definite;
@@ -385,15 +590,17 @@ template <int W> struct Adjoint {
     // ---- along z ----
 
     void go_along() {
-        along.transl = dual(frame.transl, answer[problem.J] * -one);
+        along.transl = dual(frame.transl, answer.turn[problem.J] * -one);
         for (int j = 0; j < problem.J; j++) {
-            along.quat[j] = turned(frame.quat[j], answer[j] * -one);
-            along.scale[j] = frame.scale[j];
+            along.quat[j] = turned(frame.quat[j], answer.turn[j] * -one);
+            const V* scale = scale_of(answer, j);
+            along.scale[j] = {frame.scale[j], scale ? -*scale : V{}};
         }
-        for (int c = 0; c < problem.B; c++) along.betas[c] = frame.betas[c];
+        for (int c = 0; c < problem.B; c++) along.betas[c] = {frame.betas[c], c < problem.num_betas ? -answer.length[c] : V{}};
         take_shape(problem, along);
         place(problem, along);
         evaluate<D, V>(problem, along, nullptr, one, one);
+        let_go();
     }
     // The gradient of the loss to an input, from that of the cost: its derivative along z, and through the cost itself.
     V of(D x) { return x.b + by_cost * x.a; }
@@ -553,7 +760,9 @@ template <int W> struct Adjoint {
         for (int64_t k = 0; k < 3 * P; k++) write(gradient->points_rest, 3 * P, k, ((V*)rest_point)[k]);
         for (int64_t k = 0; k < B; k++) write(gradient->betas, B, k, rest_shape[k]);
         for (int64_t k = 0; k < J; k++) write(gradient->bone_scale, J, k, rest_scale[k]);
-        for (int i = 0; i < call->blocks; i++) collect_block(problem.block[i], gradient->block[i]);
+        for (int i = 0; i < call->blocks; i++)
+            if (&problem.block[i] == pinned) collect_pins(gradient->block[i]);
+            else collect_block(problem.block[i], gradient->block[i]);
     }
 
     void load() {
@@ -574,6 +783,7 @@ template <int W> struct Adjoint {
             count = end - first < W ? end - first : W;
             load();
             take_shape(problem, frame);
+            if (pins) soften();
             settle();
             push();
             solve();

@@ -43,7 +43,7 @@ template <class V> struct Factor {
     Sym3<V>* inverse;     // (J) of the pivots
     Vec3<V>* lead;        // (J)
     Vec3<V>* by_border;   // (J, columns)
-    V* stretch_lead;      // (J)
+    V *stretch_lead, *stretch_inverse;  // (J)
     Vec3<V>*stretch_by_v, *stretch_by_w;
     V* stretch_by_border;  // (J, columns)
     Sym3<V>* side_own;    // (J) information of the limits that the step meets
@@ -64,7 +64,7 @@ template <class V> struct Factor {
         arena.take(body, J); arena.take(shift, J * C); arena.take(turn, J * C);
         arena.take(corner, C * C); arena.take(corner_force, C); arena.take(held, C);
         arena.take(by_v, J); arena.take(by_w, J); arena.take(inverse, J); arena.take(lead, J); arena.take(by_border, J * C);
-        arena.take(stretch_lead, J); arena.take(stretch_by_v, J); arena.take(stretch_by_w, J);
+        arena.take(stretch_lead, J); arena.take(stretch_inverse, J); arena.take(stretch_by_v, J); arena.take(stretch_by_w, J);
         arena.take(stretch_by_border, J * C);
         arena.take(side_own, J); arena.take(side_force, J);
         arena.take(dense, N * (N + 1)); arena.take(scalar, N * (N + 1));
@@ -115,25 +115,28 @@ template <class V> Vec3<V> reference_arm(const Frame<V>& f, const Block<V>& bloc
         arm = arm + (f.place[s.reference_index[q]] - f.joint[0]) * block.constants[q];
     return arm;
 }
+// How a beta moves the reference of a block that rides on the root, against the root.
+template <class V> Vec3<V> reference_motion(const Tree<V>& t, const Block<V>& block, int c) {
+    const Problem<V>& p = *t.problem;
+    const Information<V>& info = *t.info;
+    Vec3<V> motion = zero3<V>();
+    for (int q = 0; q < block.source->reference_count; q++) {
+        int point = block.source->reference_index[q], own = p.point_joint[point];
+        Vec3<V> m = info.arm_motion[size_t(point) * p.num_betas + c];
+        if (own) m = m + info.bone_motion[size_t(own) * p.num_lengths + c];
+        motion = motion + m * block.constants[q];
+    }
+    return motion;
+}
 // Where the reference of a block rides on the root: its unknown place becomes the root's motion.
 template <class V> void replace_reference(const Tree<V>& t, const Block<V>& block) {
     const Problem<V>& p = *t.problem;
     const Frame<V>& f = *t.frame;
-    const Information<V>& info = *t.info;
     Factor<V>& k = *t.factor;
     int C = p.num_columns, at = block.column, nb = p.num_betas;
-    const ikol_general_block& s = *block.source;
     V *corner = k.corner, *mine = corner + size_t(at) * C;
     Vec3<V> arm = reference_arm(f, block);
-    for (int c = 0; c < nb; c++) {
-        k.held[c] = zero3<V>();
-        for (int q = 0; q < s.reference_count; q++) {
-            int point = s.reference_index[q], own = p.point_joint[point];
-            Vec3<V> m = info.arm_motion[size_t(point) * nb + c];
-            if (own) m = m + info.bone_motion[size_t(own) * p.num_lengths + c];
-            k.held[c] = k.held[c] + m * block.constants[q];
-        }
-    }
+    for (int c = 0; c < nb; c++) k.held[c] = reference_motion(t, block, c);
     auto with = [&](int e) { return Vec3<V>{mine[e], mine[C + e], mine[2 * C + e]}; };  // the block's part of column e
     Vec3<V> q0 = with(at), q1 = with(at + 1), q2 = with(at + 2);
     Sym3<V> Q = {q0.x, q0.y, q0.z, q1.y, q1.z, q2.z};
@@ -401,9 +404,9 @@ template <class V> void eliminate_joint(const Tree<V>& t, int j, V damping, V us
 }
 template <class V> void eliminate_stretch(const Tree<V>& t, int j, V damping) {
     Factor<V>& k = *t.factor;
-    int C = t.problem->num_columns;
+    int C = t.problem->num_columns, nb = t.problem->num_betas;
     Body<V>& b = k.body[j];
-    Vec3<V> u = t.info->stretch[j], with_v = mul(b.A, u), with_w = mul_t(b.B, u);
+    Vec3<V> u = t.info->stretch[j], with_v = mul(b.A, u), with_w = mul_t(b.B, u) + t.info->stretch_turn[j];
     V scale = max_(k.stretch_diagonal[j], k.largest * LEAST_DIAGONAL);
     V pivot = dot(u, with_v) + t.info->scale_weight[j] + damping * scale;
     k.is_definite = k.is_definite & (pivot > V{});
@@ -414,11 +417,13 @@ template <class V> void eliminate_stretch(const Tree<V>& t, int j, V damping) {
     add_outer(b.A, minus, with_v); add_outer(b.B, minus, with_w); add_outer(b.D, zw * all<V>(-1), with_w);
     b.n = b.n - with_v * lead;
     b.m = b.m - with_w * lead;
-    k.stretch_lead[j] = lead; k.stretch_by_v[j] = zv; k.stretch_by_w[j] = zw;
+    k.stretch_lead[j] = lead; k.stretch_inverse[j] = inverse; k.stretch_by_v[j] = zv; k.stretch_by_w[j] = zw;
     Vec3<V>*shift = k.shift + size_t(j) * C, *turn = k.turn + size_t(j) * C;
     V* by = k.stretch_by_border + size_t(j) * C;
     for (int c = 0; c < C; c++) {
-        by[c] = dot(u, shift[c]) * inverse;
+        V mixed = dot(u, shift[c]);
+        if (c < nb) mixed += t.info->stretch_shape[size_t(j) * nb + c];
+        by[c] = mixed * inverse;
         k.corner_force[c] -= by[c] * pivot * lead;
     }
     for (int c = 0; c < C; c++) {
@@ -456,13 +461,12 @@ template <class V> void solve_border(const Tree<V>& t, int N) {
         k.border_step[i] = sum * H[i * S + i];
     }
 }
-// With references anywhere the system is not definite: Gauss with pivots, one lane after the other.
-template <class V> void solve_indefinite(const Tree<V>& t, int N, int width) {
-    Factor<V>& k = *t.factor;
+// For systems that need not be definite: Gauss with pivots, one lane after the other. Of the matrix the lower triangle
+// counts, the last column is the right-hand side; `a` is as large for one lane.
+template <class V> void solve_pivoted(V* dense, double* a, V* solution, int N, int width) {
     int S = N + 1;
-    double* a = k.scalar;
     for (int l = 0; l < width; l++) {
-        for (int i = 0; i < N * S; i++) a[i] = lane(k.dense[i], l);
+        for (int i = 0; i < N * S; i++) a[i] = lane(dense[i], l);
         for (int r = 0; r < N; r++)
             for (int c = r + 1; c < N; c++) a[r * S + c] = a[c * S + r];
         for (int i = 0; i < N; i++) {
@@ -484,7 +488,7 @@ template <class V> void solve_indefinite(const Tree<V>& t, int N, int width) {
             double sum = a[i * S + N];
             for (int c = i + 1; c < N; c++) sum -= a[i * S + c] * a[c * S + N];
             a[i * S + N] = sum / (a[i * S + i] != 0 ? a[i * S + i] : 1);
-            lane(k.border_step[i], l) = a[i * S + N];
+            lane(solution[i], l) = a[i * S + N];
         }
     }
 }
@@ -503,7 +507,7 @@ template <class V> void step_border(const Tree<V>& t, int width) {
     if (!p.call->free_transl) n = zero3<V>();
     k.dense[N] = -n.x; k.dense[S + N] = -n.y; k.dense[2 * S + N] = -n.z;
     for (int r = 3; r < N; r++) k.dense[r * S + N] = -k.corner_force[border_source(p, r)];
-    if (p.num_pairs) solve_indefinite(t, N, width);
+    if (p.num_pairs) solve_pivoted(k.dense, k.scalar, k.border_step, N, width);  // references anywhere
     else solve_border(t, N);
     // to the order of the columns; from the back, each goes up or stays
     for (int i = N - 1; i >= 3 + p.num_lengths; i--) k.border_step[3 + border_source(p, i)] = k.border_step[i];
@@ -543,30 +547,47 @@ template <class V> void eliminate(const Tree<V>& t, V damping, V use, int width)
             H[i * S + i] += damping * max_(k.border_diagonal[i], k.largest * LEAST_DIAGONAL);
     step_border(t, width);
 }
-// The same with other forces on the joints' own rotations and on the root's place, and none elsewhere, by the factor that
-// is there; without lengths.
-template <class V> void resolve(const Tree<V>& t, const Vec3<V>* own, Vec3<V> on_root, int width) {
+// A number for each unknown.
+template <class V> struct Unknowns {
+    Vec3<V>* turn;  // (J + 1) of each joint's own rotation, and the translation
+    V* stretch;     // (J) of elastic bones
+    V* length;      // (lengths) of the border
+    size_t count;   // of all, one after the other
+
+    void lay_out(Arena& arena, const Problem<V>& p) {
+        V* all_of_them;
+        count = 4 * size_t(p.J) + 3 + p.num_lengths;
+        arena.take(all_of_them, count);
+        turn = (Vec3<V>*)all_of_them;
+        stretch = all_of_them + 3 * size_t(p.J) + 3;
+        length = stretch + p.J;
+    }
+    V& operator[](size_t i) const { return ((V*)turn)[i]; }
+    void clear() const { memset((void*)turn, 0, count * sizeof(V)); }
+};
+// The same with other forces, on the unknowns themselves, by the factor that is there.
+template <class V> void resolve(const Tree<V>& t, const Unknowns<V>& right, int width) {
     const Problem<V>& p = *t.problem;
     const Frame<V>& f = *t.frame;
     Factor<V>& k = *t.factor;
     int C = p.num_columns;
     for (int j = 0; j < p.J; j++) k.body[j].n = k.body[j].m = zero3<V>();
-    for (int c = 0; c < C; c++) k.corner_force[c] = V{};
+    for (int c = 0; c < C; c++) k.corner_force[c] = c < p.num_lengths ? right.length[c] : V{};
     for (int j = p.J - 1; j >= 0; j--) {
         Body<V>& b = k.body[j];
         if (j == 0) {
-            b.n = b.n + on_root;
             for (int i = 0; i < p.num_roots; i++) {
                 const Block<V>& block = p.block[p.root_block[i]];
                 const V* c = k.corner_force + block.column;
                 Vec3<V> force = {c[0], c[1], c[2]};
                 b.n = b.n + force;
                 b.m = b.m + cross(reference_arm(f, block), force);
+                for (int e = 0; e < p.num_betas; e++) k.corner_force[e] += dot(reference_motion(t, block, e), force);
             }
         }
         const int* is_free = p.is_free + 3 * j;
         const Mat3<V>&zv = k.by_v[j], &zw = k.by_w[j];
-        Vec3<V> force = mul_t(f.global[j], b.m) + own[j];
+        Vec3<V> force = mul_t(f.global[j], b.m) + right.turn[j];
         if (!is_free[0]) force.x = V{};
         if (!is_free[1]) force.y = V{};
         if (!is_free[2]) force.z = V{};
@@ -574,11 +595,22 @@ template <class V> void resolve(const Tree<V>& t, const Vec3<V>* own, Vec3<V> on
         b.n = b.n - mul_t(zv, force);
         b.m = b.m - mul_t(zw, force);
         for (int c = 0; c < C; c++) k.corner_force[c] -= dot(k.by_border[size_t(j) * C + c], force);
+        if (p.elastic[j]) {
+            V along = dot(t.info->stretch[j], b.n) + right.stretch[j];
+            k.stretch_lead[j] = along * k.stretch_inverse[j];
+            b.n = b.n - k.stretch_by_v[j] * along;
+            b.m = b.m - k.stretch_by_w[j] * along;
+            for (int c = 0; c < C; c++) k.corner_force[c] -= k.stretch_by_border[size_t(j) * C + c] * along;
+        }
+        const Vec3<V>* motion = t.info->bone_motion + size_t(j) * p.num_lengths;
+        for (int c = 0; c < p.num_lengths; c++)
+            if (c < p.num_betas || c == p.group_column[j]) k.corner_force[c] += dot(motion[c], b.n);
         if (!j) break;
         Body<V>& to = k.body[p.parent[j]];
         to.n = to.n + b.n;
         to.m = to.m + b.m + cross(f.bone[j], b.n);
     }
+    k.body[0].n = k.body[0].n + right.turn[p.J];
     step_border(t, width);
 }
 template <class V> void move_reference(const Tree<V>& t, const Block<V>& block) {  // with the root, which has moved

@@ -94,6 +94,8 @@ template <class V> struct Information {
     Vec3<V>* arm_motion;   // (P, betas) how the betas move the point against its joint
     Vec3<V>* bone_motion;  // (J, lengths) how betas and groups move the joint against its parent
     Vec3<V>* stretch;  // (J) how an elastic bone's scale does
+    Vec3<V>* stretch_turn;  // (J) second-order part of the force on it, with its parent's w
+    V* stretch_shape;  // (J, betas) the same with the betas
     V *beta_weight, *scale_weight;
     V* corner_force;   // (columns)
 
@@ -103,6 +105,7 @@ template <class V> struct Information {
         arena.take(link, p.has_links ? J : 0);
         arena.take(shift, J * C); arena.take(turn, J * C); arena.take(corner, C * C);
         arena.take(arm_motion, (P + 1) * p.num_betas); arena.take(bone_motion, J * p.num_lengths); arena.take(stretch, J);
+        arena.take(stretch_turn, J); arena.take(stretch_shape, J * p.num_betas);
         arena.take(beta_weight, p.B); arena.take(scale_weight, J);
         arena.take(corner_force, C);
     }
@@ -556,6 +559,8 @@ template <class V> void clear(const Problem<V>& problem, Information<V>& info) {
     memset((void*)info.shift, 0, J * C * sizeof(Vec3<V>));
     memset((void*)info.turn, 0, J * C * sizeof(Vec3<V>));
     memset((void*)info.corner, 0, C * C * sizeof(V));
+    memset((void*)info.stretch_turn, 0, J * sizeof(Vec3<V>));
+    memset((void*)info.stretch_shape, 0, J * problem.num_betas * sizeof(V));
     memset((void*)info.beta_weight, 0, problem.B * sizeof(V));
     memset((void*)info.scale_weight, 0, J * sizeof(V));
 }

@@ -84,6 +84,8 @@ class Schedule(Struct, frozen=True, forbid_unknown_fields=True):
     accumulate: Positive = 1
     """Parts of a batch that follow each other, for memory."""
     learning_rate: Annotated[float, Meta(gt=0)] = 1e-3
+    backbone: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    """Share of the rate at which the backbone learns: less than 1 where it knows more than the rest, 0 to keep it."""
     warm_up: Annotated[int, Meta(ge=0)] = 0
     """Steps over which the rate rises from zero."""
     milestones: tuple[Positive, ...] = ()

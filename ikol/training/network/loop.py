@@ -108,7 +108,7 @@ def _begin(config: TrainConfig, fabric: Fabric, folder: Path) -> _State:
     if config.weights:
         report = load_tensors(pose_model.network, read_tensors(Path(config.weights)))
         _logger.info("weights of %s: %s", config.weights, report)
-    optimizer = torch.optim.Adam(pose_model.parameters(), lr=config.schedule.learning_rate)
+    optimizer = _optimizer(pose_model, config)
     found = load_newest(folder / CHECKPOINTS)
     if found is not None:
         _check_same(config, found, folder)
@@ -131,6 +131,16 @@ def _begin(config: TrainConfig, fabric: Fabric, folder: Path) -> _State:
         (folder / CONFIG).write_text(config_json(config) + "\n", encoding="utf-8")
     fabric.barrier()
     return state
+
+
+def _optimizer(model: PoseModel, config: TrainConfig) -> torch.optim.Adam:
+    """Return Adam over all parameters, or over the rest and the backbone where they learn at different rates."""
+    model.network.preact.requires_grad_(config.schedule.backbone > 0)
+    backbone = set(model.network.preact.parameters()) if config.schedule.backbone < 1 else set[nn.Parameter]()
+    rest = [each for each in model.parameters() if each not in backbone]
+    groups = [{"params": each} for each in (rest, [p for p in model.parameters() if p in backbone]) if each]
+    fused = config.schedule.precision != "16-mixed"  # Fabric clips no gradients that a fused step unscales
+    return torch.optim.Adam(groups, lr=config.schedule.learning_rate, fused=fused)
 
 
 def _body(config: TrainConfig) -> BodyModel:
@@ -177,8 +187,8 @@ def _step(config: TrainConfig, fabric: Fabric, state: _State, batch: Batch) -> d
     """Take one step and return the terms of its loss and their sum, without gradients."""
     schedule = config.schedule
     torch.manual_seed(step_seed(config.seed, state.step, fabric.global_rank))
-    for group in state.optimizer.param_groups:
-        group["lr"] = schedule.rate(state.step)
+    for group, share in zip(state.optimizer.param_groups, (1.0, schedule.backbone), strict=False):
+        group["lr"] = share * schedule.rate(state.step)
     state.model.train()
     state.optimizer.zero_grad()
     totals: dict[str, Tensor] = {}

@@ -12,12 +12,14 @@ sys.path.insert(0, str(Path.home() / "ikol" / "tests" / "support"))
 from blender_rigs import activate, build_rig, rigify_rigs
 
 from driver import SETTLE, Driver, Wait
-from ikol_user import PACKAGE, PICTURES, User, bodies, job, notice
+from ikol_user import PACKAGE, PICTURES, POSE_SECONDS, User, bodies, job, notice
 
 RIGS = (("mixamo", "Mixamo", 1.0, 0), ("unreal", "Unreal", 1.0, 50), ("vrm", "VRM J_Bip", 1.0, 0),
         ("long_legs", "Mixamo", 1.15, 0), ("short_legs", "Unreal", 0.85, 50))  # fmt: skip
 APART = 0.8
 """Metres between the rigs where all stand side by side."""
+MET = 15.0
+"""Pixels of 1920, the median of all keypoints: proportions."""
 
 
 def story(driver: Driver) -> Wait:
@@ -27,22 +29,21 @@ def story(driver: Driver) -> Wait:
     yield 2.0
     yield from user.open_panel()
     yield from user.name_solver()
-    posed = yield from user.pose_photograph(PICTURES / "front_step.jpg")
-    driver.check("the photograph is posed", posed, notice())
-    body = bodies()[0]
-    hide(body)
     with driver.context():
         made = {name: build_rig(style, legs, down) for name, style, legs, down in RIGS}
+    first = next(iter(made.values()))
+    yield from one_click(driver, user, first)
+    body = bodies()[0]
+    with driver.context():
         made["metarig"], made["rigify"] = rigify_rigs()
     for rig in made.values():
         rig.show_in_front = True
-        rig.hide_set(True)
     for collection in made["rigify"].data.collections_all:  # not the controls, but what they move
         collection.is_visible = collection.name == "DEF"
     view = driver.area().spaces.active.region_3d
-    view.view_camera_zoom, view.view_camera_offset = 17.0, (0.02, 0.13)
     for name, rig in made.items():
-        rig.hide_set(False)
+        for thing in bpy.context.view_layer.objects:
+            thing.hide_set(thing != rig)  # cameras of the others, too
         activate(rig)
         rig.ikol_rig.source = body
         yield SETTLE
@@ -52,11 +53,17 @@ def story(driver: Driver) -> Wait:
         followers = sys.modules[f"{PACKAGE}.blender.rig_writing"].followers
         skeleton = sys.modules[f"{PACKAGE}.blender.rig_scene"].rig_skeleton(rig)
         driver.check(f"{name} is posed", ended and rig.animation_data is not None, notice() or followers(rig, skeleton))
+        result = sys.modules[f"{PACKAGE}.blender.runtime"].get().result
+        camera = rig.ikol_rig.camera
+        driver.check(f"{name} is seen by a camera of its own", bpy.context.scene.camera == camera, camera)
+        driver.check(f"{name} is met on the photograph", 0.0 <= result.rig_px < MET, f"{result.rig_px:.1f} px")
+        view.view_camera_zoom, view.view_camera_offset = 17.0, (0.02, 0.13)
+        yield SETTLE
         yield from driver.hover_viewport()
         yield from driver.picture(name)
-        rig.hide_set(True)
+    for thing in bpy.context.view_layer.objects:
+        thing.hide_set(thing not in made.values())
     for number, rig in enumerate(made.values()):
-        rig.hide_set(False)
         rig.location.x += APART * (number - (len(made) - 1) / 2)
     with driver.context():
         driver.area().spaces.active.region_3d.view_perspective = "ORTHO"
@@ -80,6 +87,28 @@ def story(driver: Driver) -> Wait:
     driver.check("one undo takes the last pose back", rig.animation_data is None or rig.animation_data.action is None)
 
 
+def one_click(driver: Driver, user: User, rig: bpy.types.Object) -> Wait:
+    """With only a rig in the scene: press the button, choose the photograph in the file browser, look at the rig."""
+    for other in bpy.context.view_layer.objects:
+        other.hide_set(other != rig)
+    activate(rig)
+    rig.show_in_front = True
+    yield SETTLE
+    pressed = yield from user.press("ikol.pick_rig_image")
+    chosen = yield from user.choose_file(PICTURES / "front_step.jpg")
+    driver.check("the photograph is chosen", pressed and chosen, notice())
+    driver.reset_pause()  # opening and closing the file browser is Blender's own work
+    is_posed = yield from driver.wait_until(lambda: rig.animation_data is not None and job() is None, POSE_SECONDS)
+    yield SETTLE
+    driver.check("one click poses the rig by the photograph", is_posed, notice())
+    driver.check("the body that was made for it is hidden", not any(body.visible_get() for body in bodies()))
+    driver.check("the rig is active still", bpy.context.view_layer.objects.active == rig)
+    view = driver.area().spaces.active.region_3d
+    driver.check("the view looks through the rig's camera", view.view_perspective == "CAMERA")
+    yield from driver.hover_viewport()
+    yield from driver.picture("one_click")
+
+
 def show_only_rig_panels() -> None:
     """Register the panels anew before they are drawn: those of the rig open, the others closed."""
     panels = [
@@ -91,13 +120,6 @@ def show_only_rig_panels() -> None:
         is_shown = kind.__name__ in ("IKOL_PT_main", "IKOL_PT_rig", "IKOL_PT_rig_bones")
         kind.bl_options = set() if is_shown else {"DEFAULT_CLOSED"}
         bpy.utils.register_class(kind)
-
-
-def hide(body: bpy.types.Object) -> None:
-    """Hide a body with its mesh and handles: the rigs are to be seen."""
-    for thing in bpy.data.objects:
-        if body in (thing, thing.parent) or "ikol_point" in thing:
-            thing.hide_set(True)
 
 
 driver = Driver()

@@ -264,6 +264,18 @@ def test_what_an_old_server_knows_is_sent_to_it(call):
     assert encode_call(call, 1, server=(1, 0)) == encode_call(call, 1)
 
 
+def test_betas_beyond_ten_go_to_a_server_that_has_them_and_zeros_are_left_out_for_others():
+    told, zero = (Pose((0.5, 1.0, 2.0), IDENTITY, (0.5,) * 10 + rest) for rest in ((0.25,) * 6, (0.0,) * 6))
+    with pytest.raises(SolverError, match=r"it speaks protocol 1.4, needed is 1.5"):
+        encode_call(SolveCall(EVIDENCE, initial=told), 1, server=(1, 4))
+    with pytest.raises(SolverError, match=r"needed is 1.5"):
+        encode_call(InspectCall(SolveCall(EVIDENCE, start=told)), 1, server=(1, 4))
+    for pose, server, count in ((told, (1, 5), 16), (zero, (1, 5), 16), (zero, (1, 4), 10)):
+        request, frames = wire.decode_request(encode_call(SolveCall(EVIDENCE, initial=pose), 1, server=server))
+        assert request.all_betas
+        assert np.asarray(frames.array(request.initial.betas)).tolist() == list(pose.betas[:count])
+
+
 def test_a_picture_above_the_limit_is_refused_before_it_is_sent():
     with pytest.raises(SolverError, match="the request cannot be sent: a frame has at most"):
         encode_call(DetectCall(bytes(wire.MAX_FRAME_BYTES + 1)), 1)

@@ -44,9 +44,9 @@ def test_an_official_pickle_is_refused_with_what_to_do(tmp_path):
         load_body(tmp_path / "SMPL_NEUTRAL.pkl")
 
 
-def test_an_own_body_is_read_with_its_first_ten_betas(tmp_path):
+def test_an_own_body_is_read_with_all_its_betas(tmp_path):
     body = load_body(write_own_body(tmp_path / "own.npz"))
-    assert body.num_betas == 10
+    assert body.num_betas == 12
     assert np.abs(body.rest_joints(BETAS) - SCALE * load_body(BODY_PATH).rest_joints(BETAS)).max() < 1e-5
 
 

@@ -9,8 +9,8 @@ from rig_cases import body_pose, body_skeleton
 
 from blender_addon.core.rig import JOINT_NAMES
 from blender_addon.core.rig_contacts import find_contacts
-from blender_addon.core.rig_job import turn_of
 from blender_addon.core.rig_skeleton import Posed
+from blender_addon.core.rig_turns import turn_of
 
 BODY = body_skeleton()
 STANDING = (0.0, -BODY.floor, 0.0)

@@ -6,9 +6,10 @@ import pytest
 from humanoid_rigs import PlainBone, humanoid
 from rig_cases import rest_bones
 
-from blender_addon.core.rig_job import posed_by, turn_of
+from blender_addon.core.rig_job import posed_by
 from blender_addon.core.rig_mapping import map_rig
 from blender_addon.core.rig_skeleton import Posed, build_skeleton
+from blender_addon.core.rig_turns import turn_of
 from blender_addon.core.rig_twist import twist_angle, twisted_bones
 
 FOREARM = np.array([1.0, 0.0, 0.0])  # nearly: the wrist rests a centimetre farther forward than the elbow

@@ -12,7 +12,7 @@ import pytest
 import torch
 from model_files import model_arrays, official_objects, write_model
 from numpy_body import BODY_PATH
-from own_body import SCALE, own_arrays, write_own_body
+from own_body import SCALE, more_betas, own_arrays, write_own_body
 from pickles import Calls, python2_pickle, python3_pickle
 
 from ikol.body.default_body import load_default_body
@@ -149,7 +149,7 @@ def test_a_converted_file_has_the_same_numbers_and_runs_nothing(tmp_path: Path, 
     arrays = model_arrays(model)
     (tmp_path / "official.pkl").write_bytes(python2_pickle(official_objects(arrays)))
     held = convert_smpl_file(tmp_path / "official.pkl", tmp_path / "plain.npz")
-    assert (held.model, held.num_betas) == (model, 10 if model == "SMPL-X" else 12)
+    assert (held.model, held.num_betas) == (model, 12)
     with np.load(tmp_path / "plain.npz", allow_pickle=False) as converted:
         for key in ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f", "posedirs"):
             np.testing.assert_array_equal(converted[key], arrays[key], key)
@@ -186,6 +186,18 @@ def test_directions_of_the_face_are_no_betas(tmp_path: Path) -> None:
         load_smpl_body(path, num_betas=11)
     path = write_model(tmp_path / "x.npz", "SMPL-X", shapedirs=np.zeros((count, 3, 400)))
     assert load_smpl_body(path, num_betas=300).num_betas == 300
+    assert load_smpl_body(path, num_betas=None).num_betas == 300
+
+
+@pytest.mark.parametrize("count", [10, 16, 300])
+@pytest.mark.parametrize("model", MODELS)
+def test_all_betas_of_a_file_are_there_where_they_are_asked_for(tmp_path: Path, model: str, count: int) -> None:
+    shapedirs = more_betas(model_arrays(model), count)
+    body = load_smpl_body(write_model(tmp_path / "many.npz", model, shapedirs=shapedirs), num_betas=None)
+    betas = torch.linspace(-1.0, 1.0, count, dtype=torch.float64)
+    wanted = model_arrays(model)["v_template"] + shapedirs @ betas.numpy()
+    joints = torch.from_numpy(model_arrays(model)["J_regressor"] @ wanted)
+    assert float((body.rest_joints(betas) - joints).abs().max()) < 1e-12  # sums of metres in float64
 
 
 def test_other_models_are_named(tmp_path: Path) -> None:

@@ -7,10 +7,14 @@ import torch
 
 from ikol.errors import InputError
 from ikol.geometry.rotations import sixd_to_rotmat
+from ikol.regressor.graph import GraphNetwork
+from ikol.regressor.landmarks import run_landmarks
 from ikol.regressor.networks import NetworkConfig, PoseNetwork
+from ikol.regressor.networks.blazepose import BlazePose
 from ikol.regressor.networks.hrnet import HRNet
 from ikol.regressor.networks.joints import LEAVES, SMPL24, SMPL29, mirror_order
 from ikol.regressor.networks.resnet import ResNet
+from ikol.regressor.weights import load_network
 
 SMALL = {
     "backbone": "resnet18",
@@ -25,6 +29,7 @@ CONFIGS = {
     "camera of 3, sigma": NetworkConfig(camera=3, sigma=True, **SMALL),
     "rotations": NetworkConfig(rotations=True, **SMALL),
     "hrnet": NetworkConfig(**{**SMALL, "backbone": "hrnet_w32"}, camera=1, sigma=True),
+    "blazepose": NetworkConfig(backbone="blazepose_full", camera=1, rotations=True, mean=(0.0,) * 3, std=(1.0,) * 3),
 }
 
 
@@ -41,7 +46,7 @@ def _seed():
 def test_outputs_have_their_shapes_and_are_finite(name):
     config = CONFIGS[name]
     network = PoseNetwork(config).eval()
-    output = network(network.prepare(pictures()))
+    output = network(network.prepare(pictures(size=config.input_size)))
     joints = config.num_joints
     expected = {
         "uvd": (2, joints, 3),
@@ -60,15 +65,16 @@ def test_outputs_have_their_shapes_and_are_finite(name):
     assert config.joint_names[:24] == SMPL24
 
 
-@pytest.mark.parametrize("name", ["24 joints, leaves", "hrnet"])
+@pytest.mark.parametrize("name", ["24 joints, leaves", "hrnet", "blazepose"])
 def test_gradients_reach_every_parameter(name):
     network = PoseNetwork(CONFIGS[name])
-    output = network(network.prepare(pictures()))
+    output = network(network.prepare(pictures(size=CONFIGS[name].input_size)))
     parts = [getattr(output, field.name) for field in dataclasses.fields(output)]
     sum(part.square().sum() for part in parts if part is not None).backward()
     without = [name for name, value in network.named_parameters() if value.grad is None]
-    assert without == []
-    assert all(value.grad.isfinite().all() for value in network.parameters())
+    # conv340: by which BlazePose says whether there is a person
+    assert [each for each in without if "conv340" not in each] == []
+    assert all(value.grad.isfinite().all() for value in network.parameters() if value.grad is not None)
 
 
 def test_it_runs_under_autocast_and_answers_in_float32():
@@ -81,7 +87,7 @@ def test_it_runs_under_autocast_and_answers_in_float32():
 @pytest.mark.parametrize("name", CONFIGS)
 def test_mirroring_twice_changes_nothing(name):
     network = PoseNetwork(CONFIGS[name]).eval()
-    output = network(network.prepare(pictures()))
+    output = network(network.prepare(pictures(1, CONFIGS[name].input_size)))
     twice = network.mirrored(network.mirrored(output))
     for field in dataclasses.fields(output):
         value = getattr(output, field.name)
@@ -122,6 +128,7 @@ def test_a_twist_of_zero_length_is_no_angle_and_has_a_gradient():
         ({"backbone": "vgg"}, "unknown backbone 'vgg'"),
         ({"num_joints": 17}, "num_joints must be 24 or 29"),
         ({"input_size": 200}, "four times heatmap_size"),
+        ({"backbone": "blazepose_full"}, "needs camera = 1, input_size = 256, mean"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(change, message):
@@ -160,6 +167,14 @@ def test_hrnet_s_maps_have_a_quarter_of_the_picture_s_size():
     maps, features = network(pictures(1, 64))
     assert maps.shape == (1, 7, 16, 16)
     assert features.shape == (1, 2048)
+
+
+def test_blazepose_s_features_are_its_landmarks_in_the_crop():
+    with torch.no_grad():
+        seen = run_landmarks(GraphNetwork(load_network("blazepose_full")), pictures(1, 256))
+        features = BlazePose("blazepose_full")(pictures(1, 256)).reshape(1, 33, 6)
+    torch.testing.assert_close(features[..., :2], seen.points[:, :33] - 0.5 - 0.5 / 256)
+    torch.testing.assert_close(features[..., 2:5], seen.world)
 
 
 def test_rotations_are_mirrored_as_rotations():

@@ -13,6 +13,7 @@ import torch
 from training_files import make_h36m, small_config
 
 from ikol.errors import InputError
+from ikol.regressor.networks import PoseNetwork
 from ikol.training.network.checkpoint import load_newest
 from ikol.training.network.config import Layer, Losses, Schedule, TrainConfig
 from ikol.training.network.loop import CHECKPOINTS, train
@@ -64,6 +65,18 @@ def test_training_goes_on_bit_for_bit_where_it_was_stopped(tmp_path: Path):
     train(_with_steps(parts, 2))
     train(parts)
     assert _same_bits(_final(whole), _final(parts))
+
+
+def test_a_backbone_may_learn_more_slowly_than_the_rest(tmp_path: Path):
+    make_h36m(tmp_path)
+    config = small_config(tmp_path)
+    slow = msgspec.structs.replace(config.schedule, steps=1, backbone=1e-3, ema=0.0)
+    train(msgspec.structs.replace(config, schedule=slow))
+    torch.manual_seed(config.seed)
+    begun, ended = PoseNetwork(config.network).state_dict(), _final(config)["network"]
+    moved = {name: float((ended[name] - begun[name]).abs().max()) for name in ("preact.conv1.weight", "fc1.weight")}
+    # Adam's first step is the rate, whatever the gradient
+    assert moved["preact.conv1.weight"] == pytest.approx(1e-3 * moved["fc1.weight"], rel=1e-2), moved
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
