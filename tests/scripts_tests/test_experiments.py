@@ -35,9 +35,9 @@ def _write_people(folder: Path, count: int, seed: int) -> None:
         "joints_camera": joints,
     }
     shapes = {
-        "points": (2, 33, 2), "world": (2, 33, 3), "visibility": (2, 33), "presence": (2,), "side": (2,), "inner": (2, 0),
+        "points": (2, 33, 2), "world": (2, 33, 3), "visibility": (2, 33), "presence": (2,), "side": (2,),
         "augmentation": (2,), "crop_center": (2,), "size": (2,), "t_camera_world": (3,), "transl": (3,),
-        "landmarks_camera": (33, 3), "landmarks_px": (33, 2), "twist": (24,),
+        "landmarks_camera": (33, 3), "landmarks_px": (33, 2), "twist": (24,), "inner": (2, 0),
     }  # fmt: skip
     rest = {each.name: torch.zeros(count, *shapes.get(each.name, ())) for each in fields(Observations)}
     rest |= {name: rest[name].long() for name in ("augmentation", "motion_id", "subject_id")}
