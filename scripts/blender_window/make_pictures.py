@@ -81,6 +81,7 @@ PICTURES = (
         "rigs_2", tuple(f"rigs/{name}" for name in ("rigify", "long_legs", "short_legs")), (440, 60, 980, 900), 300
     ),
     Picture("rigs_panel", ("rigs/metarig",), (1036, 80, 1326, 960), 290),
+    Picture("own_network", ("own_network/4_posed", "own_network/6_dragged"), (480, 150, 1300, 800), 560),
     Picture("nobody", ("trouble/3_wall",), SIDEBAR, 290),
     Picture("killed", ("trouble/5_killed",), SIDEBAR, 290),
 )

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train and measure a picture network: pixels to rotations, BlazePose's landmarks to begin with.
 
-scripts/experiments/picture_network.py heads                  # its layers on top of landmarks that were seen before
-ikol train scripts/experiments/picture_network.toml           # all of it, from pixels
-scripts/experiments/picture_network.py measure                # on the test pictures; draws them into docs/pictures
+- `picture_network.py heads`: its layers, on landmarks that were seen before;
+- `ikol train scripts/experiments/picture_network.toml`: the same layers on crops of pictures;
+- `picture_network.py measure`: on the test pictures; draws them into docs/pictures.
 """
 
 import argparse
@@ -37,7 +37,7 @@ HEADS = Size(
     losses=Losses(uvd=1.0, betas=0.01, twist=0.1, rotations=0.3, scale=0.1),
     schedule=Schedule(steps=1500, batch_size=64, learning_rate=5e-4, warm_up=20, milestones=(1000, 1350), clip=5.0),
 )
-BEHIND = ("ikol", "hybrik", "released")
+BEHIND = ("ikol", "hybrik", "regression")
 ROWS, COLUMNS, SMOOTHED = 2, 8, 40
 
 
@@ -80,7 +80,7 @@ def curves(training: Path) -> None:
     for name in ("uvd", "joints"):
         steps, values = np.array([(line["step"], line[name]) for line in lines if line["group"] == "train"]).T
         right.plot(steps, values, label={"uvd": "keypoints, share of the crop", "joints": "joints, m"}[name])
-    right.set(title="all of it, from pixels: terms of the loss", xlabel="step", yscale="log")
+    right.set(title="then on crops of pictures: terms of the loss, single steps", xlabel="step", yscale="log")
     right.legend()
     figure.tight_layout()
     figure.savefig(PICTURES / "picture_network_losses.png", dpi=100)
@@ -91,9 +91,15 @@ def grid(test: Path, model: PoseModel, batch: Batch, said: Prediction) -> None:
     source, total = RenderedDataset(test), len(batch.pictures)
     place = said.joints + predicted_root(said, batch, model.network.config)[:, None]
     pixels = place[..., :2] / place[..., 2:] * batch.focal[:, None] + batch.center[:, None]
+    chosen = [number * total // (ROWS * COLUMNS) for number in range(ROWS * COLUMNS)]
     cells = [
-        cell(source[index].picture, batch.pixels[index].numpy(), pixels[index].numpy(), model.posing.tree.parents)
-        for index in (number * total // (ROWS * COLUMNS) for number in range(ROWS * COLUMNS))
+        cell(
+            source[row * len(source) // total].picture,
+            batch.pixels[row].numpy(),
+            pixels[row].numpy(),
+            model.posing.tree.parents,
+        )
+        for row in chosen
     ]
     rows = [np.concatenate(cells[first : first + COLUMNS], 1) for first in range(0, len(cells), COLUMNS)]
     Image.fromarray(np.concatenate(rows)).save(PICTURES / "picture_network_predictions.jpg", quality=80)
@@ -110,17 +116,15 @@ def main() -> None:
         train_heads()
         return
     model = model_of(options.training, "ikol")
-    size = Size(test=str(options.test), test_samples=2**31, backbone="pictures", network=model.network.config)
+    size = Size(test=str(options.test), backbone="pictures", network=model.network.config)
     batch = test_batch(size)
-    rows = {"the network sees nothing": [blind(model, batch)]}
-    for layer in BEHIND:
-        behind = model_of(options.training, layer)
-        said = predict(behind, batch, torch.device("cpu"))
-        rows[NAMES[layer]] = [errors(behind, batch, said)]
+    said = {layer: predict(model_of(options.training, layer), batch, torch.device("cpu")) for layer in BEHIND}
+    rows = {"an average picture in place of each": [blind(model, batch)]}
+    rows |= {NAMES[layer]: [errors(model, batch, found)] for layer, found in said.items()}
     study = Study("pictures", msgspec.structs.replace(size, folder=str(options.training)))
     study.finish(table(rows, POSE_COLUMNS, f"{len(batch.pictures)} test pictures"), rows)
     curves(options.training)
-    grid(options.test, model, batch, predict(model, batch, torch.device("cpu")))
+    grid(options.test, model, batch, said["ikol"])
 
 
 if __name__ == "__main__":
