@@ -193,6 +193,7 @@ template <int W> struct Adjoint {
         Rows<V> rows = {&problem, &info, one, one};
         Mat3<V> axes = {lift<V>(b.frame), lift<V>(b.frame + 3), lift<V>(b.frame + 6)};
         Vec3<V> origin = zero3<V>();
+        Sym3<V> total = {};
         for (int q = 0; q < s.reference_count; q++) origin = origin + frame.place[s.reference_index[q]] * b.constants[q];
         for (int i = 0; i < s.count; i++) {
             const V *w = b.weight + 3 * i, *e = b.residual + 3 * i;
@@ -202,10 +203,14 @@ template <int W> struct Adjoint {
             add_outer(C, axes.r0 * (w[0] * weight), axes.r0);
             add_outer(C, axes.r1 * (w[1] * weight), axes.r1);
             add_outer(C, axes.r2 * (w[2] * weight), axes.r2);
+            add(total, C);
             add_outer(C, pull * bend, pull);
             add_relative(rows, b, i, C, origin, frame);
         }
         if (b.route == ANYWHERE) add_reference(rows, b, frame);
+        // Seen by the reference alone a joint has no information until the border: its second-order part would look as if
+        // there were no minimum. That the column is the reference's place is known anyway, so it may be held there.
+        if (b.route == ANYWHERE && s.reference_count == 1) add_to_column(rows, b, s.reference_index[0], total, frame);
     }
     void sharpen_pixels(const Block<V>& b) {
         Vec3<V> r0 = lift<V>(b.frame + 4), r1 = lift<V>(b.frame + 7), r2 = lift<V>(b.frame + 10);
@@ -378,6 +383,7 @@ template <int W> struct Adjoint {
         for (int c = 0; c < problem.num_columns; c++) info.corner_force[c] = c < problem.num_lengths ? right.length[c] : V{};
         for (int c = 0; c < problem.num_betas; c++) info.corner_force[c] -= dot(info.bone_motion[c], right.turn[J]);
         eliminate(tree, with, gradient->one_step ? V{} : one, W);
+        if (problem.num_pairs) judge_pairs(tree, count_border(problem));
     }
     void respond(const Unknowns<V>& to) {  // prior H+^-1 of what `to` holds, H+ with the prior
         resolve(tree, to, W);
