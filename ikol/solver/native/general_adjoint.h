@@ -307,7 +307,10 @@ template <int W> struct Adjoint {
         if (problem.num_lengths || problem.has_scale) sharpen_lengths();
         for (int p = 0; p < problem.P; p++) frame.force[p] = zero3<V>();  // of them `compose` has taken what is needed
         for (int j = 0; j < problem.J; j++) frame.torque[j] = zero3<V>();
-        sharpen_rotations();
+        bool has_rotations = false;
+        for (int i = 0; i < call->blocks; i++)
+            has_rotations |= call->block[i].kind >= IKOL_ORIENTATION && call->block[i].kind <= IKOL_LIMITS;
+        if (has_rotations) sharpen_rotations();
         for (int i = 0; i < call->blocks; i++) {
             const Block<V>& b = problem.block[i];
             switch (b.source->kind) {
@@ -371,7 +374,7 @@ template <int W> struct Adjoint {
         Factor<V>& k = factor;
         for (int j = 0; j < J; j++) {
             frame.own[j] = right.turn[j];
-            frame.scale_force[j] = right.stretch[j];
+            if (problem.elastic[j]) frame.scale_force[j] = right.stretch[j];
             k.stretch_diagonal[j] = one;
             k.side_force[j] = info.body[j].n = info.body[j].m = zero3<V>();
             k.side_own[j] = gradient->one_step ? info.limited[j] : Sym3<V>{};
@@ -390,7 +393,7 @@ template <int W> struct Adjoint {
         substitute(tree);
         for (int j = 0; j < problem.J; j++) {
             to.turn[j] = factor.step[j] * -prior;
-            to.stretch[j] = problem.elastic[j] ? -(factor.stretch_step[j] * prior) : V{};
+            if (problem.elastic[j]) to.stretch[j] = -(factor.stretch_step[j] * prior);
         }
         to.turn[problem.J] = moved() * -prior;
         for (int c = 0; c < problem.num_lengths; c++) to.length[c] = -(factor.border_step[3 + c] * prior);
@@ -533,7 +536,7 @@ template <int W> struct Adjoint {
         memcpy((void*)old_scale, (const void*)frame.scale, J * sizeof(V));
         for (int j = 0; j < J; j++) {
             loss.turn[j] = factor.gradient[j];
-            loss.stretch[j] = problem.elastic[j] ? factor.stretch_gradient[j] : V{};
+            if (problem.elastic[j]) loss.stretch[j] = factor.stretch_gradient[j];
         }
         loss.turn[J] = {factor.border_gradient[0], factor.border_gradient[1], factor.border_gradient[2]};
         for (int c = 0; c < problem.num_lengths; c++) loss.length[c] = factor.border_gradient[3 + c];

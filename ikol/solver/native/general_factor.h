@@ -579,17 +579,20 @@ template <class V> void eliminate(const Tree<V>& t, V damping, V use, int width)
 // A number for each unknown.
 template <class V> struct Unknowns {
     Vec3<V>* turn;  // (J + 1) of each joint's own rotation, and the translation
-    V* stretch;     // (J) of elastic bones
     V* length;      // (lengths) of the border
+    V* stretch;     // (J) of elastic bones, where there are any
     size_t count;   // of all, one after the other
 
     void lay_out(Arena& arena, const Problem<V>& p) {
+        size_t turns = 3 * size_t(p.J) + 3;
         V* all_of_them;
-        count = 4 * size_t(p.J) + 3 + p.num_lengths;
+        count = turns + p.num_lengths;
+        for (int j = 0; j < p.J; j++)
+            if (p.elastic[j]) { count += p.J; break; }
         arena.take(all_of_them, count);
         turn = (Vec3<V>*)all_of_them;
-        stretch = all_of_them + 3 * size_t(p.J) + 3;
-        length = stretch + p.J;
+        length = all_of_them + turns;
+        stretch = length + p.num_lengths;
     }
     V& operator[](size_t i) const { return ((V*)turn)[i]; }
     void clear() const { memset((void*)turn, 0, count * sizeof(V)); }
