@@ -65,7 +65,7 @@ def show_camera(
     if pattern is None:
         raise SceneError(f"the camera of {source.name} is gone; the rig is posed, and has none")
     camera, data = rig.ikol_rig.camera, pattern.data.copy()
-    if camera is None or camera.name not in context.scene.objects:
+    if camera is None or camera.name not in context.view_layer.objects:
         camera = bpy.data.objects.new(f"{pattern.name} {rig.name}", data)
         link_visibly(context, camera)
         rig.ikol_rig.camera = camera
@@ -74,6 +74,7 @@ def show_camera(
         if not old.users:
             bpy.data.cameras.remove(old)
     place_camera(context, camera, photo, np.eye(4))
+    camera.hide_set(False)  # Blender shows no photograph behind a camera that is hidden
     if context.scene.camera != camera:  # a view that the user has moved nearer stays so
         context.scene.camera = camera
         look_through(context)

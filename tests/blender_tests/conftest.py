@@ -7,6 +7,7 @@ Without bpy (the default run in .venv) nothing here is collected: scripts/test_b
 import importlib.util
 import json
 import os
+import shutil
 import struct
 import sys
 import tempfile
@@ -35,6 +36,8 @@ def pytest_sessionfinish(session, exitstatus):
 
 def pytest_unconfigure(config):
     status = getattr(config, "ikol_exit_status", None)
+    if HAS_BPY:
+        shutil.rmtree(os.environ["BLENDER_USER_RESOURCES"], ignore_errors=True)
     if HAS_BPY and status is not None and os.environ.get("HARD_EXIT"):
         sys.stdout.flush()
         sys.stderr.flush()

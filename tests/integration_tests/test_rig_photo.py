@@ -61,7 +61,7 @@ def test_a_rig_is_seen_where_the_photograph_shows_the_person(
     moved = misses(task, task.picture, copy_rotations(task, task.frames[0]))  # and with a camera that suits them
     row = " vs. ".join(f"{np.median(one):.1f} / {one.max():.1f}" for one in (solved, like_body, copied, moved))
     print(f"\n{picture} | {style} {ratio} | {row} px, body {taken.record.solution.reprojection_px:.1f}")
-    assert np.median(solved) < 15.0  # of 960 or 1920; the body itself, with its shape fitted, misses them by 5 and 7
+    assert np.median(solved) < 15.0  # of 1080 x 1920; the body itself, with its shape fitted, misses them by 5 and 7
     assert solved.mean() < 0.9 * moved.mean()
     if ratio != 1.0:
         assert solved.mean() < 0.5 * min(copied.mean(), like_body.mean())

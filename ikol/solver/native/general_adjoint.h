@@ -193,6 +193,7 @@ template <int W> struct Adjoint {
         Rows<V> rows = {&problem, &info, one, one};
         Mat3<V> axes = {lift<V>(b.frame), lift<V>(b.frame + 3), lift<V>(b.frame + 6)};
         Vec3<V> origin = zero3<V>();
+        Sym3<V> total = {};
         for (int q = 0; q < s.reference_count; q++) origin = origin + frame.place[s.reference_index[q]] * b.constants[q];
         for (int i = 0; i < s.count; i++) {
             const V *w = b.weight + 3 * i, *e = b.residual + 3 * i;
@@ -202,10 +203,14 @@ template <int W> struct Adjoint {
             add_outer(C, axes.r0 * (w[0] * weight), axes.r0);
             add_outer(C, axes.r1 * (w[1] * weight), axes.r1);
             add_outer(C, axes.r2 * (w[2] * weight), axes.r2);
+            add(total, C);
             add_outer(C, pull * bend, pull);
             add_relative(rows, b, i, C, origin, frame);
         }
         if (b.route == ANYWHERE) add_reference(rows, b, frame);
+        // Seen by the reference alone a joint has no information until the border: its second-order part would look as if
+        // there were no minimum. That the column is the reference's place is known anyway, so it may be held there.
+        if (b.route == ANYWHERE && s.reference_count == 1) add_to_column(rows, b, s.reference_index[0], total, frame);
     }
     void sharpen_pixels(const Block<V>& b) {
         Vec3<V> r0 = lift<V>(b.frame + 4), r1 = lift<V>(b.frame + 7), r2 = lift<V>(b.frame + 10);
@@ -302,7 +307,10 @@ template <int W> struct Adjoint {
         if (problem.num_lengths || problem.has_scale) sharpen_lengths();
         for (int p = 0; p < problem.P; p++) frame.force[p] = zero3<V>();  // of them `compose` has taken what is needed
         for (int j = 0; j < problem.J; j++) frame.torque[j] = zero3<V>();
-        sharpen_rotations();
+        bool has_rotations = false;
+        for (int i = 0; i < call->blocks; i++)
+            has_rotations |= call->block[i].kind >= IKOL_ORIENTATION && call->block[i].kind <= IKOL_LIMITS;
+        if (has_rotations) sharpen_rotations();
         for (int i = 0; i < call->blocks; i++) {
             const Block<V>& b = problem.block[i];
             switch (b.source->kind) {
@@ -366,7 +374,7 @@ template <int W> struct Adjoint {
         Factor<V>& k = factor;
         for (int j = 0; j < J; j++) {
             frame.own[j] = right.turn[j];
-            frame.scale_force[j] = right.stretch[j];
+            if (problem.elastic[j]) frame.scale_force[j] = right.stretch[j];
             k.stretch_diagonal[j] = one;
             k.side_force[j] = info.body[j].n = info.body[j].m = zero3<V>();
             k.side_own[j] = gradient->one_step ? info.limited[j] : Sym3<V>{};
@@ -378,13 +386,14 @@ template <int W> struct Adjoint {
         for (int c = 0; c < problem.num_columns; c++) info.corner_force[c] = c < problem.num_lengths ? right.length[c] : V{};
         for (int c = 0; c < problem.num_betas; c++) info.corner_force[c] -= dot(info.bone_motion[c], right.turn[J]);
         eliminate(tree, with, gradient->one_step ? V{} : one, W);
+        if (problem.num_pairs) judge_pairs(tree, count_border(problem));
     }
     void respond(const Unknowns<V>& to) {  // prior H+^-1 of what `to` holds, H+ with the prior
         resolve(tree, to, W);
         substitute(tree);
         for (int j = 0; j < problem.J; j++) {
             to.turn[j] = factor.step[j] * -prior;
-            to.stretch[j] = problem.elastic[j] ? -(factor.stretch_step[j] * prior) : V{};
+            if (problem.elastic[j]) to.stretch[j] = -(factor.stretch_step[j] * prior);
         }
         to.turn[problem.J] = moved() * -prior;
         for (int c = 0; c < problem.num_lengths; c++) to.length[c] = -(factor.border_step[3 + c] * prior);
@@ -527,7 +536,7 @@ template <int W> struct Adjoint {
         memcpy((void*)old_scale, (const void*)frame.scale, J * sizeof(V));
         for (int j = 0; j < J; j++) {
             loss.turn[j] = factor.gradient[j];
-            loss.stretch[j] = problem.elastic[j] ? factor.stretch_gradient[j] : V{};
+            if (problem.elastic[j]) loss.stretch[j] = factor.stretch_gradient[j];
         }
         loss.turn[J] = {factor.border_gradient[0], factor.border_gradient[1], factor.border_gradient[2]};
         for (int c = 0; c < problem.num_lengths; c++) loss.length[c] = factor.border_gradient[3 + c];

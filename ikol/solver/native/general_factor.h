@@ -48,7 +48,7 @@ template <class V> struct Factor {
     V* stretch_by_border;  // (J, columns)
     Sym3<V>* side_own;    // (J) information of the limits that the step meets
     Vec3<V>* side_force;  // (J)
-    V* dense;             // (3 + columns, 3 + columns + 1)
+    V *dense, *signs;     // (3 + columns, 3 + columns + 1), (3 + columns)^2
     double* scalar;       // the same for one lane
     // the step
     Vec3<V>* step;        // (J) of the joint's own rotation
@@ -67,7 +67,7 @@ template <class V> struct Factor {
         arena.take(stretch_lead, J); arena.take(stretch_inverse, J); arena.take(stretch_by_v, J); arena.take(stretch_by_w, J);
         arena.take(stretch_by_border, J * C);
         arena.take(side_own, J); arena.take(side_force, J);
-        arena.take(dense, N * (N + 1)); arena.take(scalar, N * (N + 1));
+        arena.take(dense, N * (N + 1)); arena.take(signs, p.num_pairs ? N * N : 0); arena.take(scalar, N * (N + 1));
         arena.take(step, J); arena.take(stretch_step, J); arena.take(border_step, N); arena.take(v, J); arena.take(w, J);
     }
 };
@@ -492,6 +492,35 @@ template <class V> void solve_pivoted(V* dense, double* a, V* solution, int N, i
         }
     }
 }
+// Whether the border with references anywhere leaves a minimum: each force on a reference, a multiplier, has one negative
+// pivot, and nothing else has (Sylvester). Eliminated are the translation, which holds forces, the forces, the references.
+template <class V> void judge_pairs(const Tree<V>& t, int N) {
+    const Problem<V>& p = *t.problem;
+    Factor<V>& k = *t.factor;
+    int S = N + 1, pairs = 3 + p.num_lengths, forces = 3 * p.num_pairs;
+    auto place = [&](int i) {
+        if (i < 3) return i;
+        i -= 3;
+        if (i < forces) return pairs + 6 * (i / 3) + 3 + i % 3;
+        i -= forces;
+        return i < forces ? pairs + 6 * (i / 3) + i % 3 : 3 + i - forces;
+    };
+    V *a = k.signs, negative = V{};
+    for (int r = 0; r < N; r++)
+        for (int c = 0; c <= r; c++) {
+            int x = place(r), y = place(c);
+            a[r * N + c] = x > y ? k.dense[x * S + y] : k.dense[y * S + x];
+        }
+    for (int i = 0; i < N; i++) {
+        V pivot = a[i * N + i], inverse = all<V>(1) / select(pivot != V{}, pivot, all<V>(1));
+        negative += select(pivot < V{}, all<V>(1), V{});
+        for (int r = i + 1; r < N; r++) {
+            V part = a[r * N + i] * inverse;
+            for (int c = i + 1; c <= r; c++) a[r * N + c] -= part * a[c * N + i];
+        }
+    }
+    k.is_definite = k.is_definite & (negative < all<V>(forces + 0.5));
+}
 // The unknowns of the border: translation, lengths, references anywhere; those on the root are gone.
 template <class V> int count_border(const Problem<V>& p) { return 3 + p.num_lengths + 6 * p.num_pairs; }
 template <class V> int border_source(const Problem<V>& p, int i) {  // the column behind one beyond the translation
@@ -550,17 +579,20 @@ template <class V> void eliminate(const Tree<V>& t, V damping, V use, int width)
 // A number for each unknown.
 template <class V> struct Unknowns {
     Vec3<V>* turn;  // (J + 1) of each joint's own rotation, and the translation
-    V* stretch;     // (J) of elastic bones
     V* length;      // (lengths) of the border
+    V* stretch;     // (J) of elastic bones, where there are any
     size_t count;   // of all, one after the other
 
     void lay_out(Arena& arena, const Problem<V>& p) {
+        size_t turns = 3 * size_t(p.J) + 3;
         V* all_of_them;
-        count = 4 * size_t(p.J) + 3 + p.num_lengths;
+        count = turns + p.num_lengths;
+        for (int j = 0; j < p.J; j++)
+            if (p.elastic[j]) { count += p.J; break; }
         arena.take(all_of_them, count);
         turn = (Vec3<V>*)all_of_them;
-        stretch = all_of_them + 3 * size_t(p.J) + 3;
-        length = stretch + p.J;
+        length = all_of_them + turns;
+        stretch = length + p.num_lengths;
     }
     V& operator[](size_t i) const { return ((V*)turn)[i]; }
     void clear() const { memset((void*)turn, 0, count * sizeof(V)); }

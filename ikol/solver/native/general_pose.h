@@ -233,30 +233,37 @@ template <class X, class V> void on_points_3d(const Rows<V>& rows, Block<V>& b, 
 
 template <class V> void add_lever(Sym3<V>& D, const Sym3<V>& C, Vec3<V> s) { add_turned(D, cross_of(s, C), s); }
 
+// A row between a point and the place of its block's reference, where that is a column of the border.
+template <class V> void add_to_column(const Rows<V>& rows, const Block<V>& b, int p, const Sym3<V>& C, const Frame<V>& f) {
+    const Problem<V>& problem = *rows.problem;
+    Information<V>& info = *rows.information;
+    int j = problem.point_joint[p], columns = problem.num_columns;
+    add(info.point[p], C);
+    Mat3<V> turned = problem.is_center[p] ? Mat3<V>{} : cross_of(f.arm[p], C);
+    V* corner = info.corner + size_t(b.column) * columns + b.column;
+    const V rows_of[3][3] = {{C.xx, C.xy, C.xz}, {C.xy, C.yy, C.yz}, {C.xz, C.yz, C.zz}};
+    for (int k = 0; k < 3; k++) {
+        Vec3<V> line = {rows_of[k][0], rows_of[k][1], rows_of[k][2]};
+        Vec3<V>&shift = info.shift[size_t(j) * columns + b.column + k], &turn = info.turn[size_t(j) * columns + b.column + k];
+        shift = shift - line;
+        turn = turn - column(turned, k);
+        for (int l = 0; l < 3; l++) corner[k * columns + l] += rows_of[k][l];
+        for (int c = 0; c < problem.num_betas; c++) {
+            V mixed = dot(info.arm_motion[size_t(p) * problem.num_betas + c], line);
+            info.corner[size_t(c) * columns + b.column + k] -= mixed;
+            info.corner[size_t(b.column + k) * columns + c] -= mixed;
+        }
+    }
+}
 // What a row between a point and the reference of its block says, beyond the forces.
 template <class V>
 void add_relative(const Rows<V>& rows, const Block<V>& b, int i, const Sym3<V>& C, Vec3<V> origin, const Frame<V>& f) {
     const Problem<V>& problem = *rows.problem;
     Information<V>& info = *rows.information;
     const ikol_general_block& s = *b.source;
-    int p = s.index[i], j = problem.point_joint[p], columns = problem.num_columns;
+    int p = s.index[i], columns = problem.num_columns;
     if (b.route != LINKED) {
-        add(info.point[p], C);
-        Mat3<V> turned = problem.is_center[p] ? Mat3<V>{} : cross_of(f.arm[p], C);
-        V* corner = info.corner + size_t(b.column) * columns + b.column;
-        const V rows_of[3][3] = {{C.xx, C.xy, C.xz}, {C.xy, C.yy, C.yz}, {C.xz, C.yz, C.zz}};
-        for (int k = 0; k < 3; k++) {
-            Vec3<V> line = {rows_of[k][0], rows_of[k][1], rows_of[k][2]};
-            Vec3<V>&shift = info.shift[size_t(j) * columns + b.column + k], &turn = info.turn[size_t(j) * columns + b.column + k];
-            shift = shift - line;
-            turn = turn - column(turned, k);
-            for (int l = 0; l < 3; l++) corner[k * columns + l] += rows_of[k][l];
-            for (int c = 0; c < problem.num_betas; c++) {
-                V mixed = dot(info.arm_motion[size_t(p) * problem.num_betas + c], line);
-                info.corner[size_t(c) * columns + b.column + k] -= mixed;
-                info.corner[size_t(b.column + k) * columns + c] -= mixed;
-            }
-        }
+        add_to_column(rows, b, p, C, f);
         return;
     }
     int near_ = b.near_[i], far_ = b.far_[i];
