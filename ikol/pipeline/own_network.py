@@ -116,7 +116,8 @@ def look_with(
         found = [match for box in boxes if (match := _match(found, box)) is not None] if boxes else found
     else:
         windows = boxes or [_grown(one.box) for one in persons]
-        found = network.look_at_boxes(rgb, windows[:max_persons], camera, rotation_deg)
+        seen = () if boxes else persons[:max_persons]
+        found = network.look_at_boxes(rgb, windows[:max_persons], camera, rotation_deg, seen)
     landmarks = [None] * len(found) if boxes or network.finds_persons else persons[: len(found)]
     result: list[DetectedPerson] = []
     for person, known in zip(found, landmarks, strict=True):

@@ -114,6 +114,22 @@ class Crops:
         rotation = torch.atan2(offset[:, 0], -offset[:, 1])
         return Crops(center, side, rotation, torch.zeros_like(side, dtype=torch.bool))
 
+    @staticmethod
+    def around_body(points: Float[Tensor, "points 2"], hips: tuple[int, int], shoulders: tuple[int, int]) -> "Crops":
+        """Return the window that `around_person` gives for a body whose points on the picture are known.
+
+        Args:
+            points: pixels.
+            hips: indices of the left and the right one.
+            shoulders: indices of the left and the right one.
+        """
+        center = points[list(hips)].mean(0)
+        up = points[list(shoulders)].mean(0) - center
+        radius = (points - center).norm(dim=-1).amax()
+        # whose shoulders lie on their hips is seen from above or below: there is no upright
+        towards = up / up.norm() if float(up.norm()) > 1e-3 * float(radius) else up.new_tensor([0.0, -1.0])
+        return Crops.around_person(center[None], (center + radius.clamp_min(1.0) * towards)[None])
+
 
 def sample_crops(
     rgb: UInt8[np.ndarray, "height width 3"], crops: Crops, size: int, outside: str

@@ -85,11 +85,13 @@ class _Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.uneven is not None:
             x = functional.pad(x, self.uneven)
-        fused = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled()
+        is_learning = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
+        fused = x.device.type == "cpu" and x.dtype == torch.float32 and not is_learning
         if fused and has_fused_convolution():
-            return _fused_convolution(
-                x, self.weight, self.bias, self.stride, self.padding, self.groups, self.activation
-            )
+            with torch.no_grad():  # it has no derivative, and torch warns of that even where none is asked for
+                return _fused_convolution(
+                    x, self.weight, self.bias, self.stride, self.padding, self.groups, self.activation
+                )
         y = functional.conv2d(x, self.weight, self.bias, self.stride, self.padding, (1, 1), self.groups)
         return _activate(y, self.activation)
 

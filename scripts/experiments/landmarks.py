@@ -5,6 +5,7 @@ It takes the place of the backbone where there is no GPU: a picture network from
 an hour to say keypoints that are worth solving for. Batches carry landmarks where they would carry pictures.
 """
 
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -53,12 +54,16 @@ def landmark_batch(folder: Path, config: NetworkConfig, model: BodyModel, crop: 
     focal = seen.focal[:, None].expand(-1, 2)
     pixels = joints[..., :2] / joints[..., 2:] * focal[:, None] + seen.center[:, None]
     low, high = pixels.amin(1), pixels.amax(1)
+    if config.framing == "box":
+        center, side, rotation = (low + high) / 2, BOX_MARGIN * (high - low).amax(-1), torch.zeros(len(seen))
+    else:
+        center, side, rotation = seen.crop_center, seen.crop_side, seen.crop_rotation
     everything = torch.ones(joints.shape[:2], dtype=torch.bool)
     batch = Batch(
         pictures=torch.empty(len(seen), NUM_FEATURES),
-        crop_center=(low + high) / 2,
-        crop_side=BOX_MARGIN * (high - low).amax(-1),
-        crop_rotation=torch.zeros(len(seen)),
+        crop_center=center,
+        crop_side=side,
+        crop_rotation=rotation,
         focal=focal,
         center=seen.center,
         pixels=pixels,
@@ -77,7 +82,9 @@ def landmark_batch(folder: Path, config: NetworkConfig, model: BodyModel, crop: 
 
 def _features(seen: Observations, batch: Batch, size: int, crop: int) -> Tensor:
     place = pixels_to_uv(seen.points[:, crop], batch.crops, size)
-    return torch.cat((place, seen.world[:, crop], seen.visibility[:, crop, :, None]), -1).flatten(1)
+    turned_back = dataclasses.replace(batch.crops, rotation=-batch.crop_rotation)
+    world = turned_back.directions_to_picture(seen.world[:, crop])
+    return torch.cat((place, world, seen.visibility[:, crop, :, None]), -1).flatten(1)
 
 
 def train_landmarks(model: PoseModel, batches: list[Batch], config: TrainConfig) -> list[float]:

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from study import Size, Study, body, predict, predicted_root, test_batch, trained
 from variants import LAYERS, NAMES
 
-from ikol.regressor.networks import load_pose_network
+from ikol.regressor.networks import NetworkConfig, load_pose_network
 from ikol.rendering.dataset import RenderedDataset
 from ikol.training.network.batches import Batch
 from ikol.training.network.config import Losses, Schedule
@@ -34,6 +34,7 @@ from matplotlib import pyplot as plt
 
 HEADS = Size(
     folder="out/pictures/heads",
+    network=NetworkConfig(camera=1, rotations=True, framing="circle"),
     losses=Losses(uvd=1.0, betas=0.01, twist=0.1, rotations=0.3, scale=0.1),
     schedule=Schedule(steps=1500, batch_size=64, learning_rate=5e-4, warm_up=20, milestones=(1000, 1350), clip=5.0),
 )

@@ -232,7 +232,7 @@ def test_batch(size: Size) -> Batch:
         rows = torch.arange(count) * total // count
         return Batch(*(tensor[rows] for tensor in batch))
     source = open_source(Source("rendered", size.test))
-    samples = CroppedSamples([source], size.network.input_size, size.augmentation)
+    samples = CroppedSamples([source], size.network, size.augmentation)
     count = min(size.test_samples, len(source))
     keys = [(0, index * len(source) // count, -1) for index in range(count)]
     return next(iter(make_loader(samples, [keys], 0)))

@@ -17,6 +17,7 @@ from torch import Tensor
 from ikol.camera import Camera
 from ikol.errors import InputError
 from ikol.regressor.crops import Crops, sample_crops
+from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS
 from ikol.regressor.manifest import decoding
 from ikol.regressor.manifest.joint_sets import JOINT_SETS, hip_indices
 from ikol.regressor.manifest.manifest import Input, Manifest, read_manifest, read_network_file
@@ -32,11 +33,15 @@ from ikol.regressor.manifest.programs import (
 from ikol.regressor.networks import PoseNetwork, load_pose_network
 from ikol.regressor.networks.camera_space import root_depth, uvd_to_camera, uvd_to_pixels
 from ikol.regressor.networks.joints import LEAVES, SMPL24
+from ikol.regressor.networks.pose_network import OUTSIDE
+from ikol.regressor.person import PersonLandmarks
 
 MANIFEST_SUFFIXES = (".toml", ".json")
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".tar")
 Box = tuple[float, float, float, float]
 _Picture = UInt8[np.ndarray, "height width 3"]
+_HIPS = BLAZEPOSE_LANDMARKS.index("left_hip"), BLAZEPOSE_LANDMARKS.index("right_hip")
+_SHOULDERS = BLAZEPOSE_LANDMARKS.index("left_shoulder"), BLAZEPOSE_LANDMARKS.index("right_shoulder")
 _USUAL_DEPTH = 4.0  # metres, for networks that do not say: it changes a relative joint by its depth over it
 _TWISTS = tuple(name for name in SMPL24[1:] if name not in (*LEAVES, "Spine3"))
 """Of a 24- or 29-joint network: bones of one child. The ends' bones are others here, and Spine3's is held by three."""
@@ -119,7 +124,12 @@ class OwnNetwork:
         return self.manifest.call == "detect_smpl_batched"
 
     def look_at_boxes(
-        self, rgb: _Picture, boxes: Sequence[Box], camera: Camera, rotation_deg: float = 0.0
+        self,
+        rgb: _Picture,
+        boxes: Sequence[Box],
+        camera: Camera,
+        rotation_deg: float = 0.0,
+        landmarks: Sequence[PersonLandmarks] = (),
     ) -> list[NetworkPerson]:
         """Return what the network says of the persons in boxes, in their order.
 
@@ -128,13 +138,21 @@ class OwnNetwork:
             boxes: x0, y0, x1, y1 around persons, pixels.
             camera: the picture's lens.
             rotation_deg: by how much the persons are turned clockwise from upright.
+            landmarks: of the persons in the boxes, if there are any, for networks that see circles around bodies.
 
         Raises:
             InputError: the answers are not what the manifest says.
         """
         camera, rotation = camera.to(dtype=torch.float32), math.radians(rotation_deg)
         if self._network is not None:
-            return [self._look_by_heatmaps(self._network, rgb, box, camera, rotation) for box in boxes]
+            config = self._network.config
+            crops = [
+                _crop_of(box, (config.input_size, config.input_size), config.crop_scale, rotation) for box in boxes
+            ]
+            if config.framing == "circle" and landmarks:
+                crops = [Crops.around_body(one.image_points, _HIPS, _SHOULDERS) for one in landmarks]
+            pairs = zip(boxes, crops, strict=True)
+            return [self._look_by_heatmaps(self._network, rgb, box, crop, camera) for box, crop in pairs]
         return [self._look(rgb, box, rotation) for box in boxes]
 
     def look_at_picture(self, rgb: _Picture, camera: Camera, max_persons: int = 8) -> list[NetworkPerson]:
@@ -250,11 +268,10 @@ class OwnNetwork:
         return NetworkPerson(score, (x, y, x + wide, y + high), **parts, twist_sigma=self.manifest.sigma.twist)
 
     def _look_by_heatmaps(
-        self, network: PoseNetwork, rgb: _Picture, box: Box, camera: Camera, rotation: float
+        self, network: PoseNetwork, rgb: _Picture, box: Box, crops: Crops, camera: Camera
     ) -> NetworkPerson:
         config, sigma = network.config, self.manifest.sigma
-        crops = _crop_of(box, (config.input_size, config.input_size), config.crop_scale, rotation)
-        pictures = sample_crops(rgb, crops, config.input_size, "zeros")
+        pictures = sample_crops(rgb, crops, config.input_size, OUTSIDE[config.framing])
         with torch.inference_mode():
             found = network.flip_test(network.prepare(pictures.to(self.device)))
         uvd = found.uvd.cpu()

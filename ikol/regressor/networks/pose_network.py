@@ -6,6 +6,7 @@ with what the network says in its own units; `camera_space` makes metres of it. 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import torch
@@ -24,6 +25,8 @@ NUM_BETAS = 10
 # a small file can claim any shape; the network has room for these
 MAX_INPUT, MAX_DEPTH_CELLS, MAX_CHANNELS = 2048, 512, 2048
 _HIDDEN = 1024
+OUTSIDE = {"box": "zeros", "circle": "border"}
+"""What a crop shows beyond the picture, by `NetworkConfig.framing`: as published networks and as BlazePose learned."""
 _MIRROR_6D = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)  # of the first two columns of F R F with F = diag(-1, 1, 1)
 INITIAL_SCALE = 0.9  # of the crop's side a metre takes, times a metre: a person of 1.7 m fills a crop a little larger
 
@@ -59,6 +62,9 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     std: tuple[float, float, float] = (0.225, 0.224, 0.229)
     crop_scale: float = 1.25
     """Side of the crop over the longer side of the person's box."""
+    framing: Literal["box", "circle"] = "box"
+    """What the crop is drawn around: the person's box; or a circle around the hips that holds all limbs, turned so that
+    the trunk is upright, as BlazePose wants it (`Crops.around_body`; the box where hips or shoulders are not known)."""
 
     def __post_init__(self) -> None:
         backbones = (*RESNETS, *HRNETS, *BLAZEPOSES)
@@ -112,7 +118,7 @@ class NetworkOutput:
     sigma: Float[Tensor, "batch joints"] | None
     """Doubt, 0 to 1."""
     rotation_6d: Float[Tensor, "batch 24 6"] | None = None
-    """Local rotations of SMPL's joints, the root's from the rest pose to the crop's axes; see `sixd_to_rotmat`."""
+    """Local rotations of SMPL's joints, the root's from rest to the turned crop's axes; see `sixd_to_rotmat`."""
 
     @property
     def twist_angle(self) -> Float[Tensor, "batch 23"]:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ikol.regressor.crops import Crops
+from ikol.regressor.networks.joints import SMPL29
 from ikol.training.network.config import Augmentation
 from ikol.training.network.samples import TrainingSample
 
@@ -20,22 +21,33 @@ BOX_MARGIN = 1.25  # of the crop's side over the box's: room for what the box mi
 _HIDDEN = (0.05, 0.35)  # of the crop's side: the sides of the rectangle that hides
 
 
-def person_crop(sample: TrainingSample) -> Crops:
-    """Return the square around the person's box that a network sees when nothing is changed."""
+_HIPS = SMPL29.index("L_Hip"), SMPL29.index("R_Hip")
+_SHOULDERS = SMPL29.index("L_Shoulder"), SMPL29.index("R_Shoulder")
+
+
+def person_crop(sample: TrainingSample, framing: str = "box") -> Crops:
+    """Return the square around the person that a network sees when nothing is changed; see `NetworkConfig.framing`."""
+    if framing == "circle" and bool(sample.has_pixels[[*_HIPS, *_SHOULDERS]].all()):
+        known = torch.from_numpy(sample.pixels[sample.has_pixels]).float()
+        place = np.cumsum(sample.has_pixels) - 1  # of each joint among those that are known
+        pairs = [(int(place[left]), int(place[right])) for left, right in (_HIPS, _SHOULDERS)]
+        return Crops.around_body(known, *pairs)
     x0, y0, x1, y1 = sample.box
     return Crops.upright([((x0 + x1) / 2, (y0 + y1) / 2)], [BOX_MARGIN * max(x1 - x0, y1 - y0, 1.0)])
 
 
-def random_crop(sample: TrainingSample, settings: Augmentation, generator: np.random.Generator) -> Crops:
+def random_crop(
+    sample: TrainingSample, settings: Augmentation, generator: np.random.Generator, framing: str = "box"
+) -> Crops:
     """Return the square moved, scaled and turned by chance."""
-    crop = person_crop(sample)
+    crop = person_crop(sample, framing)
     scale = 1 + settings.scale * generator.uniform(-1, 1)
     shift = settings.shift * generator.uniform(-1, 1, 2) * float(crop.side[0])
     rotation = math.radians(settings.rotation_deg) * generator.uniform(-1, 1)
     if generator.uniform() >= settings.rotated:
         rotation = 0.0
     x, y = (crop.center[0].numpy() + shift).tolist()
-    return Crops.upright([(x, y)], [scale * float(crop.side[0])], rotation)
+    return Crops.upright([(x, y)], [scale * float(crop.side[0])], float(crop.rotation[0]) + rotation)
 
 
 def random_colours(

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ikol.regressor.crops import Crops, sample_crops
+from ikol.regressor.networks.pose_network import OUTSIDE, NetworkConfig
 from ikol.training.network.augmentation import person_crop, random_colours, random_crop, random_occlusion
 from ikol.training.network.config import Augmentation
 from ikol.training.network.samples import SampleSource, TrainingSample
@@ -66,25 +67,26 @@ class Batch(NamedTuple):
 class CroppedSamples(Dataset[Batch]):
     """Samples of several sources, cropped and changed as their keys say."""
 
-    def __init__(self, sources: Sequence[SampleSource], size: int, settings: Augmentation) -> None:
-        self._sources, self._size, self._settings = sources, size, settings
+    def __init__(self, sources: Sequence[SampleSource], network: NetworkConfig, settings: Augmentation) -> None:
+        self._sources, self._size, self._settings = sources, network.input_size, settings
+        self._framing = network.framing
 
     def __getitem__(self, key: Key) -> Batch:
         """Return one sample as a batch without its leading dimension."""
         source, index, seed = key
         sample = self._sources[source].sample(index)
         if seed < 0:
-            crop = person_crop(sample)
+            crop = person_crop(sample, self._framing)
             return _to_tensors(self._cut(sample, crop), crop, sample)
         generator = np.random.Generator(np.random.Philox(seed))
         if generator.uniform() < self._settings.mirrored:
             sample = sample.mirrored()
-        crop = random_crop(sample, self._settings, generator)
+        crop = random_crop(sample, self._settings, generator, self._framing)
         picture = random_colours(self._cut(sample, crop), self._settings, generator)
         return _to_tensors(random_occlusion(picture, self._settings, generator), crop, sample)
 
     def _cut(self, sample: TrainingSample, crop: Crops) -> Tensor:
-        return sample_crops(sample.picture, crop, self._size, "zeros")[0]
+        return sample_crops(sample.picture, crop, self._size, OUTSIDE[self._framing])[0]
 
 
 _FROM_CROP = ("pictures", "crop_center", "crop_side", "crop_rotation")

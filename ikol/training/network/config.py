@@ -86,6 +86,9 @@ class Schedule(Struct, frozen=True, forbid_unknown_fields=True):
     learning_rate: Annotated[float, Meta(gt=0)] = 1e-3
     backbone: Annotated[float, Meta(ge=0, le=1)] = 1.0
     """Share of the rate at which the backbone learns: less than 1 where it knows more than the rest, 0 to keep it."""
+    kept: Share = 0.0
+    """Share of the backbone's tensors that stay as they are, from the picture on: the last blocks learn with fewer
+    pictures, and faster."""
     warm_up: Annotated[int, Meta(ge=0)] = 0
     """Steps over which the rate rises from zero."""
     milestones: tuple[Positive, ...] = ()

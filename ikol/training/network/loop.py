@@ -135,7 +135,9 @@ def _begin(config: TrainConfig, fabric: Fabric, folder: Path) -> _State:
 
 def _optimizer(model: PoseModel, config: TrainConfig) -> torch.optim.Adam:
     """Return Adam over all parameters, or over the rest and the backbone where they learn at different rates."""
-    model.network.preact.requires_grad_(config.schedule.backbone > 0)
+    tensors = list(model.network.preact.parameters())
+    for each in tensors[: round(config.schedule.kept * len(tensors)) if config.schedule.backbone > 0 else None]:
+        each.requires_grad_(False)
     backbone = set(model.network.preact.parameters()) if config.schedule.backbone < 1 else set[nn.Parameter]()
     rest = [each for each in model.parameters() if each not in backbone]
     groups = [{"params": each} for each in (rest, [p for p in model.parameters() if p in backbone]) if each]
@@ -178,7 +180,7 @@ def _batches(config: TrainConfig, fabric: Fabric, first: int) -> Iterator[Batch]
         rank=fabric.global_rank,
         world_size=fabric.world_size,
     )
-    samples = CroppedSamples(sources, config.network.input_size, config.augmentation)
+    samples = CroppedSamples(sources, config.network, config.augmentation)
     for batch in make_loader(samples, keys, config.machine.workers):
         yield batch.to(fabric.device)
 

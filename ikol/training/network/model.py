@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ikol.body.model import BodyModel
 from ikol.camera import Camera
 from ikol.geometry.rotations import quat_to_rotmat, sixd_to_rotmat
+from ikol.regressor.crops import Crops
 from ikol.regressor.networks import NetworkConfig, NetworkOutput, PoseNetwork
 from ikol.regressor.networks.camera_space import root_depth, uvd_to_camera
 from ikol.regressor.networks.joints import LEAVES, SMPL24
@@ -50,7 +51,7 @@ class PoseModel(nn.Module):
         twist = torch.cat((torch.zeros_like(output.twist_angle[:, :1]), output.twist_angle), 1)
         if self.posing.settings.solver == "regression":
             assert output.rotation_6d is not None  # the configuration has been checked for it
-            rotmat = sixd_to_rotmat(output.rotation_6d)
+            rotmat = _turned_back(sixd_to_rotmat(output.rotation_6d), crops)
         else:
             rotmat = self.posing(keypoints, twist, output.betas, self._leaf_rotmat(output))
         posed = self.posing.joints(rotmat, output.betas)
@@ -61,6 +62,14 @@ class PoseModel(nn.Module):
         if output.leaf_quat is None or self.network.config.num_joints > len(SMPL24):
             return None
         return quat_to_rotmat(nn.functional.normalize(output.leaf_quat, dim=-1))[:, self._leaves]
+
+
+def _turned_back(local_rotmat: Tensor, crops: Crops) -> Tensor:
+    """Return rotations whose root is in the picture's axes, given those in the axes of turned crops."""
+    cosine, sine = crops.rotation.cos(), crops.rotation.sin()
+    zero, one = torch.zeros_like(cosine), torch.ones_like(cosine)
+    turn = torch.stack((cosine, -sine, zero, sine, cosine, zero, zero, zero, one), -1).unflatten(-1, (3, 3))
+    return torch.cat((turn[:, None] @ local_rotmat[:, :1], local_rotmat[:, 1:]), 1)
 
 
 def camera_of(batch: Batch) -> Camera:

@@ -43,7 +43,7 @@ def validate(
     """Measure the model on samples that are spread evenly over the sources."""
     was_training = model.training
     model.eval()
-    samples = CroppedSamples(sources, config.network.input_size, config.augmentation)
+    samples = CroppedSamples(sources, config.network, config.augmentation)
     total = sum(len(source) for source in sources)
     every = max(1, -(-total // MAX_SAMPLES))
     keys = [(number, index, -1) for number, source in enumerate(sources) for index in range(0, len(source), every)]

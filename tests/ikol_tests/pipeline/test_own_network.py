@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user's network says becomes a pose: a network that knows the truth must give it back."""
 
+import dataclasses
 import math
 
+import msgspec
 import numpy as np
 import pytest
 import torch
+from head_people import one_person
 from own_networks import BrightestMaps, KnowsTruth, bright_spot, torchscript_bytes, write_network
 from PIL import Image
+from safetensors.torch import save_file
 
 from ikol.body import forward_kinematics, load_default_body
 from ikol.cli import main
 from ikol.errors import InputError
 from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.pipeline import Keypoints2D, PosePipeline, RelativeKeypoints3D, Shape, Twist
-from ikol.pipeline.own_network import evidence_of_network
+from ikol.pipeline.own_network import evidence_of_network, look_with
 from ikol.pipeline.reading import intrinsics_of
 from ikol.regressor.manifest import NetworkPerson, load_own_network
+from ikol.regressor.networks import NetworkConfig, PoseNetwork
 
 HALF_TURN = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))  # of a level camera
 BOX = [400.0, 100.0, 400.0, 800.0]
@@ -140,3 +145,33 @@ def test_two_networks_of_one_name_are_refused(knowing):
     network = load_own_network(knowing, trust=True)
     with pytest.raises(InputError, match="a name of its own, got knows, knows"):
         PosePipeline(own_networks=[network, network])
+
+
+def test_a_network_may_see_a_circle_around_the_landmarks(tmp_path):
+    torch.manual_seed(0)
+    config = NetworkConfig(
+        backbone="resnet18", input_size=64, heatmap_size=16, depth_cells=4, deconv_channels=(8, 8, 8), framing="circle"
+    )
+    path = tmp_path / "network.safetensors"
+    save_file(PoseNetwork(config).state_dict(), path)
+    network = load_own_network(
+        write_network(
+            tmp_path, path.read_bytes(), ".safetensors", format="state_dict", network=msgspec.to_builtins(config)
+        )
+    )
+    # the hips are not in the middle of the person's box
+    person = one_person()
+    points = torch.rand(33, 2) * 40.0 + torch.tensor([400.0, 250.0])
+    points[23:25] = torch.tensor([[300.0, 200.0], [310.0, 200.0]])
+    person = dataclasses.replace(person, image_points=points, box=torch.tensor([300.0, 200.0, 440.0, 290.0]))
+    picture, body = np.zeros((480, 640, 3), np.uint8), BODY
+
+    def middle(persons, boxes=()):
+        (found,) = look_with(network, picture, lens(640, 480), body, persons, boxes=boxes)
+        (block,) = [each for each in found.evidence if isinstance(each, Keypoints2D)]
+        return block.points.mean(0)
+
+    # a network of random weights says the middle of its crop, here 2.5 times 160 pixels wide, give or take some percent
+    torch.testing.assert_close(middle((person,)), torch.tensor([305.0, 200.0]).double(), rtol=0, atol=20.0)
+    boxed = middle((), [(400.0, 100.0, 500.0, 300.0)])
+    torch.testing.assert_close(boxed, torch.tensor([450.0, 200.0]).double(), rtol=0, atol=20.0)

@@ -108,3 +108,24 @@ def test_crops_of_different_sizes_are_sampled_together_as_alone() -> None:
     assert together.shape == (2, 3, 64, 64)
     # The same pixels, but coordinates are relative to another window of the picture: float32 of a position.
     assert torch.allclose(together, alone, atol=1e-3)
+
+
+@pytest.mark.parametrize("clockwise", [0.0, 0.7, -2.0, math.pi])
+def test_a_window_around_a_body_holds_all_of_it_upright(clockwise: float) -> None:
+    body = torch.tensor([[-10.0, 0.0], [10.0, 0.0], [-15.0, -50.0], [15.0, -50.0], [4.0, 90.0], [60.0, -70.0]])
+    turn = torch.tensor([[math.cos(clockwise), -math.sin(clockwise)], [math.sin(clockwise), math.cos(clockwise)]])
+    points = body @ turn.mT + torch.tensor([300.0, 200.0])
+    window = Crops.around_body(points, hips=(0, 1), shoulders=(2, 3))
+    radius = math.hypot(60.0, 70.0)
+    # float32 of a few hundred pixels
+    torch.testing.assert_close(window.center, torch.tensor([[300.0, 200.0]]), atol=1e-3, rtol=0)
+    assert float(window.side[0]) == pytest.approx(2.5 * radius, rel=1e-5)
+    torch.testing.assert_close(
+        window.to_picture((body / float(window.side[0]) + 0.5)[None])[0], points, atol=1e-2, rtol=0
+    )
+
+
+def test_a_body_seen_from_above_has_a_window_that_is_upright() -> None:
+    window = Crops.around_body(torch.tensor([[5.0, 5.0], [7.0, 5.0], [5.0, 5.0], [7.0, 5.0]]), (0, 1), (2, 3))
+    assert float(window.rotation[0]) == 0.0
+    assert float(window.side[0]) > 0.0

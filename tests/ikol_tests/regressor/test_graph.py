@@ -234,3 +234,19 @@ def test_inner_values_come_behind_the_outputs() -> None:
     assert torch.equal(values[-1], outputs["heatmap"])
     # the heat map is a convolution of 1 x 1 of what feeds it: the same places
     assert values[-2].shape[-2:] == values[-1].shape[-2:]
+
+
+def test_a_network_that_does_not_learn_says_the_same_where_others_do() -> None:
+    net = GraphNetwork(load_network("blazepose_full")).eval()
+    pictures = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        alone = net(pictures)
+    beside = net(pictures)
+    assert all(torch.equal(*pair) for pair in zip(alone, beside, strict=True))
+    assert not any(value.requires_grad for value in beside)
+    # its gradient with respect to the pictures is there all the same
+    learned = net(pictures.requires_grad_())
+    learned[0].sum().backward()
+    assert pictures.grad is not None
+    assert bool(pictures.grad.isfinite().all())
+    assert float(pictures.grad.abs().max()) > 0.0

@@ -79,6 +79,20 @@ def test_a_backbone_may_learn_more_slowly_than_the_rest(tmp_path: Path):
     assert moved["preact.conv1.weight"] == pytest.approx(1e-3 * moved["fc1.weight"], rel=1e-2), moved
 
 
+def test_a_backbone_s_first_blocks_may_stay_as_they_are(tmp_path: Path):
+    make_h36m(tmp_path)
+    config = small_config(tmp_path)
+    some = msgspec.structs.replace(config.schedule, steps=1, kept=0.5, ema=0.0)
+    train(msgspec.structs.replace(config, schedule=some))
+    torch.manual_seed(config.seed)
+    begun, ended = PoseNetwork(config.network), _final(config)["network"]
+    names = [name for name, _ in begun.preact.named_parameters()]
+    state = begun.state_dict()
+    is_moved = [not torch.equal(state[f"preact.{name}"], ended[f"preact.{name}"]) for name in names]
+    half = round(0.5 * len(names))
+    assert is_moved == [False] * half + [True] * (len(names) - half)
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_the_loss_falls(tmp_path: Path, precision: str):
     make_h36m(tmp_path, count=2)

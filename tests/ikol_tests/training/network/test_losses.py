@@ -5,18 +5,20 @@ import pytest
 import torch
 from training_files import make_h36m
 
+from ikol.regressor.networks import NetworkConfig
 from ikol.training.network.batches import Batch, CroppedSamples, collate
 from ikol.training.network.config import Augmentation, Losses
 from ikol.training.network.losses import Prediction, pose_losses, total_loss, uvd_target
 from ikol.training.network.sources.annotations import open_annotations
 
 SIZE, EXTENT = 64, 2.2
+NETWORK = NetworkConfig(input_size=SIZE, heatmap_size=SIZE // 4)
 
 
 @pytest.fixture
 def batch(tmp_path: Path) -> Batch:
     source = open_annotations("h36m", make_h36m(tmp_path, count=2), tmp_path / "images", is_smpl=True)
-    return collate([CroppedSamples([source], SIZE, Augmentation())[0, index, -1] for index in (0, 1)])
+    return collate([CroppedSamples([source], NETWORK, Augmentation())[0, index, -1] for index in (0, 1)])
 
 
 def _right(batch: Batch) -> tuple[Prediction, torch.Tensor]:
