@@ -4,7 +4,8 @@
 
 - `picture_network.py heads`: its layers, on landmarks that were seen before;
 - `ikol train scripts/experiments/picture_network.toml`: the same layers on crops of pictures;
-- `picture_network.py measure`: on the test pictures; draws them into docs/pictures.
+- `picture_network.py measure`: on the test pictures; draws them into docs/pictures. With `--frozen FOLDER` also a
+  training whose backbone stayed as it was (the same file with `backbone = 0.0` and another folder).
 """
 
 import argparse
@@ -22,7 +23,7 @@ from safetensors.torch import save_file
 from study import Size, Study, body, predict, predicted_root, test_batch, trained
 from variants import LAYERS, NAMES
 
-from ikol.regressor.networks import NetworkConfig, load_pose_network
+from ikol.regressor.networks import NetworkConfig, load_pose_network, load_tensors, read_tensors
 from ikol.rendering.dataset import RenderedDataset
 from ikol.training.network.batches import Batch
 from ikol.training.network.config import Losses, Schedule
@@ -47,6 +48,13 @@ def train_heads() -> None:
     study = Study("heads", HEADS)
     weights = trained(study, "ikol", LAYERS["ikol"], 0).network.state_dict()
     save_file({f"heads.{name}": tensor for name, tensor in weights.items()}, study.folder / "network.safetensors")
+
+
+def before(training: Path) -> PoseModel:
+    """Return the network that a training began with: the shipped backbone, and the layers on landmarks seen before."""
+    model = PoseModel(load_pose_network(training).config, LAYERS["ikol"], body())
+    load_tensors(model.network, read_tensors(Path(HEADS.folder) / "network.safetensors"))
+    return model.eval()
 
 
 def model_of(training: Path, layer: str) -> PoseModel:
@@ -110,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("heads", "measure"))
     parser.add_argument("--training", type=Path, default=Path("out/pictures/network"))
+    parser.add_argument("--frozen", type=Path)
     parser.add_argument("--test", type=Path, default=Path("out/rendered/test"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -121,6 +130,10 @@ def main() -> None:
     batch = test_batch(size)
     said = {layer: predict(model_of(options.training, layer), batch, torch.device("cpu")) for layer in BEHIND}
     rows = {"an average picture in place of each": [blind(model, batch)]}
+    beside = {"before the first step on pictures": before(options.training)}
+    if options.frozen:
+        beside["trained as long, the backbone as it was"] = model_of(options.frozen, "ikol")
+    rows |= {name: [errors(each, batch, predict(each, batch, torch.device("cpu")))] for name, each in beside.items()}
     rows |= {NAMES[layer]: [errors(model, batch, found)] for layer, found in said.items()}
     study = Study("pictures", msgspec.structs.replace(size, folder=str(options.training)))
     study.finish(table(rows, POSE_COLUMNS, f"{len(batch.pictures)} test pictures"), rows)
