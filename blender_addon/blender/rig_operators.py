@@ -10,13 +10,13 @@ from ..core.jobs import JobResult, Steps
 from ..core.photo import PHOTO_SUFFIXES
 from ..core.rig_job import Placement, Task, pose_rig
 from ..core.rig_mapping import RigMap, check_map
-from ..core.rig_photo import on_photograph
+from ..core.rig_photo import on_photograph, on_photographs
 from ..core.rig_skeleton import Posed, Skeleton, calibrated
 from . import runtime
 from .bodies import find_bodies, get_body, is_body
 from .correctives import adopt_correctives
 from .pose_operators import FilePicker, PosesPicture, select_only, start_on_file
-from .rig_photo import read_shot, show_camera, show_source
+from .rig_photo import read_shots, show_camera, show_source
 from .rig_scene import (
     choose_map,
     chosen_map,
@@ -191,13 +191,20 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
         limits, held = read_limits(rig, own), read_held_root(rig, own)
         task = Task(own, tuple(poses), placement, limits, 0.0, fps, stride, held)
         self._source_name = source.name
-        if settings.place == "PHOTO" and not self.whole_range:
-            shot, why = read_shot(context, source, poses[0], placement)
-            if why:
-                self.report({"WARNING"}, capitalised(iface("the photograph has no say: {reason}", reason=iface(why))))
-            if shot is not None:
-                task = on_photograph(task, shot)
+        if settings.place == "PHOTO":
+            task = self._before_photograph(context, source, task)
         return pose_rig(task)
+
+    def _before_photograph(self, context: bpy.types.Context, source: bpy.types.Object, task: Task) -> Task:
+        shots, why = read_shots(context, source, self._frames, task.placement)
+        if shots and self.whole_range:
+            return on_photographs(task, shots)
+        if shots and shots[0].shows(task.frames[0]):
+            return on_photograph(task, shots[0])
+        why = "the body was posed otherwise since; use Re-solve" if shots else why
+        if why:
+            self.report({"WARNING"}, capitalised(iface("the photograph has no say: {reason}", reason=iface(why))))
+        return task
 
     def _chosen_frames(self, scene: bpy.types.Scene) -> list[int]:
         if not self.whole_range:
@@ -248,10 +255,10 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
                 "{bones} follow constraints and not their pose; mute these", bones=", ".join(written.followers[:4])
             )
             self.report({"WARNING"}, capitalised(text))
-        if result.rig_camera is None:
+        if result.rig_px < 0.0:
             return iface("Posed {rig}, joints within {residual:.1f} mm", rig=rig.name, residual=1e3 * worst)
         source = bpy.data.objects.get(self._source_name)
-        if source is not None:
+        if source is not None and result.rig_camera is not None:
             show_camera(context, rig, source, result.rig_camera)
         return iface("Posed {rig}, keypoints met within {pixels:.1f} px", rig=rig.name, pixels=result.rig_px)
 
