@@ -27,6 +27,7 @@ RIGS = {
     "There is no preset yet; save one with Save Preset": "Noch keine Vorgabe; mit Vorgabe speichern entsteht eine",
     "Saved {file}": "{file} gespeichert",
     "Bones": "Knochen",
+    "Fingers": "Finger",
     "Joints": "Gelenke",
     "The bones of the joints": "Die Knochen der Gelenke",
     "Bone": "Knochen",
