@@ -13,6 +13,7 @@ import numpy as np
 
 from .errors import SolverError
 from .jobs import Answer, JobResult, Step, Steps, wrong_answer
+from .numbered import numbered
 from .rig_bones import FloatArray
 from .rig_call import TreeCall, TreeSolution, TurnLimits
 from .rig_contacts import CONTACT_SIGMA, Contacts, FootContact, find_contacts, hand_target
@@ -129,7 +130,9 @@ def pose_rig(task: Task) -> Steps:
     count, lead, touched = len(task.frames), task.picture, task.touched()
     order = sorted(range(count), key=lambda number: lead is not None and number != task.lead)
     for done, number in enumerate(order):
-        text = "Posing the rig" if count == 1 else f"Posing the rig, frame {done + 1} of {count}"
+        text = "Posing the rig"
+        if count > 1:
+            text = numbered("Posing the rig, frame {number} of {count}", number=done + 1, count=count)
         source, picture = task.frames[number], task.pictures[number] if task.pictures else None
         is_lead = number == task.lead
         if picture is not None and lead is not None and not is_lead:
