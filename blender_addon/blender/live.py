@@ -8,6 +8,7 @@ waits. Here: the way of one drag. Not here: who drags (live_handles.py, the tool
 import time
 import uuid
 import weakref
+from collections.abc import Iterable
 
 import bpy
 import msgspec
@@ -187,7 +188,7 @@ class LiveDrag:
         self.record = self._stored
         if read_record(armature) != self.record:
             write_record(armature, self.record)
-        _unmark(armature)
+        _unmark(armature, self._handles.values())
         self.held.clear()
         self._place_handles(armature)
         if self._overtaken is not None:  # its answer is still due
@@ -225,7 +226,7 @@ class LiveDrag:
         Undo gives back only what differs between two steps: what the answer will change is marked too.
         """
         armature = get_body(self.name)
-        for thing in _changing(armature):
+        for thing in _changing(armature, self._handles.values()):
             thing[DRAG_PROPERTY] = True
         live_memory.write_mark(armature, live_memory.Mark(self._token, self._initial))
 
@@ -237,7 +238,7 @@ class LiveDrag:
         armature = get_body(self.name)
         write_record(armature, self.record)
         if self.is_settled:
-            _unmark(armature)
+            _unmark(armature, self._handles.values())
         if self.answers:
             self._set_keys(context, armature)
 
@@ -245,7 +246,7 @@ class LiveDrag:
         armature = get_body(self.name)
         write_record(armature, self.record)
         if self.is_settled:
-            _unmark(armature)
+            _unmark(armature, self._handles.values())
         else:
             self.mark()
         self.held.clear()
@@ -315,16 +316,16 @@ def _owner() -> LiveDrag | None:
     return None if owner is None else owner()
 
 
-def _changing(armature: bpy.types.Object) -> list[bpy.types.ID]:
-    """Return what else than the armature an answer changes: its keys and its handles."""
+def _changing(armature: bpy.types.Object, handles: Iterable[str]) -> list[bpy.types.ID]:
+    """Return what else than the armature an answer changes: its keys and its handles, which have these names."""
     animation = armature.animation_data
     action = None if animation is None else animation.action
-    things = [*find_handles(bpy.context.scene, armature).values(), *([] if action is None else [action])]
-    return [thing for thing in things if thing.library is None]
+    things = (*(bpy.data.objects.get(name) for name in handles), action)
+    return [thing for thing in things if thing is not None and thing.library is None]
 
 
-def _unmark(armature: bpy.types.Object) -> None:
-    for thing in (armature, *_changing(armature)):
+def _unmark(armature: bpy.types.Object, handles: Iterable[str]) -> None:
+    for thing in (armature, *_changing(armature, handles)):
         if DRAG_PROPERTY in thing:
             del thing[DRAG_PROPERTY]
 
@@ -376,7 +377,7 @@ def let_go(armature: bpy.types.Object) -> None:
         if drag.name == armature.name:
             drag.drop()
             drag.is_let_go = True
-    _unmark(armature)
+    _unmark(armature, [thing.name for thing in find_handles(bpy.context.scene, armature).values()])
 
 
 def _pump_late(context: bpy.types.Context) -> None:
@@ -386,7 +387,7 @@ def _pump_late(context: bpy.types.Context) -> None:
                 drag._store(context)
             is_over = drag.is_settled or time.monotonic() >= drag._deadline
             if is_over:
-                _unmark(get_body(name))
+                _unmark(get_body(name), drag._handles.values())
         except AddonError:  # its body is gone
             is_over = True
         if is_over:
