@@ -103,7 +103,7 @@ class IKOL_OT_import_motion(_Choices, bpy.types.Operator):
         """Look after the reader; everything but Esc goes on to Blender."""
         if event.type == "ESC" and event.value == "PRESS":
             self._leave(context)
-            self.report({"INFO"}, "Cancelled")
+            self.report({"INFO"}, iface("Cancelled"))
             return {"CANCELLED"}
         if event.type != "TIMER":
             return {"PASS_THROUGH"}

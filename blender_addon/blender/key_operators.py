@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from ..core.errors import AddonError, Fix, SceneError
 from ..core.handles import without_driven
 from ..core.jobs import Answer, JobResult, Step, Steps, edit_call, usable
+from ..core.numbered import numbered
 from ..core.record import Record
 from . import runtime
 from .armature import check_writable, key_pose, read_betas
@@ -130,7 +131,7 @@ class IKOL_OT_solve_range(_BodyOperator, SolveOperator, bpy.types.Operator):
                 asked = record_with_handles(bpy.context, armature, record)
                 call = edit_call(asked, current_photo_camera(armature, record), pose, joints, pose)
                 shares = (index / len(self._frames), (index + 1) / len(self._frames))
-                solution = usable((yield Step(call, f"Solving frame {frame}", *shares)))
+                solution = usable((yield Step(call, numbered("Solving frame {number}", number=frame), *shares)))
                 driven = find_driven(armature, find_handles(bpy.context.scene, armature))
                 records.append(without_driven(replace(asked, solution=solution), driven))
                 pose = solution.pose

@@ -6,7 +6,9 @@ waits. Here: the way of one drag. Not here: who drags (live_handles.py, the tool
 """
 
 import time
+import uuid
 import weakref
+from collections.abc import Iterable
 
 import bpy
 import msgspec
@@ -14,10 +16,10 @@ import msgspec
 from ..core.errors import AddonError, Fix, SceneError
 from ..core.handles import placements
 from ..core.jobs import edit_call
-from ..core.record import Pose, Record, Solution
-from ..core.rig import DRAG_PROPERTY, EVIDENCE_PROPERTY
-from . import runtime
-from .armature import check_writable, find_mesh, match_bones, set_shape_keys
+from ..core.record import Record, Solution
+from ..core.rig import DRAG_PROPERTY
+from . import live_memory, runtime
+from .armature import check_writable, find_mesh, match_bones, read_betas, set_shape_keys
 from .bodies import get_body, read_record, write_record
 from .camera import current_photo_camera
 from .handles import color_handles, find_handles, is_driven, place_handle, with_driven_handles
@@ -43,7 +45,7 @@ class LiveDrag:
         context: bpy.types.Context,
         armature: bpy.types.Object,
         joints: tuple[str, ...] = (),
-        initial: Pose | None = None,
+        mark: live_memory.Mark | None = None,
         asks: bool = True,
     ) -> None:
         """Remember the body as it is and start the solver when it does not run.
@@ -52,7 +54,7 @@ class LiveDrag:
             context: For the scene.
             armature: The body.
             joints: The only joints that may move; none for all.
-            initial: The pose at the start of a drag that is gone on with; None: that of the bones.
+            mark: Of the drag that is gone on with; None: a new one begins.
             asks: Whether there is anything to solve; without it only the shape changes, and no solver is needed.
 
         Raises:
@@ -60,18 +62,21 @@ class LiveDrag:
         """
         living = runtime.get()
         self.name = armature.name
+        self._later = live_memory.kept(mark)
+        asks = asks and (self._later is None or self._later.bones is None)
         self._config = living.config() if asks else None
         check_writable(get_body(self.name))
         self.record = read_record(armature)
-        if initial is not None and str(armature[EVIDENCE_PROPERTY]) in _LATER:
-            self.record, shape = _LATER[str(armature[EVIDENCE_PROPERTY])]
+        if self._later is not None:
+            self.record = self._later.record
             mesh = find_mesh(armature)
             if mesh is not None:
-                set_shape_keys(mesh, shape)
+                set_shape_keys(mesh, self._later.betas)
         self._stored = self.record
         betas = match_bones(context, armature, self.record.solution.pose.betas)
         self._newest = read_pose(armature, betas)
-        self._initial = initial or self._newest
+        self._initial = self._newest if mark is None else mark.initial
+        self._token = uuid.uuid4().hex if mark is None else mark.token
         self._camera = current_photo_camera(armature, self.record)
         self._joints = free_joints(armature, joints)
         self._bones = remember_bones(armature)
@@ -98,6 +103,20 @@ class LiveDrag:
         self.record = msgspec.structs.replace(record, solution=self.record.solution)
         self._wanted = True
         self._send()
+
+    def recall(self) -> bool:
+        """Make body and handles as they were when the drag that is gone on with ended; whether that is known.
+
+        Solving it again would do for the evidence, but from another start, and could end elsewhere.
+        """
+        later = self._later
+        if later is None or later.bones is None:
+            return False
+        armature = get_body(self.name)
+        restore_bones(armature, later.bones)
+        self.answers = later.answers
+        self._place_handles(armature)
+        return True
 
     def pump(self, context: bpy.types.Context) -> bool:
         """Look at the socket; give the newest answer to bones and handles. Whether something changed.
@@ -151,7 +170,7 @@ class LiveDrag:
     def begin_step(self, context: bpy.types.Context, message: str) -> None:
         """Make the undo step in the middle of the drag: the user may undo before its end, which Blender does not tell.
 
-        What comes later belongs to this step; `remember_later` keeps the edits among it.
+        What comes later belongs to this step; `remember` keeps it for the case that undo or redo comes back.
         """
         armature = get_body(self.name)
         write_record(armature, self.record)
@@ -169,7 +188,7 @@ class LiveDrag:
         self.record = self._stored
         if read_record(armature) != self.record:
             write_record(armature, self.record)
-        _unmark(armature)
+        _unmark(armature, self._handles.values())
         self.held.clear()
         self._place_handles(armature)
         if self._overtaken is not None:  # its answer is still due
@@ -186,15 +205,30 @@ class LiveDrag:
             living.live_owner = None
             living.solver.live.reset()
 
+    def remember(self) -> None:
+        """Keep what has come after the undo step that was made in the middle of the drag.
+
+        Raises:
+            SceneError: The body is gone.
+        """
+        armature = get_body(self.name)
+        betas = read_betas(armature, self.record.solution.pose.betas)
+        bones = remember_bones(armature) if self.is_settled else None
+        live_memory.keep(self._token, live_memory.Later(self.record, betas, bones, self.answers))
+
+    def renew_mark(self) -> None:
+        """Have the marks from now on belong to another undo step: the next movement begins before the drag is over."""
+        self._token = uuid.uuid4().hex
+
     def mark(self) -> None:
-        """Mark the armature: an undo step that is made now lacks an answer. The mark is the pose at the start.
+        """Mark the armature: an undo step that is made now lacks an answer.
 
         Undo gives back only what differs between two steps: what the answer will change is marked too.
         """
         armature = get_body(self.name)
-        for thing in _changing(armature):
+        for thing in _changing(armature, self._handles.values()):
             thing[DRAG_PROPERTY] = True
-        armature[DRAG_PROPERTY] = msgspec.json.encode(self._initial).decode("ascii")
+        live_memory.write_mark(armature, live_memory.Mark(self._token, self._initial))
 
     def store_step(self, context: bpy.types.Context) -> None:
         """Write down where the drag is, for an undo step that Blender makes at any moment: record and keys.
@@ -204,7 +238,7 @@ class LiveDrag:
         armature = get_body(self.name)
         write_record(armature, self.record)
         if self.is_settled:
-            _unmark(armature)
+            _unmark(armature, self._handles.values())
         if self.answers:
             self._set_keys(context, armature)
 
@@ -212,7 +246,7 @@ class LiveDrag:
         armature = get_body(self.name)
         write_record(armature, self.record)
         if self.is_settled:
-            _unmark(armature)
+            _unmark(armature, self._handles.values())
         else:
             self.mark()
         self.held.clear()
@@ -220,6 +254,7 @@ class LiveDrag:
         color_handles(context.scene, armature, self.record)
         if self.answers:
             self._set_keys(context, armature)
+        self.remember()
         if self.error is not None:
             runtime.get().notice = self.error
         elif self._plan.is_dropped:
@@ -281,24 +316,16 @@ def _owner() -> LiveDrag | None:
     return None if owner is None else owner()
 
 
-def marked_initial(armature: bpy.types.Object) -> Pose | None:
-    """Return the pose at the start of the drag in whose middle an undo step was made; None without a mark."""
-    try:
-        return msgspec.json.decode(str(armature.get(DRAG_PROPERTY, "")), type=Pose)
-    except msgspec.MsgspecError:  # there is none, or a file holds something else
-        return None
-
-
-def _changing(armature: bpy.types.Object) -> list[bpy.types.ID]:
-    """Return what else than the armature an answer changes: its keys and its handles."""
+def _changing(armature: bpy.types.Object, handles: Iterable[str]) -> list[bpy.types.ID]:
+    """Return what else than the armature an answer changes: its keys and its handles, which have these names."""
     animation = armature.animation_data
     action = None if animation is None else animation.action
-    things = [*find_handles(bpy.context.scene, armature).values(), *([] if action is None else [action])]
-    return [thing for thing in things if thing.library is None]
+    things = (*(bpy.data.objects.get(name) for name in handles), action)
+    return [thing for thing in things if thing is not None and thing.library is None]
 
 
-def _unmark(armature: bpy.types.Object) -> None:
-    for thing in (armature, *_changing(armature)):
+def _unmark(armature: bpy.types.Object, handles: Iterable[str]) -> None:
+    for thing in (armature, *_changing(armature, handles)):
         if DRAG_PROPERTY in thing:
             del thing[DRAG_PROPERTY]
 
@@ -317,21 +344,6 @@ def push_undo(message: str) -> None:
     if windows:
         with bpy.context.temp_override(window=bpy.context.window or windows[0]):
             bpy.ops.ed.undo_push(message=message)
-
-
-_LATER: dict[str, tuple[Record, tuple[float, ...]]] = {}
-"""The newest edits and shape of undo steps that were made in the middle of them, by the evidence that the step has."""
-
-MAX_LATER = 64
-"""More than Blender keeps undo steps by default; a record has some 20 kB."""
-
-
-def remember_later(evidence: str, record: Record, betas: tuple[float, ...]) -> None:
-    """Keep the edits that came after an undo step was made: redo comes back to the step."""
-    _LATER.pop(evidence, None)
-    _LATER[evidence] = record, betas
-    if len(_LATER) > MAX_LATER:
-        del _LATER[next(iter(_LATER))]
 
 
 def _late() -> dict[str, LiveDrag]:
@@ -365,7 +377,7 @@ def let_go(armature: bpy.types.Object) -> None:
         if drag.name == armature.name:
             drag.drop()
             drag.is_let_go = True
-    _unmark(armature)
+    _unmark(armature, [thing.name for thing in find_handles(bpy.context.scene, armature).values()])
 
 
 def _pump_late(context: bpy.types.Context) -> None:
@@ -375,7 +387,7 @@ def _pump_late(context: bpy.types.Context) -> None:
                 drag._store(context)
             is_over = drag.is_settled or time.monotonic() >= drag._deadline
             if is_over:
-                _unmark(get_body(name))
+                _unmark(get_body(name), drag._handles.values())
         except AddonError:  # its body is gone
             is_over = True
         if is_over:

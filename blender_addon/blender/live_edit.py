@@ -11,9 +11,8 @@ from ..core.errors import AddonError, SolverError
 from ..core.record import Record
 from ..core.rig import EVIDENCE_PROPERTY
 from . import runtime
-from .armature import read_betas
 from .bodies import get_body, read_record, write_record
-from .live import LiveDrag, remember_later
+from .live import LiveDrag
 from .part_operators import part_joints
 
 Change = Callable[[Record], Record]
@@ -22,6 +21,9 @@ TICK_SECONDS = 1 / 60
 
 SLIDER_SECONDS = 0.4
 """Without a further change, a slider counts as let go: Blender tells no add-on when it is."""
+
+LOOK_SECONDS = 0.1
+"""A look counts for no more of a pause than that: while a heavy scene is drawn, nobody can go on with a slider."""
 
 SETTLE_SECONDS = 2.0
 """The answer to the last change is waited for so much longer; a later one comes late."""
@@ -40,28 +42,37 @@ class _Edit:
         self.drag = drag
         self.message = message
         self.pause = 0.0
-        self.changed_at = 0.0
-        self._stored = self._step = ""
+        self.quiet = 0.0
+        """Seconds without a change."""
+        self._looked_at = 0.0
+        self._stored = ""
+        self._has_step = False
 
     def change(self, change: Change) -> None:
         """Take a change and store it."""
         self.drag.update(change(self.drag.record))
-        self.changed_at = time.monotonic()
+        self.quiet, self._looked_at = 0.0, time.monotonic()
         armature = get_body(self.drag.name)
         write_record(armature, self.drag.record)
         self._stored = str(armature[EVIDENCE_PROPERTY])
-        if self._step:
-            remember_later(self._step, self.drag.record, read_betas(armature, self.drag.record.solution.pose.betas))
+        self.drag.remember()
+
+    def look(self) -> None:
+        """Count the time since the last look as quiet."""
+        now = time.monotonic()
+        self.quiet += min(now - self._looked_at, LOOK_SECONDS)
+        self._looked_at = now
 
     def begin_step(self, context: bpy.types.Context) -> None:
         """Make the undo step of all changes, unless it is made: undo may come before the pause is over."""
-        if not self._step:
+        if not self._has_step:
             self.drag.begin_step(context, self.message)
-            self._stored = self._step = str(get_body(self.drag.name)[EVIDENCE_PROPERTY])
+            self._has_step = True
+            self._stored = str(get_body(self.drag.name)[EVIDENCE_PROPERTY])
 
     def finish(self, context: bpy.types.Context) -> None:
         """Store the end of it."""
-        self.drag.finish(context, "" if self._step else self.message)
+        self.drag.finish(context, "" if self._has_step else self.message)
 
     @property
     def is_overtaken(self) -> bool:
@@ -158,9 +169,10 @@ def _tick() -> float | None:
         return None
     try:
         if edit.drag.pump(bpy.context):
+            edit.drag.remember()
             runtime.redraw()
-        quiet = time.monotonic() - edit.changed_at - edit.pause
-        if edit.is_overtaken or quiet >= (0.0 if edit.drag.is_settled else SETTLE_SECONDS):
+        edit.look()
+        if edit.is_overtaken or edit.quiet >= edit.pause + (0.0 if edit.drag.is_settled else SETTLE_SECONDS):
             finish()
         else:
             edit.begin_step(bpy.context)

@@ -29,7 +29,8 @@ from .handles import (
     read_handles,
     record_with_handles,
 )
-from .live import LIVE_SECONDS, LiveDrag, let_go, marked_initial
+from .live import LIVE_SECONDS, LiveDrag, let_go
+from .live_memory import read_mark
 from .part_operators import part_joints
 from .selection import select_points
 
@@ -62,6 +63,8 @@ class _HandleDrag:
         """Blender's move tool ran."""
         self.answers_by_tool = 0
         """How many answers were applied before the tool ended, and with it Blender made the undo step."""
+        self.has_tool_step = False
+        """Blender has made such a step; the next movement makes one of its own."""
         self.touched_at = self.tool_at = time.monotonic()
 
     def look(self, now: dict[str, Placement]) -> None:
@@ -207,6 +210,9 @@ class HandleWatch:
         if changed and running is None:
             drag = LiveDrag(context, armature, part_joints(context, armature))
             running = self._drags[name] = _HandleDrag(drag, {**now, **known})
+        if running is not None and by_tool and running.has_tool_step:
+            running.has_tool_step = False
+            running.drag.renew_mark()
         if running is not None:
             running.drag.held = held
             running.look(now)
@@ -219,9 +225,10 @@ class HandleWatch:
         if armature is None:
             return
         handles = find_handles(context.scene, armature)
-        drag = LiveDrag(context, armature, part_joints(context, armature), marked_initial(armature))
+        drag = LiveDrag(context, armature, part_joints(context, armature), read_mark(armature))
         self._drags[name] = _HandleDrag(drag, placed_handles(handles), is_completion=True)
-        drag.update(record_with_handles(context, armature, drag.record))
+        if not drag.recall():
+            drag.update(record_with_handles(context, armature, drag.record))
         self._known[name] = read_handles(armature, handles)
 
     def _advance(self, context: bpy.types.Context, name: str, by_tool: bool) -> None:
@@ -229,6 +236,7 @@ class HandleWatch:
         if running.drag.pump(context):
             running.answers_by_tool += by_tool
             running.drag.store_step(context)
+        running.has_tool_step = running.by_tool and not by_tool
         if by_tool:
             running.by_tool, running.tool_at = True, time.monotonic()
         elif running.by_tool and self._is_back(context, running):

@@ -10,7 +10,7 @@ from ..core.solver_state import Phase, SolverState, big_button, fix_button, stat
 from . import installation, runtime
 from .install_operators import size_text
 from .panel_parts import SidebarPanel, draw_button
-from .text import capitalised, draw_sentence, iface, sidebar_width
+from .text import capitalised, draw_sentence, iface, progress_text, sidebar_width
 
 BIG_BUTTON_SCALE = 1.8
 
@@ -52,7 +52,7 @@ class IKOL_PT_main(SidebarPanel, bpy.types.Panel):
             _draw_ways(layout, width, big_button(state).operator)
         job = living.solver.job
         if job is not None:
-            layout.progress(factor=job.fraction, text=iface(capitalised(job.text)), type="BAR")
+            layout.progress(factor=job.fraction, text=progress_text(job.text), type="BAR")
         for warning in () if living.result is None else living.result.warnings:
             draw_sentence(layout.box(), capitalised(warning), width, icon="INFO")
 

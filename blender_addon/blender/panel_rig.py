@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sub-panel *My Rig*: posing an armature of the user's, and the bones that were found for its joints."""
 
+from collections.abc import Collection
+
 import bpy
 
-from ..core.rig_mapping import NEEDED
+from ..core.rig_fingers import FINGER_JOINTS
+from ..core.rig_mapping import NEEDED, RIG_JOINTS
 from .bodies import is_body
 from .panel_parts import SidebarPanel, SubPanel
 from .rig_operators import find_rig, find_source
@@ -71,14 +74,37 @@ class IKOL_PT_rig_bones(SidebarPanel, bpy.types.Panel):
         if not settings.joints:
             return
         draw_sentence(layout, iface("Found by: {way}", way=iface(settings.way)), sidebar_width(context))
-        column = layout.column(align=True)
-        column.use_property_split = True
-        column.use_property_decorate = False
-        for joint in settings.joints:
+        _draw_rows(layout, rig, RIG_JOINTS)
+
+
+class IKOL_PT_rig_fingers(SidebarPanel, bpy.types.Panel):
+    """Which bone is which joint of a finger."""
+
+    bl_label = "Fingers"
+    bl_parent_id = "IKOL_PT_rig_bones"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only with a rig whose bones were looked for."""
+        rig = find_rig(context)
+        return rig is not None and FINGER_JOINTS[0] in rig.ikol_rig.joints
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the panel."""
+        _draw_rows(self.layout, find_rig(context), FINGER_JOINTS)
+
+
+def _draw_rows(layout: bpy.types.UILayout, rig: bpy.types.Object, joints: Collection[str]) -> None:
+    column = layout.column(align=True)
+    column.use_property_split = True
+    column.use_property_decorate = False
+    for joint in rig.ikol_rig.joints:
+        if joint.name in joints:
             row = column.row(align=True)
             row.alert = joint.name in NEEDED and joint.bone not in rig.data.bones
             row.prop_search(joint, "bone", rig.data, "bones", text=joint.name, translate=False)
             row.label(text="", icon="QUESTION" if joint.is_guessed else "BLANK1")
 
 
-CLASSES = (IKOL_PT_rig, IKOL_PT_rig_bones)
+CLASSES = (IKOL_PT_rig, IKOL_PT_rig_bones, IKOL_PT_rig_fingers)

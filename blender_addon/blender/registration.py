@@ -54,7 +54,7 @@ from .panel import IKOL_PT_main
 from .panel_body import IKOL_PT_body, IKOL_PT_shape
 from .panel_keypoints import IKOL_PT_keypoints, IKOL_PT_legend, IKOL_UL_points
 from .panel_picture import IKOL_PT_picture
-from .panel_rig import IKOL_PT_rig, IKOL_PT_rig_bones
+from .panel_rig import IKOL_PT_rig, IKOL_PT_rig_bones, IKOL_PT_rig_fingers
 from .panel_server import IKOL_PT_server
 from .panel_solve import IKOL_PT_solve
 from .part_operators import IKOL_OT_solve_part
@@ -193,6 +193,7 @@ CLASSES = (
     IKOL_PT_shape,
     IKOL_PT_rig,
     IKOL_PT_rig_bones,
+    IKOL_PT_rig_fingers,
     IKOL_PT_server,
 )
 

@@ -8,24 +8,29 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 from ..core.errors import AddonError, SceneError
 from ..core.jobs import JobResult, Steps
 from ..core.photo import PHOTO_SUFFIXES
-from ..core.rig_job import Placement, Task, pose_rig
-from ..core.rig_mapping import RigMap, check_map
-from ..core.rig_photo import on_photograph
+from ..core.rig_bones import FloatArray
+from ..core.rig_fingers import posed_hands
+from ..core.rig_job import Placement, Task, pose_rig, posed
+from ..core.rig_mapping import check_map, map_of_preset
+from ..core.rig_photo import on_photograph, on_photographs
 from ..core.rig_skeleton import Posed, Skeleton, calibrated
 from . import runtime
 from .bodies import find_bodies, get_body, is_body
 from .correctives import adopt_correctives
 from .pose_operators import FilePicker, PosesPicture, select_only, start_on_file
-from .rig_photo import read_shot, show_camera, show_source
+from .rig_photo import read_shots, show_camera, show_source
 from .rig_scene import (
     choose_map,
+    chosen_fingers,
     chosen_map,
     find_map,
+    read_fingers,
     read_held_root,
     read_limits,
     read_presets,
     read_source,
     rest_bones,
+    rig_fingers,
     rig_skeleton,
     save_preset,
     source_skeleton,
@@ -85,7 +90,8 @@ class IKOL_OT_find_rig_bones(_RigCommand, bpy.types.Operator):
             missing = ", ".join(found.missing[:4])
             self.report({"WARNING"}, iface("Not found: {joints}; choose these bones yourself", joints=missing))
         else:
-            self.report({"INFO"}, iface("Found {number} bones", number=len(found.bones)))
+            number = len(found.bones) + len(found.fingers)
+            self.report({"INFO"}, iface("Found {number} bones", number=number))
         return {"FINISHED"}
 
 
@@ -106,7 +112,8 @@ class IKOL_OT_save_rig_preset(_RigCommand, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Write the file."""
         try:
-            path = save_preset(self.name, chosen_map(find_rig(context)))
+            rig = find_rig(context)
+            path = save_preset(self.name, {**chosen_map(rig), **chosen_fingers(rig)})
         except AddonError as error:
             self.report({"ERROR"}, runtime.sentence(error))
             return {"CANCELLED"}
@@ -144,9 +151,7 @@ class IKOL_OT_load_rig_preset(_RigCommand, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Show its bones."""
         rig = find_rig(context)
-        bones = read_presets().get(self.preset, {})
-        known = {joint: bone for joint, bone in bones.items() if bone in rig.data.bones}
-        choose_map(rig, RigMap(known, f"preset {self.preset}"))
+        choose_map(rig, map_of_preset(rest_bones(rig), read_presets().get(self.preset, {}), self.preset))
         return {"FINISHED"}
 
 
@@ -184,20 +189,28 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
         self._frames = self._chosen_frames(context.scene)
         settings = rig.ikol_rig
         in_scene = settings.place != "OWN"
+        self._own_fingers, self._their_fingers = rig_fingers(rig, own), rig_fingers(source, theirs)
         poses = self._read(context, source, theirs, in_scene)
         stride = own.leg_length / theirs.leg_length if settings.stride == "LEGS" else 1.0
         placement = Placement(np.linalg.inv(to_scene(rig, own)) if in_scene else np.eye(4))
         fps = context.scene.render.fps / context.scene.render.fps_base
         limits, held = read_limits(rig, own), read_held_root(rig, own)
         task = Task(own, tuple(poses), placement, limits, 0.0, fps, stride, held)
-        self._source_name = source.name
-        if settings.place == "PHOTO" and not self.whole_range:
-            shot, why = read_shot(context, source, poses[0], placement)
-            if why:
-                self.report({"WARNING"}, capitalised(iface("the photograph has no say: {reason}", reason=iface(why))))
-            if shot is not None:
-                task = on_photograph(task, shot)
+        self._source_name, self._placement = source.name, placement
+        if settings.place == "PHOTO":
+            task = self._before_photograph(context, source, task)
         return pose_rig(task)
+
+    def _before_photograph(self, context: bpy.types.Context, source: bpy.types.Object, task: Task) -> Task:
+        shots, why = read_shots(context, source, self._frames, task.placement)
+        if shots and self.whole_range:
+            return on_photographs(task, shots)
+        if shots and shots[0].shows(task.frames[0]):
+            return on_photograph(task, shots[0])
+        why = "the body was posed otherwise since; use Re-solve" if shots else why
+        if why:
+            self.report({"WARNING"}, capitalised(iface("the photograph has no say: {reason}", reason=iface(why))))
+        return task
 
     def _chosen_frames(self, scene: bpy.types.Scene) -> list[int]:
         if not self.whole_range:
@@ -212,14 +225,17 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
     ) -> list[Posed]:
         scene, now = context.scene, context.scene.frame_current
         poses: list[Posed] = []
+        fingers: list[dict[str, FloatArray]] = []
         try:
             for frame in self._frames:
                 if frame != scene.frame_current:
                     scene.frame_set(frame)
                 poses.append(read_source(source, skeleton, in_scene))
+                fingers.append(read_fingers(source, self._their_fingers))
         finally:
             if scene.frame_current != now:
                 scene.frame_set(now)
+        self._finger_turns = posed_hands(fingers)
         return poses
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
@@ -233,11 +249,12 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
         adopt_correctives(rig)
         rest, worst = rest_bones(rig), 0.0
         now = context.scene.frame_current
-        for frame, pose in zip(self._frames, result.rig_poses, strict=True):
+        for frame, pose, turns in zip(self._frames, result.rig_poses, self._finger_turns, strict=True):
             if len(self._frames) > 1:
                 context.scene.frame_set(frame)  # controls and drivers may be animated
             use_controls(rig, rest, self._skeleton)
-            written = write_pose(rig, rest, self._skeleton, pose)
+            fingers = self._own_fingers.turned(self._their_fingers, turns, posed(self._skeleton, pose), self._placement)
+            written = write_pose(rig, rest, self._skeleton, pose, fingers)
             worst = max(worst, written.residual)
             if rig.ikol_rig.set_keys:
                 key_rig(rig, written.bones, frame)
@@ -248,10 +265,10 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
                 "{bones} follow constraints and not their pose; mute these", bones=", ".join(written.followers[:4])
             )
             self.report({"WARNING"}, capitalised(text))
-        if result.rig_camera is None:
+        if result.rig_px < 0.0:
             return iface("Posed {rig}, joints within {residual:.1f} mm", rig=rig.name, residual=1e3 * worst)
         source = bpy.data.objects.get(self._source_name)
-        if source is not None:
+        if source is not None and result.rig_camera is not None:
             show_camera(context, rig, source, result.rig_camera)
         return iface("Posed {rig}, keypoints met within {pixels:.1f} px", rig=rig.name, pixels=result.rig_px)
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The photograph of the body that a rig is posed like, and the camera that sees the rig on it."""
 
+from collections.abc import Sequence
+
 import bpy
 import numpy as np
 
@@ -10,7 +12,7 @@ from ..core.record import PhotoCamera
 from ..core.rig_bones import FloatArray
 from ..core.rig_job import Placement
 from ..core.rig_photo import Shot
-from ..core.rig_skeleton import Posed
+from ..core.rig_picture import camera_in
 from .armature import link_visibly
 from .bodies import body_camera, body_to_world, is_body, read_record
 from .camera import current_photo_camera, look_through, place_camera
@@ -19,35 +21,56 @@ from .handles import find_handles, record_with_handles
 RIGID = 1e-3
 """Relative: how far a rig's scales along its axes may differ for its camera to see what it does."""
 
+STILL = 1e-4
+"""Metres and radians: a camera that moves by less from frame to frame stands still; Blender's matrices are float32."""
 
-def read_shot(
-    context: bpy.types.Context, source: bpy.types.Object, pose: Posed, placement: Placement
-) -> tuple[Shot | None, str]:
-    """Return the photograph that a body was posed from; else None, and why it has no say where that is not obvious.
+
+def read_shots(
+    context: bpy.types.Context, source: bpy.types.Object, frames: Sequence[int], placement: Placement
+) -> tuple[tuple[Shot, ...], str]:
+    """Return the photograph that a body was posed from, as it is on each frame; else none, and why if not obvious.
 
     Args:
-        context: For the scene. With *Scene Camera* chosen the camera stays where it is, and so does the floor.
+        context: For the scene, whose frame is the same afterwards.
         source: What the rig is posed like.
-        pose: The source's, in the scene.
+        frames: On which keypoints, camera and body may be at different places.
         placement: Of the rig in the scene.
     """
     camera = body_camera(source) if is_body(source) else None
-    if camera is None or context.scene.ikol.camera == "SCENE":
-        return None, ""
+    if camera is None:
+        return (), ""
     linear = placement.matrix[:3, :3]
-    if placement.is_mirrored or float(np.abs(linear @ linear.T - np.eye(3)).max()) > RIGID:
-        return None, "the rig is mirrored or scaled unevenly"
-    record = record_with_handles(context, source, read_record(source))
+    if float(np.abs(linear @ linear.T - np.eye(3)).max()) > RIGID:
+        return (), "the rig is scaled unevenly; apply its scale (Ctrl+A)"
+    record, scene, now = read_record(source), context.scene, context.scene.frame_current
+    shots: list[Shot] = []
     try:
-        photo = current_photo_camera(source, record)
+        for frame in frames:
+            if frame != scene.frame_current:
+                scene.frame_set(frame)
+            placed = record_with_handles(context, source, record)
+            photo = current_photo_camera(source, placed)
+            if photo is None or photo.rotation is None:
+                return (), ""
+            shots.append(Shot(placed, photo, _to_scene(source), scene.ikol.camera == "SCENE"))
     except SceneError:
-        return None, "the body is mirrored or scaled unevenly"
-    if photo is None or photo.rotation is None:
-        return None, ""
-    shot = Shot(record, photo, _to_scene(source))
-    if not shot.shows(pose):
-        return None, "the body was posed otherwise since; use Re-solve"
-    return shot, ""
+        return (), "the body is mirrored or scaled unevenly"
+    finally:
+        if scene.frame_current != now:
+            scene.frame_set(now)
+    if not shots[0].is_held and any(_has_moved(shot, shots[0]) for shot in shots):
+        return (), "its camera moves; choose Scene Camera to keep it as it is"
+    return tuple(shots), ""
+
+
+def _has_moved(shot: Shot, first: Shot) -> bool:
+    """Return whether the camera of a frame sees the scene in another way than that of the first."""
+    here, there = (camera_in(one.camera, one.to_scene) for one in (shot, first))
+    assert here.rotation is not None
+    assert there.rotation is not None
+    return not np.allclose(
+        (*here.rotation, *(here.translation or ())), (*there.rotation, *(there.translation or ())), atol=STILL
+    )
 
 
 def _to_scene(source: bpy.types.Object) -> FloatArray:

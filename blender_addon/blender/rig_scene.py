@@ -16,8 +16,18 @@ from ..core.pose_conversion import to_smpl
 from ..core.rig import SMPL, tree_of_bones
 from ..core.rig_bones import Bones, FloatArray, RestBone
 from ..core.rig_call import TurnLimits
+from ..core.rig_fingers import FINGER_JOINTS, Fingers, find_fingers
 from ..core.rig_job import Placement
-from ..core.rig_mapping import RIG_JOINTS, RigMap, check_map, fitting_preset, map_rig, read_preset, write_preset
+from ..core.rig_mapping import (
+    RIG_JOINTS,
+    RigMap,
+    check_map,
+    fitting_preset,
+    map_of_preset,
+    map_rig,
+    read_preset,
+    write_preset,
+)
 from ..core.rig_skeleton import Posed, Skeleton, build_skeleton
 from .bodies import is_body
 from .own_body import current_body
@@ -96,7 +106,7 @@ def find_map(armature: bpy.types.Object) -> RigMap:
     presets = read_presets()
     fitting = fitting_preset(bones, presets)
     if fitting is not None:
-        return RigMap(presets[fitting], f"preset {fitting}")
+        return map_of_preset(bones, presets[fitting], fitting)
     return map_rig(bones, world_up(armature))
 
 
@@ -105,13 +115,19 @@ def chosen_map(armature: bpy.types.Object) -> dict[str, str]:
     return {row.name: row.bone for row in armature.ikol_rig.joints if row.name in RIG_JOINTS and row.bone}
 
 
+def chosen_fingers(armature: bpy.types.Object) -> dict[str, str]:
+    """Return the finger bones that the panel shows, by joints."""
+    return {row.name: row.bone for row in armature.ikol_rig.joints if row.name in FINGER_JOINTS and row.bone}
+
+
 def choose_map(armature: bpy.types.Object, found: RigMap) -> None:
     """Show a mapping in the panel, and keep it with the armature."""
     settings = armature.ikol_rig
     settings.joints.clear()
-    for joint in RIG_JOINTS:
+    bones = {**found.bones, **found.fingers}
+    for joint in (*RIG_JOINTS, *FINGER_JOINTS):
         row = settings.joints.add()
-        row.name, row.bone = joint, found.bones.get(joint, "")
+        row.name, row.bone = joint, bones.get(joint, "")
         row.is_guessed = joint in found.guessed
     settings.way = found.way
 
@@ -135,8 +151,32 @@ def rig_skeleton(armature: bpy.types.Object) -> Skeleton:
         SceneError: The mapping does not fit it.
     """
     bones, joints = rest_bones(armature), chosen_map(armature)
-    check_map(bones, joints)
+    check_map(bones, {**joints, **chosen_fingers(armature)})
     return build_skeleton(bones, joints, metres_per_unit(armature))
+
+
+def rig_fingers(armature: bpy.types.Object, skeleton: Skeleton) -> Fingers:
+    """Return the fingers of an armature whose skeleton is known: a rig, or what one is posed like."""
+    bones = rest_bones(armature)
+    if is_body(armature):
+        names = {joint: joint for joint in FINGER_JOINTS if joint in bones}
+    elif armature.ikol_rig.joints:
+        names = chosen_fingers(armature)
+    else:
+        names = find_fingers(bones, {joint.name: joint.bone for joint in skeleton.joints})
+    return Fingers(skeleton, bones, {joint: bone for joint, bone in names.items() if bone in bones})
+
+
+def read_fingers(armature: bpy.types.Object, fingers: Fingers) -> dict[str, FloatArray]:
+    """Return how the fingers of an armature are turned now, against the hands and from rest."""
+    evaluated = armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    hands = (joint.bone for joint in fingers.skeleton.joints if joint.name.endswith("_Wrist"))
+    used = {*fingers.names.values(), *hands}
+    turns: dict[str, FloatArray] = {}
+    for name in used:
+        left, _, right = np.linalg.svd(np.array(evaluated.pose.bones[name].matrix)[:3, :3])
+        turns[name] = left @ right
+    return fingers.turns(turns) if fingers.names else {}
 
 
 def source_skeleton(armature: bpy.types.Object) -> Skeleton:

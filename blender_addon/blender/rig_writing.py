@@ -4,8 +4,9 @@
 From the root down, because what a control's parent does may be the work of constraints: Blender is asked where it is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import bpy
 import numpy as np
@@ -95,15 +96,21 @@ def _up_to(bones: Bones, name: str, root: str) -> list[str]:
     return above[: above.index(root)] if root in above else []
 
 
-def write_pose(armature: bpy.types.Object, bones: Bones, skeleton: Skeleton, solution: TreeSolution) -> Written:
-    """Turn the bones and move the root; no keys."""
+def write_pose(
+    armature: bpy.types.Object,
+    bones: Bones,
+    skeleton: Skeleton,
+    solution: TreeSolution,
+    fingers: Mapping[str, FloatArray] = MappingProxyType({}),
+) -> Written:
+    """Turn the bones, fingers by their rotations from rest (the rig's space), and move the root; no keys."""
     layer = bpy.context.view_layer
     pose, metres = posed(skeleton, solution), float(np.cbrt(np.linalg.det(skeleton.to_rig)))
     axes, to_armature = skeleton.to_rig / metres, np.linalg.inv(skeleton.to_rig)
     wanted: dict[str, tuple[FloatArray, FloatArray]] = {}
     for number, joint in enumerate(skeleton.joints):
         wanted[joint.bone] = (pose.turns[number] @ joint.axes, pose.places[number])
-    for name, turn in twisted_bones(bones, pose).items():
+    for name, turn in {**twisted_bones(bones, pose), **fingers}.items():
         if name in wanted or _is_free(armature.pose.bones[name]):
             wanted[name] = (turn @ axes @ bones[name].axes, wanted.get(name, (None, np.zeros(3)))[1])
     levels: dict[int, list[str]] = {}

@@ -12,7 +12,7 @@ import bpy
 from ..core.errors import AddonError, SolverError
 from ..core.jobs import Job, JobResult, JobState, Steps
 from . import runtime
-from .text import capitalised
+from .text import capitalised, iface, progress_text
 
 TIMER_SECONDS = 1 / 30
 WAIT_SECONDS = 600.0
@@ -63,14 +63,16 @@ class SolveOperator:
         if event.type == "ESC" and event.value == "PRESS" and not self._job.has_ended:
             self._cancel_job()
             self._leave(context)
-            self.report({"INFO"}, "Cancelled")
+            self.report({"INFO"}, iface("Cancelled"))
             return {"CANCELLED"}
         if event.type != "TIMER":
             return {"PASS_THROUGH"}
         runtime.get().pump()
         if not self._job.has_ended:
-            text = f"IKOL: {self._job.text} ({self._job.fraction:.0%}).  Esc to cancel"
-            context.workspace.status_text_set(text)
+            work, share = progress_text(self._job.text), self._job.fraction
+            context.workspace.status_text_set(
+                iface("IKOL: {work} ({share:.0%}).  Esc to cancel", work=work, share=share)
+            )
             return {"PASS_THROUGH"}
         self._leave(context)
         return self._finish(context)
@@ -100,7 +102,7 @@ class SolveOperator:
             case JobState.FAILED:
                 return self._fail(self._job.error)
             case _:  # another command took its place, or the Cancel button was pressed
-                self.report({"INFO"}, "Cancelled")
+                self.report({"INFO"}, iface("Cancelled"))
                 return {"CANCELLED"}
 
     def _apply(self, context: bpy.types.Context, result: JobResult) -> set[str]:

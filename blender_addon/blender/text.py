@@ -5,6 +5,8 @@ import textwrap
 
 import bpy
 
+from ..core.numbered import Numbered
+
 CONTEXT = "IKOL"
 """Translation context of the add-on's own words: Blender knows "Solve" and "Move" too, and means something else."""
 
@@ -39,6 +41,13 @@ def draw_sentence(layout: bpy.types.UILayout, text: str, width: int, icon: str =
         width -= round(ICON_WIDTH / CHARACTER_WIDTH)
     for number, line in enumerate(textwrap.wrap(text, width)):
         column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE", translate=False)
+
+
+def progress_text(text: str) -> str:
+    """Return what a job says of itself, in the user's language."""
+    if isinstance(text, Numbered):
+        return iface(text.template, **text.values)
+    return iface(capitalised(text))
 
 
 def iface(message: str, **values: object) -> str:

@@ -27,6 +27,7 @@ RIGS = {
     "There is no preset yet; save one with Save Preset": "Noch keine Vorgabe; mit Vorgabe speichern entsteht eine",
     "Saved {file}": "{file} gespeichert",
     "Bones": "Knochen",
+    "Fingers": "Finger",
     "Joints": "Gelenke",
     "The bones of the joints": "Die Knochen der Gelenke",
     "Bone": "Knochen",
@@ -60,7 +61,12 @@ RIGS = {
     ),
     "That sees the rig as the photograph shows the person": "Die das Rig sieht, wie das Foto die Person zeigt",
     "the photograph has no say: {reason}": "das Foto zählt nicht: {reason}",
-    "the rig is mirrored or scaled unevenly": "das Rig ist gespiegelt oder ungleich skaliert",
+    "the rig is scaled unevenly; apply its scale (Ctrl+A)": (
+        "das Rig ist ungleich skaliert; seine Skalierung anwenden (Strg+A)"
+    ),
+    "its camera moves; choose Scene Camera to keep it as it is": (
+        "seine Kamera bewegt sich; mit Kamera der Szene bleibt sie, wie sie ist"
+    ),
     "the body is mirrored or scaled unevenly": "der Körper ist gespiegelt oder ungleich skaliert",
     "the body was posed otherwise since; use Re-solve": ("der Körper wurde seitdem anders posiert; Neu lösen hilft"),
     "Posed {rig}, keypoints met within {pixels:.1f} px": "{rig} posiert, Punkte auf {pixels:.1f} px getroffen",

@@ -27,6 +27,7 @@ from .jobs import (
     usable,
     wrong_answer,
 )
+from .numbered import numbered
 from .people import Box
 from .record import Evidence, PhotoCamera, Record, Solution
 
@@ -77,7 +78,9 @@ def pose_from_image(
         )
     camera, records, warnings = lens(detection.camera), list[Record](), list[str]()
     for rank, person in enumerate(persons):
-        text = "Solving the pose" if len(persons) == 1 else f"Solving person {rank + 1} of {len(persons)}"
+        text = "Solving the pose"
+        if len(persons) > 1:
+            text = numbered("Solving person {number} of {count}", number=rank + 1, count=len(persons))
         share = 0.35 / len(persons)
         begin = 0.6 + rank * share
         try:

@@ -13,6 +13,7 @@ import numpy as np
 
 from .errors import SolverError
 from .jobs import Answer, JobResult, Step, Steps, wrong_answer
+from .numbered import numbered
 from .rig_bones import FloatArray
 from .rig_call import TreeCall, TreeSolution, TurnLimits
 from .rig_contacts import CONTACT_SIGMA, Contacts, FootContact, find_contacts, hand_target
@@ -37,6 +38,8 @@ _TURN_SIGMA: Final[Mapping[str, float]] = {
     "Shoulder": 0.15, "Elbow": 0.15, "Wrist": 0.12, "Hip": 0.15, "Knee": 0.15, "Ankle": 0.08, "Foot": 0.08,
 }  # fmt: skip
 """Radians by which a joint may miss the source's direction: what gives way are the limbs."""
+
+_OTHER_SIDES: Final = {"L": "R", "R": "L", "left": "right", "right": "left"}
 
 ROUNDS: Final = 10
 """Solves at most of a frame in which a hand touches the body, where the body is follows from where the hand is, or of a
@@ -82,10 +85,9 @@ class Placement:
         return self.turn @ self._mirror @ turn @ self._mirror
 
     def other_side(self, name: str) -> str:
-        """Return which joint of the source is the rig's joint or point."""
-        if not self.is_mirrored or name[:2] not in ("L_", "R_"):
-            return name
-        return f"{'R' if name[0] == 'L' else 'L'}{name[1:]}"
+        """Return which joint or point of the source is the rig's, and the other way round."""
+        side, _, part = name.partition("_")
+        return f"{_OTHER_SIDES[side]}_{part}" if self.is_mirrored and side in _OTHER_SIDES else name
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +107,10 @@ class Task:
     """By how much ways along the floor are longer for the rig than for the source."""
     held_root: FloatArray | None = None
     """(3) where the root stays, the rig's space; None where it may move."""
-    picture: RigPicture | None = None
-    """The photograph that the rig is to be seen on; of one frame (rig_photo.py)."""
+    pictures: tuple[RigPicture | None, ...] = ()
+    """What the photograph says of the rig in each frame (rig_photo.py); empty without one."""
+    lead: int = 0
+    """The frame in which it says most: where the camera is found."""
     contacts: tuple[Contacts, ...] = ()
     """What the source touches in each frame, where that is known already."""
 
@@ -114,35 +118,45 @@ class Task:
         """Return what the source touches in each frame."""
         return self.contacts or find_contacts(self.frames, self.floor, self.fps)
 
+    @property
+    def picture(self) -> RigPicture | None:
+        """What the photograph says where it says most."""
+        return self.pictures[self.lead] if self.pictures else None
+
 
 def pose_rig(task: Task) -> Steps:
-    """Solve frame after frame, each from the last one's pose."""
-    found: list[TreeSolution] = []
-    count = len(task.frames)
-    for number, (source, touched) in enumerate(zip(task.frames, task.touched(), strict=True)):
-        text = "Posing the rig" if count == 1 else f"Posing the rig, frame {number + 1} of {count}"
-        problem = FrameProblem(task, source, touched)
-        call = problem.call(found[-1] if found else copy_rotations(task, source))
-        rounds = ROUNDS if touched.hands or task.picture is not None else 1
+    """Solve frame after frame, each from the last one's pose; first the one in which the camera is found."""
+    found: dict[int, TreeSolution] = {}
+    count, lead, touched = len(task.frames), task.picture, task.touched()
+    order = sorted(range(count), key=lambda number: lead is not None and number != task.lead)
+    for done, number in enumerate(order):
+        text = "Posing the rig"
+        if count > 1:
+            text = numbered("Posing the rig, frame {number} of {count}", number=done + 1, count=count)
+        source, picture = task.frames[number], task.pictures[number] if task.pictures else None
+        is_lead = number == task.lead
+        if picture is not None and lead is not None and not is_lead:
+            picture = picture.moved(lead.shift)
+        problem = FrameProblem(task, source, touched[number], picture)
+        call = problem.call(found.get(number - 1) or copy_rotations(task, source))
+        is_camera_free = is_lead and picture is not None and not picture.is_held
+        rounds = ROUNDS if touched[number].hands or is_camera_free else 1
         for turn in range(rounds):
-            part = (number + turn / rounds) / count
-            answer = _usable((yield Step(call, text, part, (number + (turn + 1) / rounds) / count)))
-            found[number:] = [answer]
+            share = (done + turn / rounds) / count
+            answer = _usable((yield Step(call, text, share, (done + (turn + 1) / rounds) / count)))
+            found[number] = answer
             rig = posed(task.rig, answer)
-            if task.picture is not None:
-                task = replace(task, picture=task.picture.followed(_in_scene(task, rig)))
-                problem = replace(problem, task=task)
+            if problem.picture is not None and is_lead:
+                lead = problem.picture.followed(in_scene(task.placement, rig))
+                problem = replace(problem, picture=lead)
             asked, call = call, problem.call(answer, rig)
             if _is_settled(asked, call):
                 break
-    if task.picture is None:
-        return JobResult((), rig_poses=tuple(found))
-    missed = float(np.median([*task.picture.misses(_in_scene(task, posed(task.rig, found[-1]))).values()]))
-    return JobResult((), rig_poses=tuple(found), rig_camera=task.picture.camera, rig_px=missed)
-
-
-def _in_scene(task: Task, rig: Posed) -> Callable[[str], FloatArray]:
-    return lambda name: task.placement.to_scene(rig.place(name))
+    poses = tuple(found[number] for number in range(count))
+    if lead is None:
+        return JobResult((), rig_poses=poses)
+    missed = float(np.median([*lead.misses(in_scene(task.placement, posed(task.rig, poses[task.lead]))).values()]))
+    return JobResult((), rig_poses=poses, rig_camera=None if lead.is_held else lead.camera, rig_px=missed)
 
 
 def _is_settled(asked: TreeCall, call: TreeCall) -> bool:
@@ -171,6 +185,7 @@ class FrameProblem:
     task: Task
     source: Posed
     contacts: Contacts
+    picture: RigPicture | None = None
 
     def call(self, start: TreeSolution, rig: Posed | None = None) -> TreeCall:
         """Return what is asked of the solver.
@@ -179,12 +194,13 @@ class FrameProblem:
             start: Where the search begins.
             rig: The rig's pose in the last round, which says where hands meet its body; None in the first.
         """
-        skeleton = self.task.rig
-        places, picture = self.hips() | self._ankles() | self._swinging() | self.feet(), self.task.picture
+        skeleton, picture, placement = self.task.rig, self.picture, self.task.placement
+        places = self.hips() | self._ankles() | self._swinging() | self.feet()
         if rig is not None:
             places |= self._hands(rig)
         if picture is not None:
-            places |= {name: (self.task.placement.to_rig(at), sigma) for name, (at, sigma) in picture.places.items()}
+            placed = picture.places.items()
+            places |= {placement.other_side(name): (placement.to_rig(at), sigma) for name, (at, sigma) in placed}
         if self.task.held_root is not None:  # the feet give way, and not what is locked
             places = {name: place for name, place in places.items() if not name.endswith("_Hip")}
             places[skeleton.joints[0].name] = self.task.held_root, HELD_SIGMA
@@ -206,7 +222,7 @@ class FrameProblem:
             transl=start.transl,
             local_quat=start.local_quat,
             limits=self.task.limits,
-            seen=None if picture is None else picture.seen(self.task.placement.matrix),
+            seen=None if picture is None else picture.seen(placement.matrix, placement.other_side),
         )
 
     def _turn_sigma(self, number: int) -> float:
@@ -311,6 +327,11 @@ class _Seen(Posed):
         while own not in skeleton.points and skeleton.index(own) < 0:  # a rig with fewer bones in its trunk
             own = PARENTS.get(own, "Pelvis")
         return self.placement.to_scene(self.rig.place(own))
+
+
+def in_scene(placement: Placement, rig: Posed) -> Callable[[str], FloatArray]:
+    """Return where the rig's joints and points are in the scene, by the names of the source's."""
+    return lambda name: placement.to_scene(rig.place(placement.other_side(name)))
 
 
 def seen_in_scene(rig: Posed, placement: Placement) -> Posed:

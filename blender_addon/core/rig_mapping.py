@@ -7,13 +7,14 @@ head do. Bones between them that have no joint of their own are known to the ske
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from .errors import FileError, SceneError
 from .rig_bones import Bones, FloatArray, children_of, common_ancestor, path_down
+from .rig_fingers import FINGER_JOINTS, find_fingers
 from .rig_names import NEEDED_LIMBS, name_limbs
 from .rig_topology import limbs_by_shape
 
@@ -41,6 +42,8 @@ class RigMap:
     """How they were found: by a way of naming, the rest pose, a preset, or by hand."""
     guessed: frozenset[str] = frozenset()
     """Joints that names did not tell."""
+    fingers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Bones by finger joints."""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -70,7 +73,8 @@ def map_rig(bones: Bones, up: FloatArray | None = None) -> RigMap:
     if joints.get("Neck") in trunk.values():  # arms that hang on what names call the neck
         joints.pop("Neck")
     joints = {**trunk, **joints}
-    return RigMap({joint: joints[joint] for joint in RIG_JOINTS if joint in joints}, way, guessed)
+    found = {joint: joints[joint] for joint in RIG_JOINTS if joint in joints}
+    return RigMap(found, way, guessed, find_fingers(bones, found))
 
 
 def _trunk(bones: Bones, joints: Mapping[str, str]) -> dict[str, str]:
@@ -155,7 +159,15 @@ def read_preset(text: str, name: str) -> dict[str, str]:
     except (ValueError, RecursionError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise FileError(f"the preset {name} cannot be read ({reason}); save it again") from error
-    return {joint: str(found[joint]) for joint in RIG_JOINTS if joint in found}
+    return {joint: str(found[joint]) for joint in (*RIG_JOINTS, *FINGER_JOINTS) if joint in found}
+
+
+def map_of_preset(bones: Bones, preset: Mapping[str, str], name: str) -> RigMap:
+    """Return the mapping of a preset, as far as the rig has its bones; fingers that it lacks are found by names."""
+    known = {joint: bone for joint, bone in preset.items() if bone in bones}
+    joints = {joint: bone for joint, bone in known.items() if joint in RIG_JOINTS}
+    fingers = {joint: bone for joint, bone in known.items() if joint in FINGER_JOINTS}
+    return RigMap(joints, f"preset {name}", fingers=fingers or find_fingers(bones, joints))
 
 
 def fitting_preset(bones: Bones, presets: Mapping[str, Mapping[str, str]]) -> str | None:

@@ -96,7 +96,7 @@ _WAYS: Final = {
     "names of Rigify": _RIGIFY, "names of bones": _BY_BONE, "names of Mixamo": _MIXAMO, "names of joints": _BY_JOINT,
 }  # fmt: skip
 
-_FOLLOWERS: Final = ("DEF-", "ORG-", "MCH-")
+FOLLOWERS: Final = ("DEF-", "ORG-", "MCH-")
 """How Rigify begins the names of the bones that follow its controls."""
 
 _HEAD: Final = ("head", "headx")
@@ -126,7 +126,7 @@ def name_limbs(bones: Bones) -> NamedLimbs:
     by_core: dict[CoreName, list[str]] = {}
     for name in bones:
         by_core.setdefault(core_name(name), []).append(name)
-    controls = {key: [name for name in names if not name.startswith(_FOLLOWERS)] for key, names in by_core.items()}
+    controls = {key: [name for name in names if not name.startswith(FOLLOWERS)] for key, names in by_core.items()}
     found = {way: _limbs(bones, controls if table is _RIGIFY else by_core, table) for way, table in _WAYS.items()}
     way = max(found, key=lambda way: sum(joint[2:] in NEEDED_LIMBS for joint in found[way]))
     joints = found[way]
@@ -136,7 +136,7 @@ def name_limbs(bones: Bones) -> NamedLimbs:
         among = controls if way == "names of Rigify" else by_core
         known = [bone for core in cores for bone in among.get(CoreName("", core), [])]
         if known:
-            joints[joint] = _best(bones, known)
+            joints[joint] = best_bone(bones, known)
     if "Head" not in joints and all(bone in bones for bone in _METARIG_TRUNK.values()):
         joints |= _METARIG_TRUNK
     return NamedLimbs(way, joints)
@@ -151,13 +151,13 @@ def _limbs(bones: Bones, by_core: Mapping[CoreName, list[str]], table: Mapping[s
             above = joints.get(f"{side}_{_ABOVE.get(limb, '')}")
             below = [name for name in names if above is None or above in ancestors(bones, name)]
             if names:
-                joints[f"{side}_{limb}"] = _best(bones, below or names)
+                joints[f"{side}_{limb}"] = best_bone(bones, below or names)
     return joints
 
 
 _ABOVE: Final = {"Knee": "Hip", "Ankle": "Knee", "Foot": "Ankle", "Elbow": "Shoulder", "Wrist": "Elbow"}
 
 
-def _best(bones: Bones, names: list[str]) -> str:
+def best_bone(bones: Bones, names: list[str]) -> str:
     """Return the bone that moves the skin, of these the one nearest to the root."""
     return min(names, key=lambda name: (not bones[name].is_deform, len(ancestors(bones, name))))

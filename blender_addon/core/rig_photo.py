@@ -5,25 +5,33 @@ The source's directions and contacts stay evidence as in rig_job.py; the keypoin
 edits, come to them and have the last word where the rig's bones are other ones than the body's.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .keypoints import TWINS, effective_evidence
+from .pose_conversion import NEAR, project
 from .record import Evidence, Keypoints2D, Keypoints3D, PhotoCamera, Pins, Record
 from .rig import JOINT_NAMES, JOINT_PARENTS
 from .rig_bones import FloatArray
 from .rig_contacts import CONTACT_SIGMA, Contacts, FootContact, HandContact
-from .rig_job import Task, copy_rotations, posed
-from .rig_picture import RigPicture, camera_in
+from .rig_job import Placement, Task, copy_rotations, in_scene, posed
+from .rig_picture import Places, RigPicture, camera_in
 from .rig_skeleton import Posed, Skeleton
 from .rig_turns import matrix_of
 
 SAME_POSE: Final = 0.02
 """Metres: a body whose joints are farther from where they were solved was posed otherwise since."""
+
+SILENT: Final = 30.0
+"""A keypoint that is doubted by more has no say: at 5 to 10 pixels it would be known to a tenth of the picture."""
+
+LEAST_SAID: Final = 6.0
+"""Keypoints that a frame needs for the photograph to count in it: fewer place no camera."""
 
 _SIZED: Final = (
     "Head", *(f"{side}_{joint}" for side in "LR" for joint in (
@@ -62,6 +70,13 @@ class Shot:
     """Where it is now, in the body's SMPL world."""
     to_scene: FloatArray
     """(4, 4) from there to the scene (metres, Y up): a rotation, a translation and one scale."""
+    is_held: bool = False
+    """Whether the camera is the user's own, and stays where it is."""
+
+    @property
+    def metres(self) -> float:
+        """In the scene, of one metre of the body's."""
+        return float(np.cbrt(np.linalg.det(self.to_scene[:3, :3])))
 
     def shows(self, source: Posed) -> bool:
         """Return whether the source (in the scene) still has the pose that was solved."""
@@ -69,8 +84,48 @@ class Shot:
         known = [joint.name for joint in source.skeleton.joints if joint.name in points]
         wanted = _moved(self.to_scene, np.array([points[name] for name in known]))
         now = np.array([source.place(name) for name in known])
-        scale = np.cbrt(np.linalg.det(self.to_scene[:3, :3]))
-        return bool(known) and float(np.linalg.norm(now - wanted, axis=1).max()) < SAME_POSE * scale
+        return bool(known) and float(np.linalg.norm(now - wanted, axis=1).max()) < SAME_POSE * self.metres
+
+    def doubts(self, source: Posed) -> dict[str, float]:
+        """Return by how much less each point says of the source (in the scene), which may have been posed otherwise.
+
+        1 where the source still meets the keypoint as the pose did that was solved, and the more the farther it is from
+        there: what the person did with this limb on the photograph is not what it does now.
+        """
+        solution, metres = self.record.solution, self.metres
+        camera, before = camera_in(self.camera, self.to_scene), self.record.camera or self.camera
+        rides = _landmarks(source.skeleton, self, metres, Placement(np.eye(4)))
+        now = replace(source, skeleton=replace(source.skeleton, points={**source.skeleton.points, **rides}))
+        known = {*rides, *(joint.name for joint in source.skeleton.joints)} & {*solution.points}
+        depth = (np.array(camera.rotation).reshape(3, 3) @ source.places[0] + np.array(camera.translation))[2]
+        pixels = camera.focal_x / max(float(depth), NEAR)  # of a metre
+        found: dict[str, float] = {}
+
+        def doubt(name: str, more: float) -> None:
+            excess = more / (SAME_POSE * metres) - 1.0
+            found[name] = max(found.get(name, 1.0), 1.0 + max(0.0, excess) ** 2)
+
+        for block in effective_evidence(self.record):
+            if isinstance(block, Keypoints2D):
+                for name, pixel in _known(block, known):
+                    far = (
+                        _far(project(camera, now.place(name)), pixel),
+                        _far(project(before, solution.points[name]), pixel),
+                    )
+                    doubt(name, (far[0] - far[1]) / pixels)
+            elif isinstance(block, Keypoints3D | Pins):
+                for name, point in _known(block, known):
+                    at = _moved(self.to_scene, np.array(point))
+                    doubt(name, _far(now.place(name), at) - metres * _far(solution.points[name], point))
+        return found
+
+
+def _known(block: Keypoints2D | Keypoints3D | Pins, known: set[str]) -> Iterator[tuple[str, tuple[float, ...]]]:
+    return ((name, point) for name, point in zip(block.names, block.points, strict=True) if name in known)
+
+
+def _far(first: ArrayLike, second: ArrayLike) -> float:
+    return float(np.linalg.norm(np.subtract(first, second)))
 
 
 def on_photograph(task: Task, shot: Shot) -> Task:
@@ -80,32 +135,65 @@ def on_photograph(task: Task, shot: Shot) -> Task:
         task: Of one frame, in which the source has the pose that was solved.
         shot: The photograph.
     """
-    (source,) = task.frames
-    to_scene = task.placement.to_scene
-    copied = posed(task.rig, copy_rotations(task, source))
-    size = _size(np.array([to_scene(copied.place(name)) for name in _SIZED]), source)
+    return _on_photographs(task, (shot,), ({},))
+
+
+def on_photographs(task: Task, shots: Sequence[Shot]) -> Task:
+    """Return the task of a rig of which a photograph says what the source still does of it, frame by frame.
+
+    Args:
+        task: Of any number of frames.
+        shots: The photograph with what the user has said in each frame.
+    """
+    doubts = tuple(shot.doubts(source) for shot, source in zip(shots, task.frames, strict=True))
+    return _on_photographs(task, shots, doubts)
+
+
+def _on_photographs(task: Task, shots: Sequence[Shot], doubts: Sequence[Mapping[str, float]]) -> Task:
+    says = [sum(1.0 / doubt for doubt in one.values()) if one else np.inf for one in doubts]
+    lead = int(np.argmax(says))
+    if says[lead] < LEAST_SAID:
+        return task
+    source, shot, placement = task.frames[lead], shots[lead], task.placement
+    size = _size(in_scene(placement, posed(task.rig, copy_rotations(task, source))), source)
     ground = 0.5 * (source.place("L_Hip") + source.place("R_Hip")) * (1.0, 0.0, 1.0)
     ground[1] = task.floor
+    grown = 1.0 if shot.is_held else size  # before a camera that is held feet are where the body's are
     grow = np.eye(4)
-    grow[:3, :3] *= size
-    grow[:3, 3] = (1.0 - size) * ground
-    grown = grow @ shot.to_scene
-    landmarks = _landmarks(task.rig, shot, float(np.cbrt(np.linalg.det(grown[:3, :3]))))
+    grow[:3, :3] *= grown
+    grow[:3, 3] = (1.0 - grown) * ground
+    landmarks = _landmarks(task.rig, shot, size * shot.metres, placement)
     rig = replace(task.rig, points={**task.rig.points, **landmarks})
-    names = {*landmarks, *(joint.name for joint in rig.joints)}
-    evidence = effective_evidence(shot.record)
-    picture = RigPicture(
-        camera_in(shot.camera, grown), tuple(_on_picture(evidence, names)), _in_space(evidence, names, grown)
+    names = {placement.other_side(name) for name in (*landmarks, *(joint.name for joint in rig.joints))}
+    pictures = tuple(
+        _picture(one, names, doubt, grow) if said >= LEAST_SAID else None
+        for one, doubt, said in zip(shots, doubts, says, strict=True)
     )
     touched = tuple(_grown_contacts(one, grow) for one in task.touched())  # what is near by does not come apart by it
-    larger = replace(task, rig=rig, frames=(_grown(source, size, ground),), stride=1.0, contacts=touched)
-    first = posed(rig, copy_rotations(larger, larger.frames[0]))
-    return replace(larger, picture=picture.followed(lambda name: to_scene(first.place(name))))
+    frames = tuple(_grown(frame, grown, ground) for frame in task.frames)
+    larger = replace(task, rig=rig, frames=frames, stride=1.0, contacts=touched)
+    first = posed(rig, copy_rotations(larger, frames[lead]))
+    begun = tuple(
+        picture.followed(in_scene(placement, first)) if picture is not None and number == lead else picture
+        for number, picture in enumerate(pictures)
+    )
+    return replace(larger, pictures=begun, lead=lead)
 
 
-def _size(rig: FloatArray, source: Posed) -> float:
-    """Return by how much the rig is larger than the source; both in one pose."""
-    theirs = np.array([source.place(name) for name in _SIZED])
+def _picture(shot: Shot, names: set[str], doubts: Mapping[str, float], grow: FloatArray) -> RigPicture:
+    evidence = effective_evidence(shot.record)
+    space = grow @ shot.to_scene
+    return RigPicture(
+        camera_in(shot.camera, space),
+        tuple(_on_picture(evidence, names, doubts)),
+        _in_space(evidence, names, space, doubts),
+        shot.is_held,
+    )
+
+
+def _size(place: Places, source: Posed) -> float:
+    """Return by how much the rig, whose joints are at their places, is larger than the source; both in one pose."""
+    rig, theirs = (np.array([at(name) for name in _SIZED]) for at in (place, source.place))
     rig, theirs = rig - rig.mean(axis=0), theirs - theirs.mean(axis=0)
     return float((rig * theirs).sum() / (theirs * theirs).sum())
 
@@ -133,8 +221,9 @@ def _grown_contacts(contacts: Contacts, grow: FloatArray) -> Contacts:
     )
 
 
-def _landmarks(rig: Skeleton, shot: Shot, metres: float) -> dict[str, tuple[int, FloatArray]]:
+def _landmarks(rig: Skeleton, shot: Shot, metres: float, placement: Placement) -> dict[str, tuple[int, FloatArray]]:
     """Return where the points of the body ride on the rig: as far from its joints as on the body, by its size."""
+    mirror = np.array([-1.0 if placement.is_mirrored else 1.0, 1.0, 1.0])
     solution = shot.record.solution
     turns: list[FloatArray] = []
     for quat, parent in zip(solution.pose.local_quat[: len(JOINT_NAMES)], JOINT_PARENTS, strict=False):
@@ -142,7 +231,7 @@ def _landmarks(rig: Skeleton, shot: Shot, metres: float) -> dict[str, tuple[int,
         turns.append(local if parent < 0 else turns[parent] @ local)
     found: dict[str, tuple[int, FloatArray]] = {}
     for name, (joint, carrier) in _CARRIERS.items():
-        start, at = (solution.points.get(one) for one in (joint, name))
+        start, at = (solution.points.get(placement.other_side(one)) for one in (joint, name))
         ball = f"{joint[:2]}ball"
         if rig.index(joint) < 0 and joint.endswith("_Foot"):  # a rig without toes
             number, origin = rig.points[ball]
@@ -150,23 +239,28 @@ def _landmarks(rig: Skeleton, shot: Shot, metres: float) -> dict[str, tuple[int,
             number, origin = rig.index(carrier), rig.rest[rig.index(joint)]
         if start is None or at is None or number < 0 or rig.index(name) >= 0:
             continue
-        offset = turns[JOINT_NAMES.index(carrier)].T @ (np.array(at) - np.array(start))
+        turn = turns[JOINT_NAMES.index(placement.other_side(carrier))]
+        offset = mirror * (turn.T @ (np.array(at) - np.array(start)))
         found[name] = number, origin + metres * rig.joints[number].calibration.T @ offset
     return found
 
 
-def _on_picture(evidence: Iterable[Evidence], names: set[str]) -> Iterator[Keypoints2D]:
+def _on_picture(evidence: Iterable[Evidence], names: set[str], doubts: Mapping[str, float]) -> Iterator[Keypoints2D]:
     for block in evidence:
         if not isinstance(block, Keypoints2D):
             continue
-        rows = [row for row in zip(block.names, block.points, block.sigma, strict=True) if row[0] in names]
+        rows = [
+            (name, point, sigma * doubts.get(name, 1.0))
+            for name, point, sigma in zip(block.names, block.points, block.sigma, strict=True)
+            if name in names and doubts.get(name, 1.0) < SILENT
+        ]
         if rows:
             known, points, sigma = (tuple(column) for column in zip(*rows, strict=True))
             yield msgspec.structs.replace(block, names=known, points=points, sigma=sigma)
 
 
 def _in_space(
-    evidence: Iterable[Evidence], names: set[str], to_scene: FloatArray
+    evidence: Iterable[Evidence], names: set[str], to_scene: FloatArray, doubts: Mapping[str, float]
 ) -> dict[str, tuple[FloatArray, float]]:
     """Return what the user has placed in space."""
     found: dict[str, tuple[FloatArray, float]] = {}
@@ -175,8 +269,8 @@ def _in_space(
             continue
         sigmas = (CONTACT_SIGMA,) * len(block.names) if isinstance(block, Pins) else block.sigma
         for name, point, sigma in zip(block.names, block.points, sigmas, strict=True):
-            if name in names:
-                found[name] = _moved(to_scene, np.array(point)), sigma
+            if name in names and doubts.get(name, 1.0) < SILENT:
+                found[name] = _moved(to_scene, np.array(point)), sigma * doubts.get(name, 1.0)
     return found
 
 

@@ -2,11 +2,12 @@
 """A photograph with the camera that sees a rig on it: where the camera goes, and what is asked of the solver.
 
 A picture does not tell sizes: a person twice as large, twice as far away, looks the same. So the rig keeps its size,
-and the camera goes where the rig covers the person. Its direction stays, and with it the horizon.
+and the camera goes where the rig covers the person. Its direction stays, and with it the horizon. A camera that is
+held, the user's own, stays; the rig then stands where the body does, and covers the person as well as its size lets it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -30,7 +31,7 @@ NUDGE: Final = 1e-4
 """Metres by which the camera is moved to see how pixels move: a tenth of a pixel, far above rounding."""
 
 Places = Callable[[str], FloatArray]
-"""Where a joint or point of the rig is, by name, in the scene."""
+"""Where a joint or point of the rig is in the scene, by the name of the person's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +41,32 @@ class RigPicture:
     camera: PhotoCamera
     """Placed for the rig."""
     keypoints: tuple[Keypoints2D, ...]
-    """Of joints and points that the rig has; pixels as the picture shows them."""
+    """Of joints and points that the rig has; names are the person's, pixels as the picture shows them."""
     places: Mapping[str, tuple[FloatArray, float]]
     """What the user has placed in space, with a standard deviation in metres."""
+    is_held: bool = False
+    """Whether the camera stays where it is."""
+    shift: FloatArray = field(default_factory=lambda: np.zeros(3))
+    """(3): by how much the camera was moved."""
 
-    def seen(self, to_rig: FloatArray) -> SeenOnPicture:
-        """Return what the solver is told; `to_rig` (4, 4) is a rotation with a translation, from the scene."""
-        return SeenOnPicture(camera_in(self.camera, to_rig), self.keypoints)
+    def seen(self, to_rig: FloatArray, name_of: Callable[[str], str]) -> SeenOnPicture:
+        """Return what the solver is told.
+
+        Args:
+            to_rig: (4, 4) from the scene: a rotation, maybe mirrored, and a translation.
+            name_of: What the rig calls a joint or point of the person.
+        """
+        blocks = [msgspec.structs.replace(one, names=tuple(map(name_of, one.names))) for one in self.keypoints]
+        if np.linalg.det(to_rig[:3, :3]) < 0:
+            width = self.camera.width
+            blocks = [
+                msgspec.structs.replace(one, points=tuple((width - x, y) for x, y in one.points)) for one in blocks
+            ]
+        return SeenOnPicture(camera_in(self.camera, to_rig), tuple(blocks))
+
+    def moved(self, shift: FloatArray) -> "RigPicture":
+        """Return the picture with the camera elsewhere: `shift` (3) from where it was in the beginning."""
+        return replace(self, camera=_moved(self.camera, shift - self.shift), shift=shift)
 
     def followed(self, place: Places) -> "RigPicture":
         """Return the picture with the camera where it sees the rig best: moved, not turned.
@@ -58,18 +78,18 @@ class RigPicture:
         points = np.array([place(name) for name in names])
         pixels = np.array([pixel for block in blocks for pixel in block.points])
         sigma = np.array([value for block in blocks for value in block.sigma])
-        camera = self.camera
-        for _ in range(STEPS):
+        camera, shift = self.camera, self.shift
+        for _ in range(0 if self.is_held else STEPS):
             rows = (project(camera, points) - pixels) / sigma[:, None]
             weight = 1.0 / (1.0 + (rows**2).sum(axis=1) / OUTLIER**2)
             nudged = [(project(_moved(camera, NUDGE * axis), points) - pixels) / sigma[:, None] for axis in np.eye(3)]
             slopes = np.stack([(one - rows) / NUDGE for one in nudged], axis=-1)
             normal = np.einsum("k,kix,kiy->xy", weight, slopes, slopes)
             step = -np.linalg.lstsq(normal, np.einsum("k,kix,ki->x", weight, slopes, rows), rcond=None)[0]
-            camera = _moved(camera, step)
+            camera, shift = _moved(camera, step), shift + step
             if float(np.linalg.norm(step)) < STILL:
                 break
-        return replace(self, camera=camera)
+        return replace(self, camera=camera, shift=shift)
 
     def misses(self, place: Places) -> dict[str, float]:
         """Return how far each keypoint is from where the camera sees the rig's, in pixels."""
@@ -85,15 +105,28 @@ def camera_in(camera: PhotoCamera, matrix: FloatArray) -> PhotoCamera:
 
     Args:
         camera: In its own space.
-        matrix: (4, 4) from there to the other one: a rotation, a translation and one scale.
+        matrix: (4, 4) from there to the other one: a rotation, a translation and one scale. In a mirrored space the
+            picture is mirrored too, left to right.
     """
     assert camera.rotation is not None
     assert camera.translation is not None
-    scale = float(np.cbrt(np.linalg.det(matrix[:3, :3])))
-    rotation = np.array(camera.rotation).reshape(3, 3) @ (matrix[:3, :3] / scale).T
-    translation = scale * np.array(camera.translation) - rotation @ matrix[:3, 3]
-    return msgspec.structs.replace(camera, rotation=as_rotation(rotation), translation=as_vector(translation))
+    linear = matrix[:3, :3]
+    scale, is_mirrored = float(np.cbrt(abs(np.linalg.det(linear)))), bool(np.linalg.det(linear) < 0)
+    mirror = np.array([-1.0 if is_mirrored else 1.0, 1.0, 1.0])
+    rotation = mirror[:, None] * np.array(camera.rotation).reshape(3, 3) @ (linear / scale).T
+    translation = scale * mirror * np.array(camera.translation) - rotation @ matrix[:3, 3]
+    k1, k2, p1, p2 = camera.distortion
+    return msgspec.structs.replace(
+        camera,
+        center_x=camera.width - camera.center_x if is_mirrored else camera.center_x,
+        distortion=(k1, k2, p1, -p2) if is_mirrored else camera.distortion,
+        rotation=as_rotation(rotation),
+        translation=as_vector(translation),
+    )
 
 
 def _moved(camera: PhotoCamera, step: FloatArray) -> PhotoCamera:
-    return msgspec.structs.replace(camera, translation=as_vector(np.array(camera.translation) + step))
+    """Return the camera a step (3) from where it was, the camera's own space."""
+    assert camera.rotation is not None
+    along = np.array(camera.rotation).reshape(3, 3) @ step
+    return msgspec.structs.replace(camera, translation=as_vector(np.array(camera.translation) - along))

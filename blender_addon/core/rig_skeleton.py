@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import SceneError
 from .rig_bones import Bones, FloatArray, RestBone, children_of, path_down
-from .rig_names import core_name
+from .rig_names import FOLLOWERS, core_name
 
 TRUNK: Final = ("Pelvis", "Spine1", "Spine2", "Spine3", "Neck", "Head")
 """SMPL's joints from the pelvis up: a rig's bones take their turns from between them."""
@@ -296,18 +296,18 @@ def walk_up(bones: Bones, name: str) -> Iterator[str]:
     seen = {name}
     parent = bones[name].parent
     while parent is not None and parent in bones and parent not in seen:
-        control = _control_of(bones, parent)
+        control = control_of(bones, parent) if parent.startswith("ORG-") else None
         parent = control if control is not None and control not in seen else parent
         seen.add(parent)
         yield parent
         parent = bones[parent].parent
 
 
-def _control_of(bones: Bones, name: str) -> str | None:
-    """Return the control that moves a bone of a generated Rigify rig."""
-    if not name.startswith("ORG-"):
+def control_of(bones: Bones, name: str) -> str | None:
+    """Return the control that moves a bone of a generated Rigify rig; None for bones that are none."""
+    prefix, dash, plain = name.partition("-")
+    if f"{prefix}{dash}" not in FOLLOWERS:
         return None
-    plain = name.removeprefix("ORG-")
     base, dot, rest = plain.partition(".")
     return next((known for known in (f"{base}_fk{dot}{rest}", plain) if known in bones), None)
 

@@ -60,6 +60,10 @@ class RealInput:
         """Put the pointer at a pixel of the screen."""
         self._xdotool("mousemove", x, y)
 
+    def shift(self, right: int, down: int) -> None:
+        """Move the pointer by some pixels, as a hand does; over a number that is dragged Blender has it elsewhere."""
+        self._xdotool("mousemove_relative", "--", right, down)
+
     def press(self, button: int = 1) -> None:
         """Hold a mouse button down."""
         self._xdotool("mousedown", button)
@@ -96,6 +100,10 @@ class SimulatedInput:
         """Put the pointer at a pixel of the screen."""
         self._at = (x, y)
         self._event("MOUSEMOVE", "NOTHING")
+
+    def shift(self, right: int, down: int) -> None:
+        """Move the pointer by some pixels."""
+        self.move(self._at[0] + right, self._at[1] + down)
 
     def press(self, button: int = 1) -> None:
         """Hold a mouse button down."""

@@ -110,7 +110,8 @@ def task_of(bpy, rig, body):
     own = skeletons.calibrated(scene.rig_skeleton(rig), theirs)
     pose = scene.read_source(body, theirs, True)
     placement = job.Placement(np.linalg.inv(scene.to_scene(rig, own)))
-    return job.Task(own, (pose,), placement), shots.read_shot(bpy.context, body, pose, placement)[0]
+    found, _ = shots.read_shots(bpy.context, body, [bpy.context.scene.frame_current], placement)
+    return job.Task(own, (pose,), placement), found[0]
 
 
 def measure(bpy, rig, body) -> dict[str, float]:

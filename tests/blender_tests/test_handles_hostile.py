@@ -99,8 +99,9 @@ def test_show_handles_says_that_a_pose_is_damaged(body, part):
     body["ikol_evidence"] = body["ikol_evidence"].replace('"local_quat":[[', '"local_quat":[[1.0,0.0,0.0,0.0],[', 1)
     with pytest.raises(RuntimeError, match="cannot be read"):
         bpy.ops.ikol.show_handles()
-    body["ikol_drag"] = '{"transl":[0,0,0],"local_quat":[],"betas":[]}'
-    assert part("blender.live").marked_initial(body) is None
+    for mark in ('{"transl":[0,0,0],"local_quat":[],"betas":[]}', '{"token":1,"initial":null}', "[]", 3.5, b"\xff"):
+        body["ikol_drag"] = mark
+        assert part("blender.live_memory").read_mark(body) is None
 
 
 def test_a_deleted_camera_and_body_are_gone(body, part):

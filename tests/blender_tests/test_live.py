@@ -4,6 +4,7 @@
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import bpy
 import pytest
@@ -335,3 +336,24 @@ def test_a_drag_takes_the_shape_of_the_sliders(begin, part, solver):
     assert solver.requests("Solve")[-1]["arrays"]["initial.betas"] == pytest.approx(
         (betas[0] + 4.0, *betas[1:]), abs=1e-6
     )
+
+
+def test_a_slow_window_ends_no_slider(begin, part, monkeypatch):
+    live_edit, nudged = part("blender.live_edit"), part("core.photo_view").nudged
+    now = [100.0]
+    monkeypatch.setattr(live_edit, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    edit = live_edit._Edit(begin(), "Nudge")
+    edit.pause = 2.0
+    live_edit._Holder.edit = edit
+    for _ in range(3):
+        edit.change(lambda record: nudged(record, ("nose",), (3.0, 0.0)))
+        pump(edit.drag)
+        now[0] += 5.0  # a redraw
+        live_edit._tick()
+        assert live_edit._Holder.edit is edit
+    looks = 0
+    while live_edit._Holder.edit is edit:
+        now[0] += live_edit.TICK_SECONDS
+        live_edit._tick()
+        looks += 1
+    assert looks * live_edit.TICK_SECONDS == pytest.approx(2.0 - live_edit.LOOK_SECONDS, abs=0.05)

@@ -64,7 +64,7 @@ def seen(camera, place):
     return np.array((x * render.resolution_x, (1.0 - y) * render.resolution_y))
 
 
-def limbs_px(part, rig, body, camera):
+def limbs_px(part, rig, body, camera, *, is_mirrored=False):
     """Give how far the rig's limbs are from the photograph's keypoints as Blender sees them, in pixels.
 
     A landmark is not its joint; by how much it is beside it on the picture the body tells.
@@ -83,18 +83,20 @@ def limbs_px(part, rig, body, camera):
     for joint, landmark in LIMBS:
         points = record.solution.points
         beside = project(record.camera, points[landmark]) - project(record.camera, points[joint])
-        at = seen(camera, rig.matrix_world @ rig.pose.bones[bones[joint]].head)
+        own = f"{'R' if joint[0] == 'L' else 'L'}{joint[1:]}" if is_mirrored else joint
+        at = seen(camera, rig.matrix_world @ rig.pose.bones[bones[own]].head)
         missed.append(float(np.linalg.norm(at + beside - detected[landmark])))
     return np.array(missed)
 
 
-def soles(part, rig, body):
+def soles(part, rig, body, *, is_mirrored=False):
     scene, contacts = part("blender.rig_scene"), part("core.rig_contacts")
     source = bpy.data.objects[body]
     theirs = scene.source_skeleton(source)
     (found,) = contacts.find_contacts([scene.read_source(source, theirs, True)])
     now = scene.read_source(rig, scene.rig_skeleton(rig), True)
-    return [abs(float(now.place(foot.point)[1])) for foot in found.feet]
+    sides = {"L": "R", "R": "L"} if is_mirrored else {"L": "L", "R": "R"}
+    return [abs(float(now.place(sides[foot.point[0]] + foot.point[1:])[1])) for foot in found.feet]
 
 
 @pytest.mark.parametrize(
@@ -145,21 +147,80 @@ def test_a_body_that_was_posed_otherwise_is_followed_and_not_the_photograph(rigs
     assert rig.ikol_rig.camera is None
 
 
-def test_a_camera_of_the_scene_is_left_alone(rigs, body):
-    rig = rigs("Mixamo")
+def test_before_a_camera_of_the_scene_the_rig_covers_the_person_and_the_camera_stays(rigs, body, part):
+    rig = rigs("Mixamo", 1.15)
+    theirs = part("blender.bodies").body_camera(bpy.data.objects[body])
+    stood, names = theirs.matrix_world.copy(), set(bpy.data.cameras)
+    pose(rig, body, place="SCENE")
+    like_body = limbs_px(part, rig, body, theirs)
     bpy.context.scene.ikol.camera = "SCENE"
     try:
-        pose(rig, body)
+        pose(rig, body, place="PHOTO")
     finally:
         bpy.context.scene.ikol.camera = "NEW"
     assert rig.ikol_rig.camera is None
+    assert theirs.matrix_world == stood
+    assert set(bpy.data.cameras) == names
+    missed = limbs_px(part, rig, body, theirs)
+    print(f"a camera of the scene: {np.median(missed):.1f} px, like the body {np.median(like_body):.1f} px")
+    assert missed.mean() < 0.6 * like_body.mean()
+    assert max(soles(part, rig, body)) < FOOT
 
 
-def test_a_mirrored_rig_goes_where_the_body_stands(rigs, body):
-    rig = rigs("Mixamo")
+def test_a_mirrored_rig_is_seen_where_the_photograph_shows_the_person(rigs, body, part):
+    rig = rigs("Mixamo", 1.15)
     rig.scale.x = -1.0
+    theirs = part("blender.bodies").body_camera(bpy.data.objects[body])
+    pose(rig, body, place="SCENE")
+    like_body = limbs_px(part, rig, body, theirs, is_mirrored=True)
+    pose(rig, body, place="PHOTO")
+    missed = limbs_px(part, rig, body, rig.ikol_rig.camera, is_mirrored=True)
+    print(f"mirrored: {np.median(missed):.1f} px, like the body {np.median(like_body):.1f} px")
+    assert np.median(missed) < 15.0
+    assert missed.mean() < 0.6 * like_body.mean()
+    assert max(soles(part, rig, body, is_mirrored=True)) < FOOT
+
+
+def test_an_unevenly_scaled_rig_goes_where_the_body_stands(rigs, body):
+    rig = rigs("Mixamo")
+    rig.scale.x = 1.2
     pose(rig, body)
     assert rig.ikol_rig.camera is None
+
+
+def test_over_all_frames_the_photograph_has_a_say_wherever_the_body_is_as_it_shows(rigs, body, part):
+    rig, scene, person = rigs("Mixamo", 1.15), bpy.context.scene, bpy.data.objects[body]
+    elbow, kept, now = person.pose.bones["L_Elbow"], (scene.frame_start, scene.frame_end), scene.frame_current
+    before = elbow.rotation_quaternion.copy()
+    scene.frame_start, scene.frame_end = now, now + 4
+    elbow.rotation_quaternion = (0.8, 0.0, -0.6, 0.0)
+    elbow.keyframe_insert("rotation_quaternion", frame=now + 4)
+    scene.frame_set(now)
+    try:
+        from blender_rigs import activate
+
+        activate(rig)
+        rig.ikol_rig.source = person
+        assert bpy.ops.ikol.pose_rig(whole_range=True) == {"FINISHED"}
+        camera, missed, wrists = rig.ikol_rig.camera, [], []
+        assert camera is not None
+        wrist = rig.pose.bones["mixamorig:LeftHand"]
+        for frame in range(now, now + 5):
+            scene.frame_set(frame)
+            missed.append(limbs_px(part, rig, body, camera))
+            wrists.append(np.array(rig.matrix_world @ wrist.head))
+        scene.frame_set(now)
+    finally:
+        elbow.keyframe_delete("rotation_quaternion", frame=now + 4)
+        elbow.rotation_quaternion = before
+        scene.frame_start, scene.frame_end = kept
+        scene.frame_set(now)
+    moved = [number for number, (joint, _) in enumerate(LIMBS) if joint == "L_Wrist"]
+    still = np.delete(np.array(missed), moved, axis=1)
+    print(f"all frames: {np.median(still):.1f} px; the wrist that leaves it {missed[-1][moved][0]:.0f} px")
+    assert (np.median(still, axis=1) < 15.0).all()
+    assert missed[-1][moved][0] > 40.0
+    assert np.linalg.norm(wrists[-1] - wrists[0]) > 0.15
 
 
 def test_one_click_from_the_photograph_to_the_rig(rigs, part):

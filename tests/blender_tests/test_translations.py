@@ -5,6 +5,7 @@ import ast
 import importlib
 import string
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 import pytest
@@ -55,10 +56,21 @@ def core_texts(part):
 
 def job_texts(folder):
     """What the bar of progress says: the steps of jobs."""
-    for path in folder.glob("core/*jobs.py"):
+    for path in folder.glob("core/*job*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Step":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"Step", "numbered"}:
                 yield from (each.value for each in node.args if isinstance(getattr(each, "value", None), str))
+
+
+def test_a_numbered_step_is_said_in_german(part, monkeypatch):
+    text, numbered = part("blender.text"), part("core.numbered").numbered
+    said = numbered("Solving person {number} of {count}", number=2, count=3)
+    assert said == "Solving person 2 of 3"
+    german = part("blender.translations").GERMAN
+    translations = SimpleNamespace(pgettext_iface=lambda message, _context=None: german.get(message, message))
+    monkeypatch.setattr(text, "bpy", SimpleNamespace(app=SimpleNamespace(translations=translations)))
+    assert text.progress_text(said) == "Löst Person 2 von 3"
+    assert text.progress_text("looking for persons") == "Sucht Personen"
 
 
 def results(part):

@@ -4,7 +4,7 @@
 import ast
 from pathlib import Path
 
-TEXT_CALLS = {"iface", "draw_sentence", "poll_message_set", "label"}
+TEXT_CALLS = {"iface", "numbered", "draw_sentence", "poll_message_set", "label"}
 """Calls whose texts are shown; in all others only the keyword `text` is."""
 
 CLASS_TEXTS = {"bl_label", "bl_description"}

@@ -3,12 +3,20 @@
 
 import addon_utils
 import bpy
-from humanoid_rigs import humanoid
+from humanoid_rigs import add_fingers, humanoid
 
 
-def build_rig(style: str, legs: float = 1.0, arms_down_deg: float = 0.0, mode: str = "QUATERNION") -> bpy.types.Object:
-    """Make an armature of a style of names, and make it active."""
+def build_rig(
+    style: str,
+    legs: float = 1.0,
+    arms_down_deg: float = 0.0,
+    mode: str = "QUATERNION",
+    finger_curl_deg: float | None = None,
+) -> bpy.types.Object:
+    """Make an armature of a style of names, and make it active; with fingers that curl at rest, None for none."""
     plain = humanoid(style, legs, arms_down_deg)
+    if finger_curl_deg is not None:
+        add_fingers(plain, style, finger_curl_deg)
     rig = bpy.data.objects.new(style, bpy.data.armatures.new(style))
     bpy.context.scene.collection.objects.link(rig)
     activate(rig)

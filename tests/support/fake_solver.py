@@ -36,6 +36,7 @@ MODES = (
     "nan",  # answers with numbers that are not finite
     "problem",  # its worker cannot start
     "doubtful",  # is not sure of any person
+    "wander",  # answers otherwise each time, as a search does that ends elsewhere
 )
 
 TRANSL = (0.0, 1.05, 0.0)
@@ -215,7 +216,8 @@ class FakeSolver:
         transl, quats, betas = np.array(TRANSL), random_quats(POSE_SEED), np.array(BETAS, float)
         if request.initial is not None:
             transl, quats, betas = (np.array(frames.array(ref)) for ref in msgspec.structs.astuple(request.initial))
-            nod = np.array([np.cos(0.1), np.sin(0.1), 0, 0])
+            angle = 0.1 * (self.solves if self.mode == "wander" else 1)
+            nod = np.array([np.cos(angle), np.sin(angle), 0, 0])
             quats[15] = multiply(quats[15], nod)
         camera = request.camera
         if camera is not None and camera.rotation is None:

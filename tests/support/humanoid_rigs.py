@@ -117,6 +117,54 @@ class PlainBone:
         self.parent, self.head, self.tail, self.roll = parent, head, tail, roll
 
 
+_UNITY = {1: "Proximal", 2: "Intermediate", 3: "Distal"}
+_VRM_THUMB = {1: "Metacarpal", 2: "Proximal", 3: "Distal"}
+
+
+def finger_name(style: str, side: str, finger: str, part: int) -> str:
+    """Return what a style calls the bone of a finger's joint; `side` is "L" or "R"."""
+    written = STYLES[style][1]["LR".index(side)]
+    number = ("Thumb", "Index", "Middle", "Ring", "Pinky").index(finger)
+    little = "Little" if finger == "Pinky" else finger
+    return {
+        "Mixamo": f"mixamorig:{written}Hand{finger}{part}",
+        "Unreal": f"{finger.lower()}_0{part}_{written}",
+        "VRM J_Bip": f"J_Bip_{written}_{little}{part}",
+        "VRM humanoid": f"{written}{little}{(_VRM_THUMB if finger == 'Thumb' else _UNITY)[part]}",
+        "Auto-Rig Pro": f"c_{finger.lower()}{part}.{written}",
+        "Daz": f"{written}{'Mid' if finger == 'Middle' else finger}{part}",
+        "MakeHuman": f"finger{number + 1}-{part}.{written}",
+        "metarig": f"{'' if finger == 'Thumb' else 'f_'}{finger.lower()}.0{part}.{written}",
+        "Biped": f"Bip01 {written} Finger{number}{part - 1 or ''}",
+        "SMPL": f"{written}_{finger}{part}",
+    }[style]
+
+
+def add_fingers(bones: dict[str, PlainBone], style: str, curl_deg: float = 0.0, spread_deg: float = 5.0) -> None:
+    """Give the hands of a rig fingers of three bones each, palms down.
+
+    Args:
+        bones: A rig of that style in T-pose; the fingers are added to it.
+        style: One of `STYLES` that `finger_name` knows.
+        curl_deg: By which each bone is bent against the one before.
+        spread_deg: Between fingers.
+    """
+    rolls = np.random.default_rng(7)
+    for side, sign in (("L", 1.0), ("R", -1.0)):
+        hand = STYLES[style][0]["Wrist"].format(STYLES[style][1]["LR".index(side)])
+        wrist = bones[hand].head
+        for number, finger in enumerate(("Thumb", "Index", "Middle", "Ring", "Pinky")):
+            at = wrist + np.array([sign * (0.03 if finger == "Thumb" else 0.09), -0.03 + 0.02 * (number - 1), 0.0])
+            turned = np.radians(-45.0 if finger == "Thumb" else spread_deg * (number - 2))
+            parent = hand
+            for part, length in ((1, 0.04), (2, 0.03), (3, 0.02)):
+                down = np.radians(curl_deg * part)
+                way = np.array([sign * np.cos(turned) * np.cos(down), np.sin(turned) * np.cos(down), -np.sin(down)])
+                name = finger_name(style, side, finger, part)
+                bones[name] = PlainBone(parent, at, at + length * way, float(rolls.uniform(-3, 3)))
+                at, parent = at + length * way, name
+
+
 def humanoid(style: str, legs: float = 1.0, arms_down_deg: float = 0.0, seed: int = 3) -> dict[str, PlainBone]:
     """Return the bones of a rig, parents first; rolls are random.
 

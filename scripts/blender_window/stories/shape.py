@@ -18,6 +18,7 @@ from ikol_user import PACKAGE, PICTURES, User, bodies, notice, preferences
 PHOTO = PICTURES / "front_step.jpg"
 BONE_TOLERANCE = 2e-4  # metres; bones are moved when they are a tenth of a millimetre off
 FILES = Path("/tmp/ikol_shape")
+SLIDER_STEPS, SLIDER_PIXELS = 10, 20
 ENDS = ("L_Ankle", "R_Ankle", "L_Wrist", "R_Wrist", "Head")
 
 
@@ -84,13 +85,15 @@ def drag_slider(driver: Driver) -> Wait:
     driver.input.press()
     yield SETTLE
     off = []
-    for step in range(1, 5):
-        driver.input.move(place[0] + 4 + 2 * step, place[1])
+    for _ in range(SLIDER_STEPS):
+        driver.input.shift(SLIDER_PIXELS, 0)
         yield 0.5
         off.append(bones_off())
     # drawn by software, the window may be seconds behind the mouse
-    moved = yield from driver.wait_until(lambda: abs(betas()[0] - before[0]) > 0.1, 10.0)
+    moved = yield from driver.wait_until(lambda: betas()[0] - before[0] > 1.0, 10.0)
     driver.check("the slider moved while it was held", moved, betas()[0])
+    finely = betas()[0] - before[0] < 1.2 * SLIDER_STEPS * SLIDER_PIXELS * 0.01
+    driver.check("by a hundredth for each pixel of the mouse", finely, betas()[0])
     solved = yield from driver.wait_until(lambda: abs(solved_beta() - betas()[0]) < 1e-5, 10.0)
     driver.check("the pose was solved while it was held", solved, (solved_beta(), betas()[0]))
     off.append(bones_off())
@@ -101,8 +104,8 @@ def drag_slider(driver: Driver) -> Wait:
     yield 1.0
     driver.check("bones followed while it was held", max(off[-2:]) < BONE_TOLERANCE, off)
     driver.check("the mode is as it was", bpy.context.mode == "OBJECT", bpy.context.mode)
-    solved, value = pose(), betas()[0]
     yield from driver.picture("3_slider_let_go")
+    solved, value = pose(), betas()[0]
     yield from driver.hover_viewport()
     yield from driver.press_key("ctrl+z")
     yield 1.0
@@ -111,10 +114,10 @@ def drag_slider(driver: Driver) -> Wait:
     driver.check("and the bones", bones_off() < BONE_TOLERANCE, bones_off())
     driver.check("and the pose", np.abs(pose() - posed).max() < 1e-5, np.abs(pose() - posed).max())
     yield from driver.press_key("ctrl+shift+z")
-    yield from driver.wait_until(lambda: np.abs(pose() - solved).max() < 1e-3, 20.0)
+    yield from driver.wait_until(lambda: np.abs(pose() - solved).max() < 1e-6, 20.0)
     driver.check("redo brings both again", bones_off() < BONE_TOLERANCE, (bones_off(), betas()[0]))
     driver.check("the last value of the slider", abs(betas()[0] - value) < 1e-5, (betas()[0], value))
-    driver.check("and its pose", np.abs(pose() - solved).max() < 1e-3, np.abs(pose() - solved).max())
+    driver.check("and its pose", np.abs(pose() - solved).max() < 1e-6, np.abs(pose() - solved).max())
 
 
 def type_height(driver: Driver) -> Wait:
@@ -139,11 +142,11 @@ def type_height(driver: Driver) -> Wait:
     yield from driver.picture("4_height_typed")
     yield from driver.hover_viewport()
     yield from driver.press_key("ctrl+z")
-    yield from driver.wait_until(lambda: np.abs(pose() - posed).max() < 1e-3, 20.0)
+    yield from driver.wait_until(lambda: np.abs(pose() - posed).max() < 1e-6, 20.0)
     off = max(abs(a - b) for a, b in zip(betas(), before, strict=True))
     driver.check("one undo takes the height back", off < 1e-5, off)
-    # the step before is the slider's, which was made in its middle and is solved again when undo comes back to it
-    driver.check("with the pose", np.abs(pose() - posed).max() < 1e-3, np.abs(pose() - posed).max())
+    # the step before is the slider's, which was made in its middle: what came later is remembered
+    driver.check("with the pose", np.abs(pose() - posed).max() < 1e-6, np.abs(pose() - posed).max())
 
 
 def pose_and_assets(driver: Driver, user: User) -> Wait:
