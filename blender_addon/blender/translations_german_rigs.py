@@ -106,5 +106,16 @@ RIGS = {
         "{bones} folgen Constraints und nicht ihrer Pose; diese stumm schalten"
     ),
     "Posed {rig}, joints within {residual:.1f} mm": "{rig} posiert, Gelenke auf {residual:.1f} mm",
+    "Export My Rig": "Mein Rig exportieren",
+    "Write the rig with its meshes and its motion for another program: where its bones are in the scene, frame by "
+    "frame, those of a control rig that move the skin. The rig itself is not changed": (
+        "Das Rig mit Meshes und Bewegung für ein anderes Programm schreiben: wo seine Knochen in der Szene sind, Bild "
+        "für Bild, bei einem Steuerrig die, welche die Haut bewegen. Das Rig selbst bleibt, wie es ist"
+    ),
+    "Names": "Namen",
+    "How the bones of joints and fingers are named; other bones keep their names": (
+        "Wie die Knochen von Gelenken und Fingern heißen; andere Knochen behalten ihren Namen"
+    ),
+    "The rig's own names": "Die eigenen Namen des Rigs",
     "Posing the rig": "Das Rig wird posiert",
 }

@@ -137,8 +137,10 @@ def name_limbs(bones: Bones) -> NamedLimbs:
         known = [bone for core in cores for bone in among.get(CoreName("", core), [])]
         if known:
             joints[joint] = best_bone(bones, known)
-    if "Head" not in joints and all(bone in bones for bone in _METARIG_TRUNK.values()):
-        joints |= _METARIG_TRUNK
+    for prefix in ("", "DEF-"):
+        trunk = {joint: f"{prefix}{bone}" for joint, bone in _METARIG_TRUNK.items()}
+        if "Head" not in joints and all(bone in bones for bone in trunk.values()):
+            joints |= trunk
     return NamedLimbs(way, joints)
 
 
