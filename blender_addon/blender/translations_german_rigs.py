@@ -38,6 +38,7 @@ RIGS = {
     "How the bones were found": "Wie die Knochen gefunden wurden",
     "Found by: {way}": "Gefunden: {way}",
     "names of Rigify": "Namen von Rigify",
+    "names of Auto-Rig Pro": "Namen von Auto-Rig Pro",
     "names of bones": "Namen der Knochen",
     "names of Mixamo": "Namen von Mixamo",
     "names of joints": "Namen der Gelenke",
@@ -104,6 +105,16 @@ RIGS = {
     "Found {number} bones": "{number} Knochen gefunden",
     "{bones} follow constraints and not their pose; mute these": (
         "{bones} folgen Constraints und nicht ihrer Pose; diese stumm schalten"
+    ),
+    "the controls of {rig} are not known: its deform bones were posed instead; choose its FK controls under Bones to "
+    "pose by these": (
+        "die Steuerknochen von {rig} sind nicht bekannt: posiert wurden die Verformungsknochen; unter Knochen die "
+        "FK-Steuerknochen wählen, um mit diesen zu posieren"
+    ),
+    "the controls of {rig} are not known: its deform bones were posed instead, and constraints hold {bones}; choose "
+    "its FK controls under Bones, or mute the constraints": (
+        "die Steuerknochen von {rig} sind nicht bekannt: posiert wurden die Verformungsknochen, und Constraints halten "
+        "{bones}; unter Knochen die FK-Steuerknochen wählen oder die Constraints stumm schalten"
     ),
     "Posed {rig}, joints within {residual:.1f} mm": "{rig} posiert, Gelenke auf {residual:.1f} mm",
     "Export My Rig": "Mein Rig exportieren",
