@@ -6,7 +6,7 @@ object's own transform, strips of the NLA editor. The body itself is not touched
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import bpy
@@ -42,13 +42,13 @@ class Baked:
     correctives: FloatArray
 
 
-def bake(context: bpy.types.Context, armature: bpy.types.Object, frames: Sequence[int]) -> Baked:
-    """Look at the bones on each frame; the user's frame is shown again.
+def bake(context: bpy.types.Context, armature: bpy.types.Object, tree: Tree, frames: Sequence[int]) -> Baked:
+    """Look at the bones of a tree on each frame; the user's frame is shown again.
 
     Raises:
         SceneError: The armature is scaled unevenly or mirrored.
     """
-    tree, scene = body_tree(armature), context.scene
+    scene = context.scene
     now = scene.frame_current
     local = np.array([armature.data.bones[name].matrix_local for name in tree.names])
     posed: list[FloatArray] = []
@@ -99,7 +99,8 @@ def build_copy(
     Raises:
         SceneError: The armature is scaled unevenly or mirrored.
     """
-    baked, tree = bake(context, armature, frames), body_tree(armature)
+    tree = body_tree(armature)
+    baked = bake(context, armature, tree, frames)
     turn = np.eye(4)
     turn[:3, :3] = axes
     data = bpy.data.armatures.new(armature.name)
@@ -117,7 +118,7 @@ def build_copy(
     mesh = find_mesh(armature)
     if mesh is not None:
         things.append(_build_mesh(context, armature, mesh, copy, preset, baked, axes, frames))
-    _key(copy, tree, preset, frames, baked, turn)
+    key_copy(copy, tree, preset.names, frames, baked, turn)
     context.view_layer.update()
     return things
 
@@ -226,11 +227,25 @@ def _coordinates(points: "bpy.types.bpy_prop_collection") -> FloatArray:
     return values.reshape(-1, 3).astype(np.float64)
 
 
-def _key(
-    copy: bpy.types.Object, tree: Tree, preset: Preset, frames: Sequence[int], baked: Baked, turn: FloatArray
+def key_copy(
+    copy: bpy.types.Object,
+    tree: Tree,
+    names: Mapping[str, str],
+    frames: Sequence[int],
+    baked: Baked,
+    turn: FloatArray,
 ) -> None:
-    """Give the copy's bones the motion: each turns from rest as the body's bone does, its head where that one's is."""
-    rest = np.array([copy.data.bones[preset.names[name]].matrix_local for name in tree.names])
+    """Give the copy's bones the motion: each turns from rest as the body's bone does, its head where that one's is.
+
+    Args:
+        copy: The armature that is written.
+        tree: The bones that were baked.
+        names: What they are called on the copy.
+        frames: Their numbers.
+        baked: The motion.
+        turn: (4, 4) from Blender's axes to those of the file.
+    """
+    rest = np.array([copy.data.bones[names[name]].matrix_local for name in tree.names])
     delta = turn @ baked.posed @ np.linalg.inv(baked.rest) @ turn.T
     posed = delta @ rest
     posed[..., :3, 3] = baked.posed[..., :3, 3] @ turn[:3, :3].T
@@ -238,7 +253,7 @@ def _key(
     action = new_action(copy, copy.name)
     numbers = np.asarray(frames, dtype=np.float64)
     for joint, name in enumerate(tree.names):
-        bone = copy.pose.bones[preset.names[name]]
+        bone = copy.pose.bones[names[name]]
         bone.rotation_mode = "QUATERNION"
         quats = continuous(np.array([Matrix(turn).to_quaternion() for turn in basis[:, joint, :3, :3].tolist()]))
         places = basis[:, joint, :3, 3]
@@ -259,4 +274,5 @@ def remove_copy(things: Sequence[bpy.types.Object]) -> None:
         collection = bpy.data.armatures if isinstance(data, bpy.types.Armature) else bpy.data.meshes
         collection.remove(data)
         for action in actions:
-            bpy.data.actions.remove(action)
+            if not action.users:  # a mesh's own goes on moving its shape keys
+                bpy.data.actions.remove(action)

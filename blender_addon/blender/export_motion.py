@@ -26,7 +26,8 @@ def write_motion(context: bpy.types.Context, armature: bpy.types.Object, path: s
         AddonError: The body is scaled, or is not the one in use.
         OSError: The file cannot be written.
     """
-    baked, tree, body = bake(context, armature, frames), body_tree(armature), current_body()
+    tree, body = body_tree(armature), current_body()
+    baked = bake(context, armature, tree, frames)
     check_body(armature, body)
     if abs(baked.scale - 1) > SCALE_TOLERANCE:
         raise SceneError(f"{armature.name} has scale {baked.scale:.3f}, of which AMASS knows nothing; set it to 1")

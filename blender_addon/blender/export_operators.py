@@ -15,7 +15,9 @@ from . import runtime
 from .bodies import check_bones, find_body
 from .export_copy import build_copy, remove_copy
 from .export_motion import write_motion
+from .export_rig import build_rig_copy, plan_rig
 from .keys import animated_paths
+from .rig_operators import find_rig
 from .text import iface
 
 MAX_EXPORTED_FRAMES = 20_000
@@ -23,7 +25,7 @@ MAX_EXPORTED_FRAMES = 20_000
 
 SUFFIXES = {"FBX": ".fbx", "GLTF": ".glb", "BVH": ".bvh", "USD": ".usdc", "AMASS": ".npz"}
 
-_Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+FILE_AXES = {"BVH": np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])}
 """Blender's exporter of BVH writes its own axes; readers, Blender's too, take Y for up."""
 
 
@@ -57,11 +59,17 @@ def _bvh(path: str, first: int, last: int) -> None:
     bpy.ops.export_anim.bvh(filepath=path, frame_start=first, frame_end=last, root_transform_only=True)
 
 
+def _bvh_of_rig(path: str, first: int, last: int) -> None:
+    bpy.ops.export_anim.bvh(filepath=path, frame_start=first, frame_end=last, root_transform_only=False)
+
+
 def _usd(path: str, _first: int, _last: int) -> None:
     bpy.ops.wm.usd_export(filepath=path, selected_objects_only=True, export_animation=True)
 
 
 _WRITERS: dict[str, Callable[[str, int, int], None]] = {"FBX": _fbx, "GLTF": _gltf, "BVH": _bvh, "USD": _usd}
+_RIG_WRITERS = {**_WRITERS, "BVH": _bvh_of_rig}
+"""Rigs move by the pelvis, which may have a bone above it, and may stretch; bodies by their root alone."""
 _OPERATORS = {
     "FBX": ("export_scene", "fbx"),
     "GLTF": ("export_scene", "gltf"),
@@ -70,54 +78,30 @@ _OPERATORS = {
 }
 
 
-class IKOL_OT_export(bpy.types.Operator):
-    """The command *Export*."""
+_FORMS = [
+    ("FBX", "FBX", "For Unreal, Unity, Maya and most others"),
+    ("GLTF", "glTF", "One binary file, for the web, Godot and engines"),
+    ("BVH", "BVH", "Motion and bones without a mesh, as text"),
+    ("USD", "USD", "For Omniverse, Houdini and film pipelines"),
+]
+_PRESETS = [(key, preset.label, preset.description) for key, preset in PRESETS.items()]
+_FRAMES = EnumProperty(
+    name="Frames",
+    description="What is written of the motion",
+    items=[
+        ("RANGE", "Frame Range", "All frames of the scene"),
+        ("CURRENT", "Current Frame", "Only the pose that is shown"),
+    ],
+)
 
-    bl_idname = "ikol.export"
-    bl_label = "Export Body"
-    bl_description = (
-        "Write the body with its motion for another program: where its joints are in the scene, frame by frame, with "
-        "bones named as that program wants them. The body itself is not changed"
-    )
 
-    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
-    filter_glob: StringProperty(default=";".join(f"*{suffix}" for suffix in SUFFIXES.values()), options={"HIDDEN"})
-    form: EnumProperty(
-        name="Format",
-        description="Which kind of file is written",
-        items=[
-            ("FBX", "FBX", "For Unreal, Unity, Maya and most others"),
-            ("GLTF", "glTF", "One binary file, for the web, Godot and engines"),
-            ("BVH", "BVH", "Motion and bones without a mesh, as text"),
-            ("USD", "USD", "For Omniverse, Houdini and film pipelines"),
-            ("AMASS", "AMASS", "Rotations and shape of SMPL's joints as numbers, for research; its own bone names"),
-        ],
-    )
-    preset: EnumProperty(
-        name="Skeleton",
-        description="How bones are named and which way they point",
-        items=[(key, preset.label, preset.description) for key, preset in PRESETS.items()],
-    )
-    frames: EnumProperty(
-        name="Frames",
-        description="What is written of the motion",
-        items=[
-            ("RANGE", "Frame Range", "All frames of the scene"),
-            ("CURRENT", "Current Frame", "Only the pose that is shown"),
-        ],
-    )
+class _Export:
+    """Mixin: asks for a file, whose suffix is that of the format, and writes an armature."""
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Only with a body."""
-        if find_body(context) is None:
-            cls.poll_message_set(iface("Select a body that was made by Pose from Image or Solve Keypoints"))
-            return False
-        return True
+    default_name = ""
 
-    def invoke(self, context: bpy.types.Context, _event: "bpy.types.Event") -> set[str]:
-        """Ask where to; a body without keys has one pose."""
-        armature = find_body(context)
+    def ask(self, context: bpy.types.Context, armature: bpy.types.Object) -> set[str]:
+        """Ask where to; an armature without keys has one pose."""
         if not animated_paths(armature):
             self.frames = "CURRENT"
         if not self.filepath:
@@ -131,7 +115,8 @@ class IKOL_OT_export(bpy.types.Operator):
     def check(self, _context: bpy.types.Context) -> bool:
         """Keep the name's suffix that of the format."""
         path = Path(self.filepath)
-        named = str(path.with_suffix(SUFFIXES[self.form]) if path.suffix in SUFFIXES.values() else path) or "body"
+        named = str(path.with_suffix(SUFFIXES[self.form]) if path.suffix in SUFFIXES.values() else path)
+        named = named or self.default_name
         named = named if named.endswith(SUFFIXES[self.form]) else f"{named}{SUFFIXES[self.form]}"
         is_changed, self.filepath = named != self.filepath, named
         return is_changed
@@ -140,15 +125,105 @@ class IKOL_OT_export(bpy.types.Operator):
         """Make a copy, write it, remove it."""
         self.check(context)
         try:
-            armature = find_body(context)
-            check_bones(armature)
-            count = write_body(context, armature, bpy.path.abspath(self.filepath), self.form, self.preset, self.frames)
+            count = self.write(context, bpy.path.abspath(self.filepath))
         except AddonError as error:
             self.report({"ERROR"}, runtime.sentence(error))
             return {"CANCELLED"}
         name = Path(self.filepath).name
         self.report({"INFO"}, iface("Wrote {number} frames to {name}", number=count, name=name))
         return {"FINISHED"}
+
+
+class IKOL_OT_export(_Export, bpy.types.Operator):
+    """The command *Export*."""
+
+    bl_idname = "ikol.export"
+    bl_label = "Export Body"
+    bl_description = (
+        "Write the body with its motion for another program: where its joints are in the scene, frame by frame, with "
+        "bones named as that program wants them. The body itself is not changed"
+    )
+    default_name = "body"
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default=";".join(f"*{suffix}" for suffix in SUFFIXES.values()), options={"HIDDEN"})
+    form: EnumProperty(
+        name="Format",
+        description="Which kind of file is written",
+        items=[
+            *_FORMS,
+            ("AMASS", "AMASS", "Rotations and shape of SMPL's joints as numbers, for research; its own bone names"),
+        ],
+    )
+    preset: EnumProperty(name="Skeleton", description="How bones are named and which way they point", items=_PRESETS)
+    frames: _FRAMES
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only with a body."""
+        if find_body(context) is None:
+            cls.poll_message_set(iface("Select a body that was made by Pose from Image or Solve Keypoints"))
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, _event: "bpy.types.Event") -> set[str]:
+        """Ask where to."""
+        return self.ask(context, find_body(context))
+
+    def write(self, context: bpy.types.Context, path: str) -> int:
+        """Write the body."""
+        armature = find_body(context)
+        check_bones(armature)
+        return write_body(context, armature, path, self.form, self.preset, self.frames)
+
+
+class IKOL_OT_export_rig(_Export, bpy.types.Operator):
+    """The command *Export My Rig*."""
+
+    bl_idname = "ikol.export_rig"
+    bl_label = "Export My Rig"
+    bl_description = (
+        "Write the rig with its meshes and its motion for another program: where its bones are in the scene, frame by "
+        "frame, those of a control rig that move the skin. The rig itself is not changed"
+    )
+    default_name = "rig"
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(default=";".join(f"*{SUFFIXES[form]}" for form, _, _ in _FORMS), options={"HIDDEN"})
+    form: EnumProperty(name="Format", description="Which kind of file is written", items=_FORMS)
+    preset: EnumProperty(
+        name="Names",
+        description="How the bones of joints and fingers are named; other bones keep their names",
+        items=[("OWN", "As They Are", "The rig's own names"), *_PRESETS],
+    )
+    frames: _FRAMES
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only with a rig."""
+        if find_rig(context) is None:
+            cls.poll_message_set(iface("Select the rig to pose: an armature that IKOL did not make"))
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, _event: "bpy.types.Event") -> set[str]:
+        """Ask where to."""
+        return self.ask(context, find_rig(context))
+
+    def write(self, context: bpy.types.Context, path: str) -> int:
+        """Write the rig."""
+        rig = find_rig(context)
+        first, last = chosen_frames(context.scene, self.frames)
+        plan, axes = plan_rig(rig, PRESETS.get(self.preset)), FILE_AXES.get(self.form, np.eye(3))
+        write_copy(
+            context,
+            path,
+            self.form,
+            (first, last),
+            lambda numbers: build_rig_copy(context, rig, plan, numbers, axes),
+            is_rig=True,
+        )
+        return last - first + 1
 
 
 def write_body(
@@ -159,20 +234,61 @@ def write_body(
     Raises:
         SceneError: It cannot be written.
     """
-    module, command = _OPERATORS.get(form, ("", ""))
-    if module and command not in dir(getattr(bpy.ops, module)):
-        raise SceneError(f"this Blender has no exporter for {form}; enable it in the preferences under Add-ons")
-    scene, layer = context.scene, context.view_layer
-    is_range = frames == "RANGE"
-    first, last = (scene.frame_start, scene.frame_end) if is_range else (scene.frame_current, scene.frame_current)
-    if last - first >= MAX_EXPORTED_FRAMES:
-        raise SceneError(f"frames {first} to {last} are more than {MAX_EXPORTED_FRAMES}; set a shorter range")
+    first, last = chosen_frames(context.scene, frames)
     if form == "AMASS":
         try:
             write_motion(context, armature, path, range(first, last + 1))
         except OSError as error:
             raise SceneError(f"{Path(path).name} could not be written: {error.strerror or error}") from error
         return last - first + 1
+    chosen = PRESETS[preset]
+    if form == "BVH":  # whose root is the joint that moves
+        chosen = replace(chosen, root="")
+    axes = FILE_AXES.get(form, np.eye(3))
+    write_copy(context, path, form, (first, last), lambda numbers: build_copy(context, armature, chosen, numbers, axes))
+    return last - first + 1
+
+
+def chosen_frames(scene: bpy.types.Scene, frames: str) -> tuple[int, int]:
+    """Return the first and the last frame that is written.
+
+    Raises:
+        SceneError: Those are too many.
+    """
+    is_range = frames == "RANGE"
+    first, last = (scene.frame_start, scene.frame_end) if is_range else (scene.frame_current, scene.frame_current)
+    if last - first >= MAX_EXPORTED_FRAMES:
+        raise SceneError(f"frames {first} to {last} are more than {MAX_EXPORTED_FRAMES}; set a shorter range")
+    return first, last
+
+
+def write_copy(
+    context: bpy.types.Context,
+    path: str,
+    form: str,
+    frames: tuple[int, int],
+    build: Callable[[range], object],
+    *,
+    is_rig: bool = False,
+) -> None:
+    """Make a copy, write it with Blender's exporter, remove it; scene, selection and mode are as before.
+
+    Args:
+        context: For the scene.
+        path: Of the file.
+        form: One of those that Blender writes.
+        frames: The first and the last.
+        build: Makes the copy of these frames, selected.
+        is_rig: Whether it is one of the user's own, which may move by any of its bones.
+
+    Raises:
+        SceneError: It cannot be written.
+    """
+    module, command = _OPERATORS[form]
+    if command not in dir(getattr(bpy.ops, module)):
+        raise SceneError(f"this Blender has no exporter for {form}; enable it in the preferences under Add-ons")
+    scene, layer = context.scene, context.view_layer
+    first, last = frames
     active, selected = layer.objects.active, context.selected_objects
     mode = active.mode if active is not None else "OBJECT"
     kept = (scene.frame_start, scene.frame_end, scene.frame_current)
@@ -180,13 +296,9 @@ def write_body(
     if mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
     try:
-        chosen = PRESETS[preset]
-        if form == "BVH":  # whose root is the joint that moves
-            build_copy(context, armature, replace(chosen, root=""), range(first, last + 1), _Y_UP)
-        else:
-            build_copy(context, armature, chosen, range(first, last + 1), np.eye(3))
+        build(range(first, last + 1))
         scene.frame_start, scene.frame_end = first, last
-        _WRITERS[form](path, first, last)
+        (_RIG_WRITERS if is_rig else _WRITERS)[form](path, first, last)
     except (RuntimeError, OSError) as error:  # the exporter's own report
         reason = str(error).removeprefix("Error: ").strip()
         raise SceneError(f"{Path(path).name} could not be written: {reason}") from error
@@ -200,4 +312,3 @@ def write_body(
         layer.objects.active = active
         if mode != "OBJECT":
             bpy.ops.object.mode_set(mode=mode)
-    return last - first + 1

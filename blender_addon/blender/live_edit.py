@@ -22,7 +22,7 @@ TICK_SECONDS = 1 / 60
 SLIDER_SECONDS = 0.4
 """Without a further change, a slider counts as let go: Blender tells no add-on when it is."""
 
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.5
 """A look counts for no more of a pause than that: while a heavy scene is drawn, nobody can go on with a slider."""
 
 SETTLE_SECONDS = 2.0

@@ -12,6 +12,7 @@ from ..core.wording import (
     Residual,
     count_text,
     listed_points,
+    missed_locks,
     point_residual,
     residual_text,
 )
@@ -138,7 +139,13 @@ class IKOL_PT_keypoints(SubPanel, bpy.types.Panel):
         if tolerance.metres is not None:
             column.prop(properties, "tolerance_cm", slider=True)
         if is_locked(record, point):
-            draw_sentence(layout, iface("Locked: met exactly, without tolerance"), sidebar_width(context))
+            is_met = point not in missed_locks(record)
+            text = iface(
+                "Locked: met exactly, without tolerance"
+                if is_met
+                else "Locked out of reach: the body comes as near as it can"
+            )
+            draw_sentence(layout, text, sidebar_width(context))
         row = layout.row(align=True)
         has_lock = all(is_locked(record, name) for name in selected)
         has_mute = all(is_muted(record, name) for name in selected)

@@ -49,6 +49,7 @@ class IKOL_PT_rig(SubPanel, bpy.types.Panel):
         row.operator("ikol.pose_rig", icon="ARMATURE_DATA")
         row.operator("ikol.pose_rig", text="", icon="PREVIEW_RANGE").whole_range = True
         layout.operator("ikol.pick_rig_image", icon="IMAGE_DATA")
+        layout.operator("ikol.export_rig", icon="EXPORT")
 
 
 class IKOL_PT_rig_bones(SidebarPanel, bpy.types.Panel):

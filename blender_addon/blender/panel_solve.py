@@ -13,6 +13,9 @@ from .text import draw_sentence, iface, sidebar_width
 
 RESOLVE_SCALE = 1.4
 
+NOTHING = "–"
+"""In place of a number that there is none of yet."""
+
 _STATUS = {
     "converged": "Converged",
     "max_iterations": "Stopped at the limit of steps",
@@ -73,9 +76,8 @@ def _numbers(record: Record) -> list[tuple[str, str]]:
         ("Result", iface("{status}, {number} steps", status=status, number=solution.iterations)),
         ("Solved in", f"{1e3 * solution.seconds:.1f} ms"),
     ]
-    if live.latency_ms > 0:
-        if live.rate_hz > 0:
-            rows.append(("Rate", f"{live.rate_hz:.0f} Hz"))
-        delay = iface("{median:.0f} ms, 95 % in {most:.0f}", median=live.latency_ms, most=live.latency_p95_ms)
-        rows.append(("Delay", delay))
+    delay = iface("{median:.0f} ms, 95 % in {most:.0f}", median=live.latency_ms, most=live.latency_p95_ms)
+    # always as many rows: while a button is held, Blender does not move the panels below one that grows
+    rows.append(("Rate", f"{live.rate_hz:.0f} Hz" if live.rate_hz > 0 else NOTHING))
+    rows.append(("Delay", delay if live.latency_ms > 0 else NOTHING))
     return rows

@@ -36,7 +36,7 @@ from .rig_scene import (
     source_skeleton,
     to_scene,
 )
-from .rig_writing import check_rig, key_rig, use_controls, write_pose
+from .rig_writing import check_rig, is_unknown_control_rig, key_rig, use_controls, write_pose
 from .solve_operator import SolveOperator
 from .text import capitalised, iface
 
@@ -260,17 +260,35 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
                 key_rig(rig, written.bones, frame)
         if context.scene.frame_current != now:
             context.scene.frame_set(now)
-        if written.followers:
-            text = iface(
-                "{bones} follow constraints and not their pose; mute these", bones=", ".join(written.followers[:4])
-            )
-            self.report({"WARNING"}, capitalised(text))
+        self._warn(rig, written.followers)
         if result.rig_px < 0.0:
             return iface("Posed {rig}, joints within {residual:.1f} mm", rig=rig.name, residual=1e3 * worst)
         source = bpy.data.objects.get(self._source_name)
         if source is not None and result.rig_camera is not None:
             show_camera(context, rig, source, result.rig_camera)
         return iface("Posed {rig}, keypoints met within {pixels:.1f} px", rig=rig.name, pixels=result.rig_px)
+
+    def _warn(self, rig: bpy.types.Object, followers: tuple[str, ...]) -> None:
+        """Say of which bones the pose is not seen, or not kept by the user's own controls."""
+        bones = ", ".join(followers[:4])
+        if is_unknown_control_rig(rig, self._skeleton):
+            text = iface(
+                "the controls of {rig} are not known: its deform bones were posed instead; choose its FK controls "
+                "under Bones to pose by these",
+                rig=rig.name,
+            )
+            if followers:
+                text = iface(
+                    "the controls of {rig} are not known: its deform bones were posed instead, and constraints hold "
+                    "{bones}; choose its FK controls under Bones, or mute the constraints",
+                    rig=rig.name,
+                    bones=bones,
+                )
+        elif followers:
+            text = iface("{bones} follow constraints and not their pose; mute these", bones=bones)
+        else:
+            return
+        self.report({"WARNING"}, capitalised(text))
 
 
 class IKOL_OT_pick_rig_image(_RigCommand, FilePicker, bpy.types.Operator):

@@ -30,6 +30,8 @@ CLAMP_TOLERANCE = 1e-5
 """Radians beyond a range that are rounding."""
 
 _RIGIFY_LIMBS = ("upper_arm_parent.L", "upper_arm_parent.R", "thigh_parent.L", "thigh_parent.R")
+_AUTO_RIG_SWITCHES = ("c_hand_ik.l", "c_hand_ik.r", "c_foot_ik.l", "c_foot_ik.r")
+"""Controls of Auto-Rig Pro that say whether a limb follows them or its FK controls."""
 _RIGIFY_MASTERS = ("hips", "chest")
 """Controls of a generated rig that turn what the ones below turn too."""
 
@@ -69,7 +71,7 @@ def check_rig(armature: bpy.types.Object, skeleton: Skeleton) -> None:
 
 
 def use_controls(armature: bpy.types.Object, bones: Bones, skeleton: Skeleton) -> None:
-    """Make the mapped bones those that count: FK on a generated Rigify rig, nothing turned in between.
+    """Make the mapped bones those that count: FK on Rigify's and Auto-Rig Pro's rigs, nothing turned in between.
 
     What stands between two joints is put to rest, for the solver takes it to move with the joint above.
     """
@@ -78,6 +80,10 @@ def use_controls(armature: bpy.types.Object, bones: Bones, skeleton: Skeleton) -
         bone = armature.pose.bones.get(name)
         if bone is not None and "IK_FK" in bone and any(known.endswith(("_fk.L", "_fk.R")) for known in mapped):
             bone["IK_FK"] = 1.0
+    for name in _AUTO_RIG_SWITCHES:
+        bone = armature.pose.bones.get(name)
+        if bone is not None and "ik_fk_switch" in bone and any(known.startswith("c_") for known in mapped):
+            bone["ik_fk_switch"] = 1.0
     root = skeleton.joints[0].bone
     between = {name for joint in skeleton.joints[1:] for name in _up_to(bones, joint.bone, root)} - mapped
     if "torso" in mapped:
@@ -167,6 +173,13 @@ def followers(armature: bpy.types.Object, skeleton: Skeleton) -> tuple[str, ...]
         if any(constraint.type not in HARMLESS for constraint in active):
             found.append(joint.bone)
     return tuple(found)
+
+
+def is_unknown_control_rig(armature: bpy.types.Object, skeleton: Skeleton) -> bool:
+    """Return whether the rig has controls, and none of them was mapped."""
+    mapped = {joint.bone for joint in skeleton.joints}
+    shaped = {bone.name for bone in armature.pose.bones if bone.custom_shape is not None}
+    return bool(shaped) and not shaped & mapped
 
 
 def key_rig(armature: bpy.types.Object, bones: Iterable[str], frame: int) -> None:

@@ -225,6 +225,9 @@ SENTENCES = {
         "Ziehen Sie ein Foto in die 3D-Ansicht, oder wählen Sie einen Körper aus"
     ),
     "Locked: met exactly, without tolerance": "Fixiert: wird genau eingehalten, ohne Toleranz",
+    "Locked out of reach: the body comes as near as it can": (
+        "Fixiert, aber außer Reichweite: Der Körper kommt so nah wie möglich"
+    ),
     "No better pose found": "Keine bessere Pose gefunden",
     "No command runs": "Es läuft kein Befehl",
     "No joint without a keypoint is near; click closer to the body": (

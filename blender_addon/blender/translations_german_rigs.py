@@ -38,6 +38,7 @@ RIGS = {
     "How the bones were found": "Wie die Knochen gefunden wurden",
     "Found by: {way}": "Gefunden: {way}",
     "names of Rigify": "Namen von Rigify",
+    "names of Auto-Rig Pro": "Namen von Auto-Rig Pro",
     "names of bones": "Namen der Knochen",
     "names of Mixamo": "Namen von Mixamo",
     "names of joints": "Namen der Gelenke",
@@ -105,6 +106,27 @@ RIGS = {
     "{bones} follow constraints and not their pose; mute these": (
         "{bones} folgen Constraints und nicht ihrer Pose; diese stumm schalten"
     ),
+    "the controls of {rig} are not known: its deform bones were posed instead; choose its FK controls under Bones to "
+    "pose by these": (
+        "die Steuerknochen von {rig} sind nicht bekannt: posiert wurden die Verformungsknochen; unter Knochen die "
+        "FK-Steuerknochen wählen, um mit diesen zu posieren"
+    ),
+    "the controls of {rig} are not known: its deform bones were posed instead, and constraints hold {bones}; choose "
+    "its FK controls under Bones, or mute the constraints": (
+        "die Steuerknochen von {rig} sind nicht bekannt: posiert wurden die Verformungsknochen, und Constraints halten "
+        "{bones}; unter Knochen die FK-Steuerknochen wählen oder die Constraints stumm schalten"
+    ),
     "Posed {rig}, joints within {residual:.1f} mm": "{rig} posiert, Gelenke auf {residual:.1f} mm",
+    "Export My Rig": "Mein Rig exportieren",
+    "Write the rig with its meshes and its motion for another program: where its bones are in the scene, frame by "
+    "frame, those of a control rig that move the skin. The rig itself is not changed": (
+        "Das Rig mit Meshes und Bewegung für ein anderes Programm schreiben: wo seine Knochen in der Szene sind, Bild "
+        "für Bild, bei einem Steuerrig die, welche die Haut bewegen. Das Rig selbst bleibt, wie es ist"
+    ),
+    "Names": "Namen",
+    "How the bones of joints and fingers are named; other bones keep their names": (
+        "Wie die Knochen von Gelenken und Fingern heißen; andere Knochen behalten ihren Namen"
+    ),
+    "The rig's own names": "Die eigenen Namen des Rigs",
     "Posing the rig": "Das Rig wird posiert",
 }

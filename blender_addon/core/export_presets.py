@@ -32,6 +32,9 @@ class Preset:
     """Name of a bone on the floor above the pelvis; empty for none."""
     is_along: bool = True
     """Whether bones point along the limbs; otherwise straight up, as ours."""
+    spine: tuple[str, ...] = ()
+    """From the bottom, for rigs with any number of bones in it."""
+    neck: tuple[str, ...] = ()
 
 
 _FINGERS = ("Thumb", "Index", "Middle", "Ring", "Pinky")
@@ -93,14 +96,21 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "Names of Unreal's mannequin, with a root bone",
             _named(_UNREAL, _UNREAL_LIMBS, "{part}_{short}"),
             root="root",
+            spine=tuple(f"spine_{number:02d}" for number in range(1, 10)),
+            neck=tuple(f"neck_{number:02d}" for number in range(1, 5)),
         ),
         "UNITY": Preset(
             "Unity",
             "Names of Unity's humanoid, which its avatar maps by itself",
             _named(_UNITY, _UNITY_LIMBS, "{long}{part}"),
+            spine=("Spine", "Chest", "UpperChest"),
         ),
         "MIXAMO": Preset(
-            "Mixamo", "Names of Mixamo's skeletons", _named(_MIXAMO, _MIXAMO_LIMBS, "mixamorig:{long}{part}")
+            "Mixamo",
+            "Names of Mixamo's skeletons",
+            _named(_MIXAMO, _MIXAMO_LIMBS, "mixamorig:{long}{part}"),
+            spine=tuple(f"mixamorig:Spine{number or ''}" for number in range(9)),
+            neck=tuple(f"mixamorig:Neck{number or ''}" for number in range(4)),
         ),
         "SMPL": Preset("SMPL", "The names and axes of the body as it is", _OURS, root=ROOT_BONE, is_along=False),
     }

@@ -92,8 +92,19 @@ _RIGIFY: Final = {  # the controls of a generated rig; its other bones follow th
     "Elbow": ("forearmfk",),
     "Wrist": ("handfk",),
 }
+_AUTO_RIG: Final = {  # the FK controls of Auto-Rig Pro; of an exported rig the bones that move the skin are there
+    "Hip": ("thighfk",),
+    "Knee": ("legfk",),
+    "Ankle": ("footfk",),
+    "Foot": ("toesfk",),
+    "Collar": ("shoulder",),
+    "Shoulder": ("armfk",),
+    "Elbow": ("forearmfk",),
+    "Wrist": ("handfk",),
+}
 _WAYS: Final = {
-    "names of Rigify": _RIGIFY, "names of bones": _BY_BONE, "names of Mixamo": _MIXAMO, "names of joints": _BY_JOINT,
+    "names of Rigify": _RIGIFY, "names of Auto-Rig Pro": _AUTO_RIG,
+    "names of bones": _BY_BONE, "names of Mixamo": _MIXAMO, "names of joints": _BY_JOINT,
 }  # fmt: skip
 
 FOLLOWERS: Final = ("DEF-", "ORG-", "MCH-")
@@ -104,6 +115,9 @@ _NECK: Final = ("neck", "neck1", "necklower", "neckbase")
 _RIGIFY_TRUNK: Final = {
     "Pelvis": "spine_fk", "Spine1": "spine_fk.001", "Spine2": "spine_fk.002", "Spine3": "spine_fk.003",
 }  # fmt: skip
+_AUTO_RIG_TRUNK: Final = {"Pelvis": "c_root_master.x", "Neck": "c_neck.x", "Head": "c_head.x"}
+AUTO_RIG_CONTROL: Final = "c_"
+"""How Auto-Rig Pro begins the names of its controls; `c_NAME` moves `NAME`."""
 _METARIG_TRUNK: Final = {"Neck": "spine.004", "Head": "spine.006"}
 
 
@@ -127,18 +141,23 @@ def name_limbs(bones: Bones) -> NamedLimbs:
     for name in bones:
         by_core.setdefault(core_name(name), []).append(name)
     controls = {key: [name for name in names if not name.startswith(FOLLOWERS)] for key, names in by_core.items()}
-    found = {way: _limbs(bones, controls if table is _RIGIFY else by_core, table) for way, table in _WAYS.items()}
+    auto = {key: [name for name in names if name.startswith(AUTO_RIG_CONTROL)] for key, names in by_core.items()}
+    among = {"names of Rigify": controls, "names of Auto-Rig Pro": auto}
+    found = {way: _limbs(bones, among.get(way, by_core), table) for way, table in _WAYS.items()}
     way = max(found, key=lambda way: sum(joint[2:] in NEEDED_LIMBS for joint in found[way]))
     joints = found[way]
     if way == "names of Rigify":
         joints |= {joint: bone for joint, bone in _RIGIFY_TRUNK.items() if bone in bones}
     for joint, cores in (("Head", _HEAD), ("Neck", _NECK)):
-        among = controls if way == "names of Rigify" else by_core
-        known = [bone for core in cores for bone in among.get(CoreName("", core), [])]
+        known = [bone for core in cores for bone in among.get(way, by_core).get(CoreName("", core), [])]
         if known:
             joints[joint] = best_bone(bones, known)
-    if "Head" not in joints and all(bone in bones for bone in _METARIG_TRUNK.values()):
-        joints |= _METARIG_TRUNK
+    if way == "names of Auto-Rig Pro":
+        joints |= {joint: bone for joint, bone in _AUTO_RIG_TRUNK.items() if bone in bones}
+    for prefix in ("", "DEF-"):
+        trunk = {joint: f"{prefix}{bone}" for joint, bone in _METARIG_TRUNK.items()}
+        if "Head" not in joints and all(bone in bones for bone in trunk.values()):
+            joints |= trunk
     return NamedLimbs(way, joints)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import SceneError
 from .rig_bones import Bones, FloatArray, RestBone, children_of, path_down
-from .rig_names import FOLLOWERS, core_name
+from .rig_names import AUTO_RIG_CONTROL, FOLLOWERS, core_name
 
 TRUNK: Final = ("Pelvis", "Spine1", "Spine2", "Spine3", "Neck", "Head")
 """SMPL's joints from the pelvis up: a rig's bones take their turns from between them."""
@@ -296,7 +296,7 @@ def walk_up(bones: Bones, name: str) -> Iterator[str]:
     seen = {name}
     parent = bones[name].parent
     while parent is not None and parent in bones and parent not in seen:
-        control = control_of(bones, parent) if parent.startswith("ORG-") else None
+        control = None if parent.startswith(("DEF-", "MCH-")) else control_of(bones, parent)
         parent = control if control is not None and control not in seen else parent
         seen.add(parent)
         yield parent
@@ -304,7 +304,9 @@ def walk_up(bones: Bones, name: str) -> Iterator[str]:
 
 
 def control_of(bones: Bones, name: str) -> str | None:
-    """Return the control that moves a bone of a generated Rigify rig; None for bones that are none."""
+    """Return the control that moves a bone of a generated Rigify rig or of Auto-Rig Pro's; None for other bones."""
+    if f"{AUTO_RIG_CONTROL}{name}" in bones:
+        return f"{AUTO_RIG_CONTROL}{name}"
     prefix, dash, plain = name.partition("-")
     if f"{prefix}{dash}" not in FOLLOWERS:
         return None

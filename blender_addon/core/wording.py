@@ -119,8 +119,8 @@ def residual_text(residual: Residual) -> str:
     return ", ".join(parts)
 
 
-def out_of_reach(record: Record, translate: Translate) -> tuple[str, ...]:
-    """Return a line for each locked point that the body cannot reach, the farthest first."""
+def missed_locks(record: Record) -> dict[str, float]:
+    """Return the locked points that the body cannot reach, with the metres that it lacks."""
     short = {
         name: metres
         for name, metres in record.solution.unreached.items()
@@ -131,6 +131,12 @@ def out_of_reach(record: Record, translate: Translate) -> tuple[str, ...]:
             missed = point_residual(record, name)
             if missed.metres is not None and (missed.pixels or 0.0) > REACHED_PIXELS:
                 short[name] = missed.metres
+    return short
+
+
+def out_of_reach(record: Record, translate: Translate) -> tuple[str, ...]:
+    """Return a line for each locked point that the body cannot reach, the farthest first."""
+    short = missed_locks(record)
     template = translate("{point}: {distance:.1f} cm short")
     return tuple(
         template.format(point=translate(POINT_LABELS.get(name, name)), distance=100 * short[name])

@@ -28,7 +28,7 @@ def watch(part, monkeypatch):
             bpy.context.view_layer.update()
             return live_handles.tick()
 
-        def until_quiet(self, seconds=5.0):
+        def until_quiet(self, seconds=20.0):
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
                 if self.tick() is None and bpy.context.view_layer is not None:
@@ -36,9 +36,10 @@ def watch(part, monkeypatch):
                 time.sleep(0.002)
             return False
 
-        def look(self, seconds=0.4):
-            deadline = time.monotonic() + seconds
-            while time.monotonic() < deadline:
+        def look(self, seconds=0.4, until=None):
+            """Tick for some time; with a condition, until it holds, however slow the machine is."""
+            deadline = time.monotonic() + (seconds if until is None else 20.0)
+            while time.monotonic() < deadline and not (until is not None and until()):
                 self.tick()
                 time.sleep(0.002)
 
@@ -116,7 +117,7 @@ def test_a_moved_handle_is_solved_while_it_moves(ready, watch, solver, part):
     before = head.rotation_quaternion.copy()
     watch.by_tool = True
     bpy.data.objects[HAND].location.z += 0.1
-    watch.look()
+    watch.look(until=lambda: head.rotation_quaternion != before)
     assert head.rotation_quaternion.rotation_difference(before).angle == pytest.approx(0.2, abs=1e-3)  # the fake nods
     entry = solver.requests("Solve")[-1]
     blocks = {block["type"]: block for block in entry["request"]["evidence"]}
@@ -181,7 +182,8 @@ def test_a_step_made_before_the_last_answer_is_completed_when_redo_comes_back_to
     watch.by_tool = True
     thing = bpy.data.objects[HAND]
     thing.location.z += 0.05
-    watch.look(0.2)
+    handles = part("blender.live_handles").watch()
+    watch.look(until=lambda: name in handles._drags and handles._drags[name].drag.answers)
     thing.location.z += 0.05
     pid = part("blender.runtime").get().solver.pid
     os.kill(pid, signal.SIGSTOP)

@@ -139,6 +139,21 @@ def test_the_panels_show_device_and_numbers_of_the_body(body, part, panel):
     assert body.name in draw(panel("IKOL_PT_body")).texts
 
 
+def test_a_panel_is_as_high_during_a_drag_as_before(body, part, panel):
+    before = draw(panel("IKOL_PT_solve")).texts
+    drag = part("blender.live").LiveDrag(bpy.context, body)
+    drag.update(part("core.photo_view").nudged(drag.record, ("nose",), (3.0, 0.0)))
+    deadline = time.monotonic() + 20
+    while not drag.is_settled and time.monotonic() < deadline:
+        drag.pump(bpy.context)
+        time.sleep(0.002)
+    part("blender.bodies").write_record(body, drag.record)
+    during = draw(panel("IKOL_PT_solve")).texts
+    assert during != before
+    assert len(during) == len(before)
+    drag.cancel(bpy.context)
+
+
 def test_the_shape_is_a_lock_measurements_and_ten_sliders(body, panel):
     shape = panel("IKOL_PT_shape")
     assert shape.poll(bpy.context)

@@ -307,3 +307,41 @@ def test_bones_that_inherit_nothing_are_turned_all_the_same(rigs, body, part):
     pose(rig, body)
     assert residual(part, rig) < RESIDUAL
     assert foot_error(part, rig, body)[0] < FOOT
+
+
+def test_auto_rig_pros_controls_are_posed_and_what_moves_the_skin_follows(rigs, body, part):
+    from blender_rigs import auto_rig
+
+    rig = auto_rig()
+    names = pose(rig, body)
+    assert rig.ikol_rig.way == "names of Auto-Rig Pro"
+    assert names["Pelvis"] == "c_root_master.x"
+    assert (names["L_Hip"], names["R_Wrist"], names["L_Collar"]) == ("c_thigh_fk.l", "c_hand_fk.r", "c_shoulder.l")
+    assert [names[f"Spine{number}"] for number in (1, 2, 3)] == [f"c_spine_0{number}.x" for number in (1, 2, 3)]
+    assert residual(part, rig) < RESIDUAL
+    assert foot_error(part, rig, body)[0] < FOOT
+    assert {rig.pose.bones[f"c_{end}_ik.{side}"]["ik_fk_switch"] for end in ("hand", "foot") for side in "lr"} == {1.0}
+    places = heads(rig)
+    for own, control in (("thigh_stretch", "c_thigh_fk"), ("foot", "c_foot_fk"), ("hand", "c_hand_fk")):
+        assert np.linalg.norm(places[f"{own}.l"] - places[f"{control}.l"]) < RESIDUAL, own
+
+
+def test_a_control_rig_that_is_not_known_is_called_so_and_its_deform_bones_are_posed(rigs, body, capfd):
+    from blender_rigs import activate, build_rig
+
+    rig = build_rig("Unreal")
+    activate(rig)
+    bpy.ops.object.mode_set(mode="EDIT")
+    hand = rig.data.edit_bones["hand_l"]
+    control = rig.data.edit_bones.new("CTRL_arm_l")
+    control.head, control.tail, control.use_deform = hand.head, hand.tail, False
+    bpy.ops.object.mode_set(mode="OBJECT")
+    rig.pose.bones["CTRL_arm_l"].custom_shape = bpy.data.objects.new("widget", bpy.data.meshes.new("widget"))
+    assert pose(rig, body)["L_Wrist"] == "hand_l"
+    assert rig.pose.bones["thigh_l"].matrix_basis.to_quaternion().angle > 0.01
+    said = "".join(capfd.readouterr())
+    assert "The controls of Unreal are not known: its deform bones were posed instead; choose its FK controls" in said
+    constraint = rig.pose.bones["hand_l"].constraints.new("COPY_ROTATION")
+    constraint.target, constraint.subtarget = rig, "CTRL_arm_l"
+    pose(rig, body)
+    assert "and constraints hold hand_l" in "".join(capfd.readouterr())

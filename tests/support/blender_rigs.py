@@ -43,6 +43,69 @@ def rigify_rigs() -> tuple[bpy.types.Object, bpy.types.Object]:
     return metarig, bpy.context.object
 
 
+_AUTO_RIG_LIMBS = {"arm": "c_arm_fk", "forearm": "c_forearm_fk", "hand": "c_hand_fk", "thigh": "c_thigh_fk",
+                   "leg": "c_leg_fk", "foot": "c_foot_fk", "toes": "c_toes_fk"}  # fmt: skip
+
+
+def auto_rig() -> bpy.types.Object:
+    """Make a rig in the layout of Auto-Rig Pro: FK controls, a switch at the IK ones, and bones that follow them."""
+    plain = humanoid("Auto-Rig Pro")
+    rig = bpy.data.objects.new("rig", bpy.data.armatures.new("rig"))
+    bpy.context.scene.collection.objects.link(rig)
+    activate(rig)
+    bpy.ops.object.mode_set(mode="EDIT")
+    bones = rig.data.edit_bones
+
+    def add(name: str, like: str, parent: str | None, *, is_deform: bool) -> None:
+        made = bones.new(name)
+        made.head, made.tail, made.roll = plain[like].head, plain[like].tail, plain[like].roll
+        made.use_deform = is_deform
+        if parent is not None:
+            made.parent = bones[parent]
+
+    add("c_traj", "root.x", None, is_deform=False)
+    bones["c_traj"].head.z, bones["c_traj"].tail.z = 0.0, 0.3
+    add("c_root_master.x", "root.x", "c_traj", is_deform=False)
+    add("c_root.x", "root.x", "c_root_master.x", is_deform=False)
+    add("root.x", "root.x", "c_root.x", is_deform=True)
+    above = "c_root_master.x"
+    for name in ("spine_01.x", "spine_02.x", "spine_03.x", "neck.x", "head.x"):
+        add(f"c_{name}", name, above, is_deform=False)
+        add(name, name, f"c_{name}", is_deform=True)
+        above = f"c_{name}"
+    followed: dict[str, str] = {}
+    for side in "lr":
+        add(f"c_shoulder.{side}", f"shoulder.{side}", "c_spine_03.x", is_deform=False)
+        add(f"shoulder.{side}", f"shoulder.{side}", f"c_shoulder.{side}", is_deform=True)
+        for limb, start in (("arm forearm hand", f"shoulder.{side}"), ("thigh leg foot toes", "root.x")):
+            control = follower = start
+            for part in limb.split():
+                own = f"{part}{'' if part in ('hand', 'foot') else '_01' if part == 'toes' else '_stretch'}.{side}"
+                add(f"{_AUTO_RIG_LIMBS[part]}.{side}", own, control, is_deform=False)
+                add(own, own, follower, is_deform=True)
+                control, follower = f"{_AUTO_RIG_LIMBS[part]}.{side}", own
+                followed[own] = control
+        for end in ("hand", "foot"):
+            add(f"c_{end}_ik.{side}", f"{end}.{side}", "c_traj", is_deform=False)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    widget = bpy.data.objects.new("cs_user", bpy.data.meshes.new("cs_user"))
+    for bone in rig.pose.bones:
+        if bone.name.startswith("c_"):
+            bone.custom_shape = widget
+    for own, control in followed.items():
+        end = "hand" if any(part in own for part in ("arm", "hand")) else "foot"
+        constraint = rig.pose.bones[own].constraints.new("COPY_TRANSFORMS")
+        constraint.target, constraint.subtarget = rig, control
+        switch = rig.pose.bones[f"c_{end}_ik.{own[-1]}"]
+        switch["ik_fk_switch"] = 0.0
+        driver = constraint.driver_add("influence").driver
+        driver.type = "SUM"
+        variable = driver.variables.new()
+        variable.targets[0].id = rig
+        variable.targets[0].data_path = f'pose.bones["{switch.name}"]["ik_fk_switch"]'
+    return rig
+
+
 def activate(thing: bpy.types.Object) -> None:
     """Make an object the active one."""
     active = bpy.context.view_layer.objects.active

@@ -15,7 +15,17 @@ from torch import Tensor
 from ikol.errors import InputError
 from ikol.solver.cuda_compiler import CudaError, Kernel, Source, cached_cubin, load_kernel
 from ikol.solver.directions.config import DirectionConfig, DirectionResult
-from ikol.solver.directions.native import ALL, FOLDER, INVALID_VALUES, Arrays, Call, derivative_call, solve_call
+from ikol.solver.directions.native import (
+    ALL,
+    FOLDER,
+    INVALID_VALUES,
+    Arrays,
+    Call,
+    Slopes,
+    Solution,
+    derivative_call,
+    solve_call,
+)
 
 BLOCK = 32  # threads: one warp, so that a few thousand frames already spread over the whole GPU
 # Blocks on a multiprocessor at most. More hide more latency, but 8 warps with 3 KB a thread already use the first-level
@@ -88,19 +98,19 @@ def differentiate_cuda(
     kernel: Kernel,
     parents: tuple[int, ...],
     arrays: Arrays,
-    result: DirectionResult,
+    result: DirectionResult | Solution,
     gradients: tuple[Tensor, Tensor | None],
     hold_root: bool,
     wanted: Sequence[bool] = ALL,
-) -> tuple[Tensor, ...]:
+) -> Slopes:
     """Return the derivative of a loss, as `differentiate_native` does. Does not wait for the end."""
     call, outputs = derivative_call(parents, arrays, result, gradients, hold_root, wanted)
     _launch(kernel, call, arrays.keypoints)
     return outputs
 
 
-def _launch(kernel: Kernel, call: Call, like: Tensor) -> Tensor:
-    any_invalid = like.new_zeros((), dtype=torch.int32)
+def _launch(kernel: Kernel, packed: bytes, like: Tensor) -> Tensor:
+    any_invalid, call = like.new_zeros((), dtype=torch.int32), Call.from_buffer_copy(packed)
     blocks = min(-(-call.frames // kernel.block), kernel.resident_blocks)
     if blocks:
         kernel.launch(blocks, call, ctypes.c_void_p(any_invalid.data_ptr()))

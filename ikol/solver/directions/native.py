@@ -6,10 +6,11 @@ No copies of arrays that are contiguous already. Imports: torch, ctypes, the res
 
 import ctypes
 import logging
+import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,8 +46,11 @@ class Call(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Arrays:
+_CALL = struct.Struct("@4iq5P4qd5P2P4P")
+"""A `Call` as bytes, 0 for no pointer: to fill the structure field by field takes as long as a quarter of a solve."""
+
+
+class Arrays(NamedTuple):
     """The inputs: contiguous, of one dtype, on one device; each with the batch dimension, or without any."""
 
     keypoints: Tensor
@@ -87,20 +91,30 @@ def solve_native(
 
 def solve_call(
     parents: tuple[int, ...], num_joints: int, arrays: Arrays, config: DirectionConfig
-) -> tuple[Call, DirectionResult]:
-    """Return what the kernel is called with, and the result that it will fill."""
+) -> tuple[bytes, DirectionResult]:
+    """Return the `Call` of the kernel, and the result that it will fill."""
     keypoints = arrays.keypoints
     batch, new = keypoints.shape[:-2], keypoints.new_empty
     rotmat, root, cost = new((*batch, num_joints, 3, 3)), new((*batch, 3)), new(batch)
     status, iterations = new((2, *batch), dtype=torch.int32).unbind()
-    call = Call(
+    call = _CALL.pack(
         *_problem(parents, arrays, config.hold_root, config.max_iterations),
         *(TOLERANCE[keypoints.dtype], rotmat.data_ptr(), root.data_ptr()),
-        *(cost.data_ptr(), status.data_ptr(), iterations.data_ptr()),
+        *(cost.data_ptr(), status.data_ptr(), iterations.data_ptr(), 0, 0, 0, 0, 0, 0),
     )
     return call, DirectionResult(rotmat, root, cost, status, iterations)
 
 
+class Solution(NamedTuple):
+    """What a derivative needs of a result."""
+
+    local_rotmat: Tensor
+    root: Tensor
+    status: Tensor
+
+
+Slopes = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+"""Of a loss: to keypoints, offsets, weights and twist, one row a frame; None where nobody asks."""
 ALL = (True, True, True, True)
 
 
@@ -108,46 +122,52 @@ def differentiate_native(
     library: Library,
     parents: tuple[int, ...],
     arrays: Arrays,
-    result: DirectionResult,
+    result: DirectionResult | Solution,
     gradients: tuple[Tensor, Tensor | None],
     hold_root: bool,
     wanted: Sequence[bool] = ALL,
     *,
     one_step: bool = False,
-) -> tuple[Tensor, ...]:
-    """Return the derivative of a loss to keypoints, offsets, weights and twist, one row a frame.
+) -> Slopes:
+    """Return the derivative of a loss.
 
     `gradients`: of the loss to the local rotations and to the root, contiguous, None for zeros; `wanted`: which of the
     four to return; `one_step`: of a Gauss-Newton step more, not of the optimum.
     """
-    call, outputs = derivative_call(parents, arrays, result, gradients, hold_root, wanted)
+    call, slopes = derivative_call(parents, arrays, result, gradients, hold_root, wanted)
     _run(library, call, result.local_rotmat.shape[-3], arrays.keypoints.element_size(), 1 + one_step)
-    return outputs
+    return slopes
 
 
 def derivative_call(
     parents: tuple[int, ...],
     arrays: Arrays,
-    result: DirectionResult,
+    result: DirectionResult | Solution,
     gradients: tuple[Tensor, Tensor | None],
     hold_root: bool,
     wanted: Sequence[bool] = ALL,
-) -> tuple[Call, tuple[Tensor, ...]]:
-    """Return what the kernel is called with, and the gradients that it will fill."""
-    keypoints, rotmat = arrays.keypoints, result.local_rotmat
-    batch, nodes, new = keypoints.shape[:-2], len(parents), keypoints.new_empty
-    outputs = (  # empty_like: taking a tensor's shape for a new one takes longer than the allocation
-        torch.empty_like(keypoints) if wanted[0] else None,
-        torch.empty_like(keypoints) if wanted[1] else None,
-        new((*batch, nodes)) if wanted[2] else None,
-        new((*batch, rotmat.shape[-3])) if wanted[3] else None,
-    )
-    call = Call(
+) -> tuple[bytes, Slopes]:
+    """Return the `Call` of the kernel, and the derivative that it will fill."""
+    keypoints, twist, rotmat = arrays.keypoints, arrays.twist, result.local_rotmat
+    # empty_like: taking a tensor's shape for a new one takes longer than the allocation
+    on_keypoints = torch.empty_like(keypoints) if wanted[0] else None
+    on_offsets = torch.empty_like(keypoints) if wanted[1] else None
+    on_weights = keypoints.new_empty(keypoints.shape[:-1]) if wanted[2] else None
+    on_twist = None
+    if wanted[3]:
+        on_twist = torch.empty_like(twist) if twist.ndim > 1 else keypoints.new_empty(rotmat.shape[:-2])
+    on_rotmat, on_root = gradients
+    call = _CALL.pack(
         *_problem(parents, arrays, hold_root, 0),
-        *(0.0, rotmat.data_ptr(), result.root.data_ptr(), None, result.status.data_ptr(), None),
-        *(None if each is None else each.data_ptr() for each in (*gradients, *outputs)),
+        *(0.0, rotmat.data_ptr(), result.root.data_ptr(), 0, result.status.data_ptr(), 0),
+        on_rotmat.data_ptr(),
+        0 if on_root is None else on_root.data_ptr(),
+        0 if on_keypoints is None else on_keypoints.data_ptr(),
+        0 if on_offsets is None else on_offsets.data_ptr(),
+        0 if on_weights is None else on_weights.data_ptr(),
+        0 if on_twist is None else on_twist.data_ptr(),
     )
-    return call, tuple(each for each in outputs if each is not None)
+    return call, (on_keypoints, on_offsets, on_weights, on_twist)
 
 
 @lru_cache(maxsize=64)
@@ -157,13 +177,13 @@ def _parents(parents: tuple[int, ...]) -> tuple[object, int]:
     return array, ctypes.addressof(array)
 
 
-def _problem(parents: tuple[int, ...], arrays: Arrays, hold_root: bool, max_iterations: int) -> tuple[int | None, ...]:
-    """The fields of a `Call` up to the tolerance. All at once: to set them one by one takes as long as a solve."""
+def _problem(parents: tuple[int, ...], arrays: Arrays, hold_root: bool, max_iterations: int) -> tuple[int, ...]:
+    """The fields of a `Call` up to the tolerance."""
     keypoints, offsets, weights, twist = arrays.keypoints, arrays.offsets, arrays.weights, arrays.twist
     nodes = len(parents)
     return (
         *(nodes, hold_root, max_iterations, 0, keypoints.numel() // (3 * nodes), _parents(parents)[1]),
-        *(keypoints.data_ptr(), offsets.data_ptr(), None if weights is None else weights.data_ptr(), twist.data_ptr()),
+        *(keypoints.data_ptr(), offsets.data_ptr(), 0 if weights is None else weights.data_ptr(), twist.data_ptr()),
         *(3 * nodes, 3 * nodes if offsets.ndim > 2 else 0),
         nodes if weights is not None and weights.ndim > 1 else 0,
         twist.shape[-1] if twist.ndim > 1 else 0,
@@ -179,14 +199,15 @@ def _steps(call: Call, joints: int, item: int) -> dict[str, int]:
     return steps | {"grad_weights": call.nodes * item, "grad_twist": joints * item}
 
 
-def _run(library: Library, call: Call, joints: int, item: int, backward: int) -> None:
+def _run(library: Library, packed: bytes, joints: int, item: int, backward: int) -> None:
     """Run the call, on several threads where that pays; `backward`: 0 to solve, 1 to differentiate, 2 for one step."""
+    call = Call.from_buffer_copy(packed)
     frames = call.frames
     if frames == 0:
         return
     threads = 1 if frames < 2 * THREAD_FRAMES else min(torch.get_num_threads(), frames // THREAD_FRAMES)
     if threads < 2:
-        _check(library.run(ctypes.addressof(call), item == 8, backward, library.variant))
+        _check(library.run(packed, item == 8, backward, library.variant))
         return
     steps = _steps(call, joints, item)
     parts: list[Call] = []

@@ -16,7 +16,7 @@ from torch import Tensor
 from ikol.geometry.rotations import skew
 from ikol.solver.directions.config import TOLERANCE, DirectionConfig, DirectionResult
 from ikol.solver.directions.forks import cayley
-from ikol.solver.directions.native import Arrays
+from ikol.solver.directions.native import Arrays, Solution
 from ikol.solver.directions.rebuild import local_rotations
 from ikol.solver.directions.start import Starter
 from ikol.solver.directions.tables import Level, Tables
@@ -137,7 +137,7 @@ def unroll(tables: Tables, arrays: Arrays, config: DirectionConfig) -> Direction
 def differentiate(
     tables: Tables,
     arrays: Arrays,
-    result: DirectionResult,
+    result: DirectionResult | Solution,
     gradients: tuple[Tensor, Tensor],
     hold_root: bool,
     *,
@@ -174,7 +174,7 @@ def differentiate(
     return keypoints, offsets, weights, twist
 
 
-def _state_of(tables: Tables, result: DirectionResult, origin: Tensor) -> State:
+def _state_of(tables: Tables, result: DirectionResult | Solution, origin: Tensor) -> State:
     """The global rotations of a result."""
     local = result.local_rotmat.reshape(-1, *result.local_rotmat.shape[-3:])
     nodes = len(tables.parents) + 1

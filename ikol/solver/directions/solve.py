@@ -6,8 +6,7 @@ Imports: torch, the skeleton, ikol.errors, the modules beside it.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import compress
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -19,7 +18,7 @@ from ikol.solver.checks import broadcasts, check_tensor
 from ikol.solver.cuda_compiler import Kernel
 from ikol.solver.directions import cuda, native, reference, search
 from ikol.solver.directions.config import TOLERANCE, DirectionConfig, DirectionResult
-from ikol.solver.directions.native import Arrays, Library
+from ikol.solver.directions.native import Arrays, Library, Slopes, Solution
 from ikol.solver.directions.tables import joints_of, make_tables
 
 DEFAULT = DirectionConfig()
@@ -107,8 +106,6 @@ class _Problem:
     shape: Shape | None = None
     num_joints: int = 0
     library: Library | Kernel | None = None
-    shapes: tuple[tuple[int, ...] | None, ...] = ()
-    """Of the inputs, as they were given."""
     ends: tuple[Tensor, Tensor, Tensor] | None = None
     """Cost, status, iterations."""
 
@@ -129,13 +126,12 @@ def _solve(
     )
     if wants_gradient and config.backward == "unrolled":
         if problem.shape is not None:
-            arrays = replace(arrays, offsets=problem.shape.offsets(source))
+            arrays = arrays._replace(offsets=problem.shape.offsets(source))
         return _unrolled(tree, arrays, config)
     problem.library = _library(tree, keypoints, config)
     fitted = _fit(arrays, contiguous=problem.library is not None)
     if not wants_gradient:
         return _forward(problem, fitted)
-    problem.shapes = tuple(None if each is None else each.shape for each in (keypoints, offsets, weights, twist))
     rotmat, root = _Implicit.apply(keypoints, source, weights, twist, problem, fitted)
     assert problem.ends is not None
     return DirectionResult(rotmat, root, *problem.ends)
@@ -165,37 +161,30 @@ class _Implicit(torch.autograd.Function):
 
 def _differentiate(ctx, grad_rotmat, grad_root):  # pyright: ignore
     keypoints, offsets, weights, twist, rotmat, root = ctx.saved_tensors
-    problem, wanted = ctx.problem, ctx.needs_input_grad[:4]
+    problem = ctx.problem
     gradients = (
         torch.zeros_like(rotmat) if grad_rotmat is None else grad_rotmat.contiguous(),
         None if grad_root is None else grad_root.contiguous(),
     )
-    result = DirectionResult(rotmat, root, *problem.ends)
-    found = iter(_derivative(problem, Arrays(keypoints, offsets, weights, twist), result, gradients, wanted))
-    sums: list[Tensor | None] = [None] * 4
-    for position, shape in enumerate(problem.shapes):
-        if wanted[position]:
-            value = next(found)
-            if position == _WEIGHTS:  # what is missing has no target to be drawn to
-                value = torch.where(weights != 0, value, 0.0)
-            sums[position] = value if value.shape == shape else value.sum_to_size(shape)
-    if problem.shape is not None and sums[1] is not None:
-        directions = problem.shape.directions
-        sums[1] = sums[1].view(*problem.shapes[1][:-2], len(directions)) @ directions
-    return (*sums, None, None)
+    arrays, solution = Arrays(keypoints, offsets, weights, twist), Solution(rotmat, root, problem.ends[1])
+    on_points, on_source, on_weights, on_twist = _derivative(problem, arrays, solution, gradients, ctx.needs_input_grad)
+    if on_weights is not None and weights is not None:  # what is missing has no target to be drawn to
+        on_weights = torch.where(weights != 0, on_weights, 0.0)
+    if on_source is not None and problem.shape is not None:
+        on_source = on_source.flatten(-2) @ problem.shape.directions
+    return on_points, on_source, on_weights, on_twist, None, None  # autograd sums over what was the same for a batch
 
 
 _differentiate_once = torch.autograd.function.once_differentiable(_differentiate)  # a second derivative raises
-_WEIGHTS = 2
 
 
 def _derivative(
     problem: _Problem,
     arrays: Arrays,
-    result: DirectionResult,
+    solution: Solution,
     gradients: tuple[Tensor, Tensor | None],
-    wanted: tuple[bool, ...],
-) -> Sequence[Tensor]:
+    wanted: Sequence[bool],
+) -> Slopes:
     """The derivative to those of keypoints, offsets, weights and twist that are wanted."""
     library, tree, config = problem.library, problem.tree, problem.config
     if isinstance(library, Kernel):
@@ -203,12 +192,15 @@ def _derivative(
     one_step = config.backward == "one_step"
     if library is None or (one_step and isinstance(library, Kernel)):
         tables = _tables(tree, arrays.keypoints)
-        on_root = torch.zeros_like(result.root) if gradients[1] is None else gradients[1]
+        on_root = torch.zeros_like(solution.root) if gradients[1] is None else gradients[1]
         found = reference.differentiate(
-            tables, arrays, result, (gradients[0], on_root), config.hold_root, newton=not one_step
+            tables, arrays, solution, (gradients[0], on_root), config.hold_root, newton=not one_step
         )
-        return tuple(compress(found, wanted))
-    rest = (tree.parents, arrays, result, gradients, config.hold_root, wanted)
+        on_keypoints, on_offsets, on_weights, on_twist = (
+            each if is_wanted else None for each, is_wanted in zip(found, wanted, strict=False)
+        )
+        return on_keypoints, on_offsets, on_weights, on_twist
+    rest = (tree.parents, arrays, solution, gradients, config.hold_root, wanted)
     if isinstance(library, Kernel):
         return cuda.differentiate_cuda(library, *rest)
     return native.differentiate_native(library, *rest, one_step=one_step)

@@ -83,6 +83,7 @@ def test_what_is_out_of_reach_is_told_with_the_farthest_first(record):
     locked = keypoints.lock(record, ("left_wrist", "L_Wrist"))
     missed = replace(locked, solution=replace(locked.solution, unreached={"L_Wrist": 0.042, "left_wrist": 0.1}))
     assert wording.out_of_reach(missed, english) == ("Left Wrist: 10.0 cm short", "Left Hand (handle): 4.2 cm short")
+    assert set(wording.missed_locks(missed)) == {"left_wrist", "L_Wrist"}
     freed = keypoints.lock(missed, ("left_wrist",), is_locked=False)
     assert wording.out_of_reach(freed, english) == ("Left Hand (handle): 4.2 cm short",)
 
