@@ -200,7 +200,7 @@ class IKOL_OT_drag_point(PhotoOperator, bpy.types.Operator):
             parts.append(runtime.sentence(live.error))
         elif not live.is_settled and time.monotonic() - self._answered_at > WAITING_SECONDS:
             parts.append(iface("waiting for the solver; the point stays where you put it"))
-        else:
+        elif solver.live.rate_hz > 0:
             parts.append(f"{solver.live.rate_hz:.0f} Hz")
         parts.append(iface("Shift: precise, Esc or right click: cancel"))
         status = "   ·   ".join(parts)
