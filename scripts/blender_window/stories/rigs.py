@@ -15,7 +15,8 @@ from driver import SETTLE, Driver, Wait
 from ikol_user import PACKAGE, PICTURES, POSE_SECONDS, User, bodies, job, notice
 
 RIGS = (("mixamo", "Mixamo", 1.0, 0), ("unreal", "Unreal", 1.0, 50), ("vrm", "VRM J_Bip", 1.0, 0),
-        ("long_legs", "Mixamo", 1.15, 0), ("short_legs", "Unreal", 0.85, 50))  # fmt: skip
+        ("long_legs", "Mixamo", 1.15, 0), ("short_legs", "Unreal", 0.85, 50),
+        ("mirrored", "Mixamo", 1.0, 0))  # fmt: skip
 APART = 0.8
 """Metres between the rigs where all stand side by side."""
 MET = 15.0
@@ -31,6 +32,7 @@ def story(driver: Driver) -> Wait:
     yield from user.name_solver()
     with driver.context():
         made = {name: build_rig(style, legs, down) for name, style, legs, down in RIGS}
+        made["mirrored"].scale.x = -1.0
     first = next(iter(made.values()))
     yield from one_click(driver, user, first)
     body = bodies()[0]
