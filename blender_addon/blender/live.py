@@ -231,12 +231,13 @@ class LiveDrag:
         live_memory.write_mark(armature, live_memory.Mark(self._token, self._initial))
 
     def store_step(self, context: bpy.types.Context) -> None:
-        """Write down where the drag is, for an undo step that Blender makes at any moment: record and keys.
+        """Write down where the drag is, for an undo step that Blender makes at any moment: record, colours and keys.
 
         Undo gives back only what differs between two steps: what changes after the step must have changed before.
         """
         armature = get_body(self.name)
         write_record(armature, self.record)
+        color_handles(context.scene, armature, self.record)
         if self.is_settled:
             _unmark(armature, self._handles.values())
         if self.answers:

@@ -80,14 +80,14 @@ def settle(part):
 
 
 def everything(part, name):
-    """Bones, shape, evidence, handles and keys, as plain numbers."""
+    """Bones, shape, evidence, handles with their colours, and keys, as plain numbers."""
     armature = bpy.data.objects[name]
     record = part("blender.bodies").read_record(armature)
     bones = part("blender.posing").remember_bones(armature)
     betas = part("blender.armature").read_betas(armature, ())
     heads = {bone.name: tuple(bone.head_local) for bone in armature.data.bones}
     handles = part("blender.handles").find_handles(bpy.context.scene, armature)
-    places = {point: (*thing.location, *thing.rotation_quaternion) for point, thing in handles.items()}
+    places = {point: (*thing.location, *thing.rotation_quaternion, *thing.color) for point, thing in handles.items()}
     places = {(point, index): number for point, numbers in places.items() for index, number in enumerate(numbers)}
     action = armature.animation_data.action
     curves = action.fcurves if hasattr(action, "fcurves") else action.layers[0].strips[0].channelbags[0].fcurves
