@@ -6,7 +6,7 @@ from functools import partial
 
 from ikol.errors import InputError
 from ikol.evaluation.bench.general import bench_joints, bench_photo
-from ikol.evaluation.bench.gradients import LAYER, SOLVES, THROUGH_TORCH, bench_gradient
+from ikol.evaluation.bench.gradients import LAYER, NOTHING, SOLVES, THROUGH_TORCH, bench_gradient
 from ikol.evaluation.bench.paper import bench_paper, bench_paper_joints
 from ikol.evaluation.bench.report import Backend, BenchCase
 from ikol.evaluation.bench.sequence import bench_sequence
@@ -27,7 +27,7 @@ CASES: dict[str, tuple[_Bench, int | None]] = {
     "train_step": (bench_train_step, TRAINING_BATCH),
     **{
         f"backward_{name}": (partial(bench_gradient, name), TRAINING_BATCH if name in THROUGH_TORCH else None)
-        for name in (*LAYER, *SOLVES)
+        for name in (*LAYER, NOTHING, *SOLVES)
     },
 }
 """What measures a case, and its batch where that is not for the user to choose."""

@@ -34,6 +34,7 @@ from ikol.solver.directions import DirectionConfig, DirectionResult, IKOLLayer
 from ikol.solver.directions.config import Backward
 
 SIGMA = 0.01  # metres
+BLOCK = 2e-3  # seconds timed at once: where the machine is shared a process's own clock is off by tens of microseconds
 MISSING = 0.3  # part of the joints
 LIVE = (Points3D, Points2D, RelativePoints3D, Pins)  # blocks whose targets want a gradient
 LAYER: dict[str, Backward] = {
@@ -41,6 +42,8 @@ LAYER: dict[str, Backward] = {
     "layer_one_step": "one_step",
     "layer_unrolled": "unrolled",
 }
+NOTHING = "nothing"
+"""A function of PyTorch's with the layer's inputs and outputs and no content: what autograd takes for itself."""
 SOLVES = {
     "joints": "24 joints in space, nothing else",
     "twists": "joints, four twists",
@@ -73,14 +76,17 @@ class Pass:
 
 
 def bench_gradient(name: str, batch: int, backend: Backend, seconds: float) -> BenchCase:
-    """Time the derivative of a kind of problem, of `LAYER` or `SOLVES`, beside its forward pass.
+    """Time the derivative of a kind of problem, of `LAYER` or `SOLVES`, or of `NOTHING`, beside its forward pass.
 
     Processor time of one thread, so that other programs do not count.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        made = layer_pass(batch, backend, LAYER[name]) if name in LAYER else _solve_pass(name, batch, backend)
+        if name == NOTHING:
+            made = _nothing_pass(batch, backend)
+        else:
+            made = layer_pass(batch, backend, LAYER[name]) if name in LAYER else _solve_pass(name, batch, backend)
         line = _timed(f"backward_{name}", made, batch, backend, seconds)
         with torch.no_grad():
             status = made.forward().status
@@ -96,6 +102,31 @@ def layer_pass(batch: int, backend: Backend, backward: Backward = "implicit") ->
     betas = torch.zeros(batch, skeleton.num_betas)
     inputs = [each.clone().requires_grad_() for each in (problem.keypoints, problem.twist, betas)]
     return Pass(inputs, lambda: layer(*inputs))
+
+
+class _Nothing(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, keypoints, twist, betas, like, gradients):  # pyright: ignore
+        ctx.gradients = gradients
+        return torch.empty_like(like[0]), torch.empty_like(like[1])
+
+    @staticmethod
+    def backward(ctx, *_):  # pyright: ignore
+        return (*ctx.gradients, None, None)
+
+
+def _nothing_pass(batch: int, backend: Backend) -> Pass:
+    layer = layer_pass(batch, backend)
+    with torch.no_grad():
+        result = layer.forward()
+    assert isinstance(result, DirectionResult)
+    like, gradients = (result.local_rotmat, result.root), tuple(map(torch.zeros_like, layer.inputs))
+
+    def forward() -> DirectionResult:
+        rotmat, root = _Nothing.apply(*layer.inputs, like, gradients)  # pyright: ignore[reportGeneralTypeIssues]
+        return DirectionResult(rotmat, root, result.cost, result.status, result.iterations)
+
+    return Pass(layer.inputs, forward)
 
 
 def layer_distance(batch: int, made: Pass) -> float:
@@ -171,18 +202,27 @@ def _timed(case: str, made: Pass, batch: int, backend: Backend, seconds: float) 
     """
     gradient = torch.randn(made.rotmat().shape, generator=torch.Generator().manual_seed(0))
     there, back = [math.inf], [math.inf]
+    with torch.no_grad():
+        repeats = math.ceil(BLOCK / max(fastest(made.rotmat, 0.0), 1e-6))
+
+    def alone() -> None:
+        for _ in range(repeats):
+            made.rotmat()
 
     def both() -> None:
-        start = time.process_time()
-        found = made.rotmat()
-        middle = time.process_time()
-        torch.autograd.grad(found, made.inputs, gradient, allow_unused=True)
-        back[0] = min(back[0], time.process_time() - middle)
-        there[0] = min(there[0], middle - start)
+        forth = home = 0.0
+        for _ in range(repeats):
+            start = time.process_time()
+            found = made.rotmat()
+            middle = time.process_time()
+            torch.autograd.grad(found, made.inputs, gradient, allow_unused=True)
+            home += time.process_time() - middle
+            forth += middle - start
+        there[0], back[0] = min(there[0], forth / repeats), min(back[0], home / repeats)
 
     with torch.no_grad():
-        forward = fastest(made.rotmat, seconds, time.process_time)
-    backward = max(fastest(both, seconds, time.process_time) - forward, back[0])
+        forward = fastest(alone, seconds, time.process_time) / repeats
+    backward = max(fastest(both, seconds, time.process_time) / repeats - forward, back[0])
     line = timed_case(case, batch, backend, backward / batch, None, None)
     forward_us, there_us, back_us = (1e6 * each / batch for each in (forward, there[0], back[0]))
     loop = f"({forward_us:.3g} us; in a loop {there_us:.3g} us forward, {back_us:.3g} us backward)"

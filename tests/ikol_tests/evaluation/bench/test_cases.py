@@ -7,7 +7,7 @@ import pytest
 
 from ikol.errors import InputError
 from ikol.evaluation.bench import bench_solver, report_json, report_line
-from ikol.evaluation.bench.gradients import LAYER, SOLVES
+from ikol.evaluation.bench.gradients import LAYER, NOTHING, SOLVES
 
 
 @pytest.mark.parametrize("backend", ["native", "torch"])
@@ -40,7 +40,7 @@ def test_the_general_solve_finds_the_joints() -> None:
     assert line.residual_mm < 150.0  # depth from one picture is known to centimetres, the start is worse than that
 
 
-@pytest.mark.parametrize("name", [*LAYER, *SOLVES])
+@pytest.mark.parametrize("name", [*LAYER, NOTHING, *SOLVES])
 def test_backward_is_measured_beside_forward(name: str) -> None:
     (line,) = bench_solver([f"backward_{name}"], (2,), backends=("native",), seconds=0.001)
     assert line.peer == "its own forward pass"

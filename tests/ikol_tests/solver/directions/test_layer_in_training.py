@@ -194,6 +194,19 @@ def test_memory_does_not_grow_with_training_steps():
     assert after - before < 8e6, f"{(after - before) / 1e6:.1f} MB more after 60 steps"
 
 
+@pytest.mark.parametrize("changed", ["keypoints", "twist", "rotations"])
+def test_what_was_changed_in_place_is_not_differentiated(changed):
+    layer = make_layer()
+    keypoints = layer.own_offsets.cumsum(-2).clone().requires_grad_()
+    twist = torch.zeros(24, requires_grad=True)
+    rotmat = layer(keypoints, twist).local_rotmat
+    loss = rotmat.sum()
+    with torch.no_grad():
+        {"keypoints": keypoints, "twist": twist, "rotations": rotmat}[changed].add_(0.1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.backward(loss)
+
+
 @pytest.mark.parametrize("case", ["rest pose", "straight limbs", "zero weights", "missing joints", "all in one point"])
 @pytest.mark.parametrize("backward", ["implicit", "one_step", "unrolled"])
 def test_gradients_are_finite_where_it_is_hard(case, backward):
