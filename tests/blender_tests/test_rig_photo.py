@@ -254,3 +254,42 @@ def test_one_click_with_a_rig_whose_bones_are_not_found_makes_no_body(rigs, part
     with pytest.raises(RuntimeError, match="(?i)no bone is known as L_Knee"):
         bpy.ops.ikol.pose_rig_from_image(filepath=str(PHOTO))
     assert len(part("blender.bodies").find_bodies(bpy.context.scene)) == before
+
+
+def test_keyed_handles_of_solved_frames_act_on_the_rig_in_each_frame(rigs, body, part):
+    """The last test with this body: its pose is keyed on more frames."""
+    from blender_rigs import activate
+
+    scene, person = bpy.context.scene, bpy.data.objects[body]
+    now = scene.frame_current
+    activate(person)
+    handle = part("blender.handles").find_handles(scene, person)["L_Wrist"]
+    handle.keyframe_insert("location", frame=now)
+    handle.location.z += 0.25
+    handle.location.y -= 0.1
+    handle.keyframe_insert("location", frame=now + 2)
+    scene.frame_set(now)
+    assert bpy.ops.ikol.solve_range(frame_start=now, frame_end=now + 2) == {"FINISHED"}
+    rig = rigs("Mixamo", 1.15)
+    activate(rig)
+    rig.ikol_rig.source = person
+    scene.frame_start, scene.frame_end = now, now + 2
+    assert bpy.ops.ikol.pose_rig(whole_range=True) == {"FINISHED"}
+    theirs, own = part("blender.bodies").body_camera(person), rig.ikol_rig.camera
+    assert own is not None
+    moved, legs = [], []
+    for frame in range(now, now + 3):
+        scene.frame_set(frame)
+        wrist = seen(theirs, person.matrix_world @ person.pose.bones["L_Wrist"].head)
+        mine = seen(own, rig.matrix_world @ rig.pose.bones["mixamorig:LeftHand"].head)
+        moved.append((wrist, mine))
+        missed = limbs_px(part, rig, body, own)
+        legs.append(
+            [far for far, (joint, _) in zip(missed, LIMBS, strict=True) if joint[2:] in ("Hip", "Knee", "Ankle")]
+        )
+    off = [float(np.linalg.norm(wrist - mine)) for wrist, mine in moved]
+    way = float(np.linalg.norm(moved[-1][1] - moved[0][1]))
+    print(f"keyed handle: the wrist goes {way:.0f} px, {max(off):.1f} px beside the body's; legs {np.median(legs):.1f}")
+    assert way > 60.0
+    assert max(off) < 15.0  # the rig's arms are shorter than the body's, its keypoints pull a little
+    assert np.median(legs) < 15.0
