@@ -6,6 +6,7 @@ With `-s` each prints the row of docs/rigs.md's table.
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from rig_cases import SOLES, missed, steps_of, task_of, with_legs
@@ -117,19 +118,13 @@ def test_a_mirrored_rig_takes_what_the_user_has_placed_for_the_persons_limb() ->
 
 def test_a_camera_of_a_bent_lens_sees_mirrored_points_mirrored() -> None:
     taken, source = shot(PICTURES[0])
-    bent = replace_camera(taken.camera, distortion=(0.1, -0.05, 0.01, 0.02), center_x=500.0)
+    bent = msgspec.structs.replace(taken.camera, distortion=(0.1, -0.05, 0.01, 0.02), center_x=500.0)
     points = source.places
     turned = np.eye(4)
     turned[:3, :3], turned[:3, 3] = 2.0 * turn_of(np.array([0.3, -1.0, 0.2])) @ MIRROR[:3, :3], (1.0, 0.5, 2.0)
     there = project(camera_in(bent, turned), points @ turned[:3, :3].T + turned[:3, 3])
     here = project(bent, points)
     assert there == pytest.approx(np.stack((bent.width - here[:, 0], here[:, 1]), axis=1), abs=1e-6)
-
-
-def replace_camera(camera: PhotoCamera, **values: object) -> PhotoCamera:
-    import msgspec
-
-    return msgspec.structs.replace(camera, **values)
 
 
 def motion(source: Posed, steps: int) -> list[Posed]:
