@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .errors import AddonError, SolverError
 from .keypoints import effective_evidence
+from .numbered import Numbered, from_solver
 from .record import Evidence, Keypoints3D, PhotoCamera, Pose, Record, Solution
 from .rig_call import TreeCall, TreeSolution
 
@@ -351,7 +352,8 @@ class Job:
             return
         inside = self._step.begin + min(max(fraction, 0.0), 1.0) * (self._step.end - self._step.begin)
         self._fraction = max(self._fraction, inside)
-        self.text = text or self._step.text
+        # a step of several knows more than the solver: which one it is
+        self.text = self._step.text if isinstance(self._step.text, Numbered) or not text else from_solver(text)
 
     def _advance(self, event: Answer | AddonError | None) -> None:
         try:

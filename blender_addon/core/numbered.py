@@ -1,7 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A text with numbers in it that can still be said in another language: it remembers what it was made of."""
 
+import re
 from typing import Self
+
+SOLVER_SAYS = (
+    "Reading the picture",
+    "Finding persons",
+    "Landmarks of person {number}",
+    "Landmarks found",
+    "Solving",
+    "Inspecting",
+    "Looking for alternatives",
+)
+"""What the solver tells of its progress; it does so in small letters and knows nothing of languages."""
 
 
 class Numbered(str):
@@ -22,3 +34,12 @@ class Numbered(str):
 def numbered(template: str, **values: int) -> Numbered:
     """Return a text with values where it has {names}."""
     return Numbered(template, values)
+
+
+def from_solver(text: str) -> str:
+    """Return what the solver says as one of SOLVER_SAYS, if it is one; else as it is."""
+    template = re.sub(r"\d+", "{number}", text[:1].upper() + text[1:])
+    numbers = re.findall(r"\d+", text)
+    if template not in SOLVER_SAYS or len(numbers) != template.count("{number}"):
+        return text
+    return numbered(template, number=int(numbers[0])) if numbers else template

@@ -46,6 +46,7 @@ def core_texts(part):
                 yield state.big_button(shown).label
     for fix in part("core.errors").Fix:
         yield state.fix_button(fix).label
+    yield from part("core.numbered").SOLVER_SAYS
     yield from wording.STATE_LABELS.values()
     yield from wording.POINT_LABELS.values()
     yield from wording.FOCAL_SOURCES.values()
@@ -71,6 +72,7 @@ def test_a_numbered_step_is_said_in_german(part, monkeypatch):
     monkeypatch.setattr(text, "bpy", SimpleNamespace(app=SimpleNamespace(translations=translations)))
     assert text.progress_text(said) == "Löst Person 2 von 3"
     assert text.progress_text("looking for persons") == "Sucht Personen"
+    assert text.progress_text(part("core.numbered").from_solver("landmarks of person 2")) == "Merkpunkte von Person 2"
 
 
 def results(part):
