@@ -6,6 +6,7 @@ and given to `solve` at any later time.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, cast, get_args
 
 import numpy as np
@@ -28,6 +29,7 @@ from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.problem import Extrinsics, make_problem
 from ikol.pipeline.reading import detected_person, intrinsics_of
 from ikol.pipeline.same_person import solve_same_person
+from ikol.pipeline.sides import with_sides_of
 from ikol.pipeline.swaps import Swap
 from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, decode_image
 from ikol.regressor.head import LandmarkHead, load_head
@@ -188,7 +190,10 @@ class PosePipeline:
         if self.head is None or model != "heavy":
             return tuple(detected_person(person) for person in found)
         predictions = self.head.predict(found, intrinsics.focal, intrinsics.center)
-        return tuple(map(detected_person, found, predictions))
+        return tuple(
+            replace(detected_person(with_sides_of(prediction, person, intrinsics), prediction), landmarks=person)
+            for person, prediction in zip(found, predictions, strict=True)
+        )
 
     def solve(
         self,

@@ -18,6 +18,7 @@ from ikol.regressor.graph import GraphNetwork, asking_between_layers
 from ikol.regressor.landmarks import (
     AUXILIARY_CENTER,
     AUXILIARY_RIM,
+    BLAZEPOSE_LANDMARKS,
     CropLandmarks,
     load_landmark_network,
     run_landmarks,
@@ -47,6 +48,10 @@ _DETECTION_SHARE = 0.1  # of the progress that is reported
 _BATCH = 16  # windows between two reports of the second search, 0.3 s
 LOOKS = 3  # candidates of the second search that are looked at closely, for each person that may be returned
 _QUARTERS = (math.pi, math.pi / 2, -math.pi / 2)  # by which a crop may be turned where its person is doubtful
+HIPS, SHOULDERS = (
+    (BLAZEPOSE_LANDMARKS.index(f"left_{part}"), BLAZEPOSE_LANDMARKS.index(f"right_{part}"))
+    for part in ("hip", "shoulder")
+)
 CHEST = (0.5, 0.3)  # in a person's crop; in a box around half a body the hips may be missing, the chest is not
 
 Progress = Callable[[float, str], None]
@@ -115,7 +120,8 @@ class LandmarkRegressor:
         """Load the networks.
 
         Args:
-            model: ``heavy``, or ``full`` which takes a third of the time and swaps left and right more often.
+            model: ``heavy``, or ``full`` which takes a fifth of the time and swaps left and right more often. With
+                ``heavy`` each person is looked at twice.
             device: What torch calls it.
         """
         if model not in ("heavy", "full"):
@@ -123,6 +129,7 @@ class LandmarkRegressor:
         self.device = torch.device(device)
         self._detector = GraphNetwork(load_network("blazepose_detector")).to(self.device).eval()
         self._landmarks = load_landmark_network(model).to(self.device)
+        self._looks_again = model == "heavy"
 
     def detect(
         self,
@@ -212,7 +219,7 @@ class LandmarkRegressor:
         """Return the person in a crop; None if the augmented crops show no person, or one who is known already."""
         person = self._look_both_times(rgb, crop, score, known)
         if person is not None and quality(person) >= QUALITY_SURE:
-            return person
+            return self._look_again(rgb, person)
         if person is None and score < SURE_SCORE:
             return None
         turned = max(
@@ -220,7 +227,22 @@ class LandmarkRegressor:
         )
         other = self._look_both_times(rgb, turned, score, known)
         candidates = [one for one in (person, other) if one is not None]
-        return max(candidates, key=quality, default=None)
+        best = max(candidates, key=quality, default=None)
+        return best and self._look_again(rgb, best)
+
+    def _look_again(self, rgb: _Picture, person: PersonLandmarks) -> PersonLandmarks:
+        """Return the person by as many crops more, drawn around the body that was found and turned with its trunk.
+
+        The detector's circle is off by a tenth of the body and five degrees. On whole rendered pictures this second
+        look takes 2.5 mm from the head's solve, on the four-view recording 1.3 mm.
+        """
+        if not self._looks_again or person.samples is None:
+            return person
+        crop = Crops.around_body(person.image_points, HIPS, SHOULDERS)
+        more = self._sample(rgb, crop.augmented(AUGMENTATIONS))
+        if float(more.presence.mean()) < MIN_PRESENCE:
+            return person
+        return combine(person.samples.joined(more), rgb.shape[1], rgb.shape[0])
 
     def _look_both_times(
         self, rgb: _Picture, crop: Crops, score: float, known: Sequence[PersonLandmarks]
