@@ -20,6 +20,7 @@ from . import (
     rig_properties,
     runtime,
     shape_properties,
+    solve_operator,
     translations,
 )
 from .alternatives import IKOL_OT_alternatives, IKOL_OT_choose_alternative
@@ -204,6 +205,7 @@ MODULES = (
     keypoint_properties,
     shape_properties,
     live_edit,
+    solve_operator,
     panel_icons,
     menus,
     keymaps,
