@@ -36,7 +36,7 @@ from .rig_scene import (
     source_skeleton,
     to_scene,
 )
-from .rig_writing import check_rig, is_unknown_control_rig, key_rig, use_controls, write_pose
+from .rig_writing import check_rig, is_unknown_control_rig, key_rig, use_controls, why_not_kept, write_pose
 from .solve_operator import SolveOperator
 from .text import capitalised, iface
 
@@ -252,12 +252,15 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
         for frame, pose, turns in zip(self._frames, result.rig_poses, self._finger_turns, strict=True):
             if len(self._frames) > 1:
                 context.scene.frame_set(frame)  # controls and drivers may be animated
-            use_controls(rig, rest, self._skeleton)
+            touched = use_controls(rig, rest, self._skeleton)
             fingers = self._own_fingers.turned(self._their_fingers, turns, posed(self._skeleton, pose), self._placement)
             written = write_pose(rig, rest, self._skeleton, pose, fingers)
             worst = max(worst, written.residual)
             if rig.ikol_rig.set_keys:
-                key_rig(rig, written.bones, frame)
+                key_rig(rig, written.bones, touched, frame)
+        lost = why_not_kept(rig, self._skeleton, touched, is_keyed=rig.ikol_rig.set_keys)
+        if lost:
+            self.report({"WARNING"}, capitalised(lost))
         if context.scene.frame_current != now:
             context.scene.frame_set(now)
         self._warn(rig, written.followers)
