@@ -29,6 +29,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path):
     config = _read(tmp_path, MINIMAL)
     assert config.network.backbone == "resnet34"
     assert config.losses.twist == 0.01
+    assert config.losses.uvd == 64.0
     assert config.layer.backward == "implicit"
 
 
