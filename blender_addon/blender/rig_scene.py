@@ -17,7 +17,6 @@ from ..core.rig import SMPL, tree_of_bones
 from ..core.rig_bones import Bones, FloatArray, RestBone
 from ..core.rig_call import TurnLimits
 from ..core.rig_fingers import FINGER_JOINTS, Fingers, find_fingers
-from ..core.rig_job import Placement
 from ..core.rig_mapping import (
     RIG_JOINTS,
     RigMap,
@@ -28,6 +27,7 @@ from ..core.rig_mapping import (
     read_preset,
     write_preset,
 )
+from ..core.rig_placement import Placement
 from ..core.rig_skeleton import Posed, Skeleton, build_skeleton
 from .bodies import is_body
 from .own_body import current_body

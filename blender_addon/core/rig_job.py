@@ -18,6 +18,7 @@ from .rig_bones import FloatArray
 from .rig_call import TreeCall, TreeSolution, TurnLimits
 from .rig_contacts import CONTACT_SIGMA, Contacts, FootContact, find_contacts, hand_target
 from .rig_picture import RigPicture
+from .rig_placement import Placement
 from .rig_skeleton import PARENTS, TRUNK, Posed, Skeleton
 from .rig_turns import matrix_of, quat_of, rotvec_of, turn_of
 
@@ -39,55 +40,12 @@ _TURN_SIGMA: Final[Mapping[str, float]] = {
 }  # fmt: skip
 """Radians by which a joint may miss the source's direction: what gives way are the limbs."""
 
-_OTHER_SIDES: Final = {"L": "R", "R": "L", "left": "right", "right": "left"}
-
 ROUNDS: Final = 10
 """Solves at most of a frame in which a hand touches the body, where the body is follows from where the hand is, or of a
 photograph, where the camera follows the rig."""
 
 SETTLED: Final = 0.002
 """Metres: when what hands touch, and the camera, move by less from round to round; two to five rounds are usual."""
-
-
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """How the scene's space (metres, Y up) lies in that of the rig."""
-
-    matrix: FloatArray
-    """(4, 4), any that can be inverted."""
-
-    @property
-    def is_mirrored(self) -> bool:
-        """Whether the rig's left is the person's right."""
-        return bool(np.linalg.det(self.matrix[:3, :3]) < 0)
-
-    @property
-    def turn(self) -> FloatArray:
-        """The rotation (3, 3) of the matrix; of a mirrored one that with left and right swapped before."""
-        left, _, right = np.linalg.svd(self.matrix[:3, :3] @ self._mirror)
-        return np.asarray(left @ right, dtype=np.float64)
-
-    @property
-    def _mirror(self) -> FloatArray:
-        return np.diag([-1.0 if self.is_mirrored else 1.0, 1.0, 1.0])
-
-    def to_rig(self, points: FloatArray) -> FloatArray:
-        """Return points (..., 3) of the scene in the rig's space."""
-        return points @ self.matrix[:3, :3].T + self.matrix[:3, 3]
-
-    def to_scene(self, points: FloatArray) -> FloatArray:
-        """Return points (..., 3) of the rig's space in the scene."""
-        moved = np.linalg.solve(self.matrix[:3, :3], (points - self.matrix[:3, 3]).T).T
-        return np.asarray(moved, dtype=np.float64)
-
-    def turned(self, turn: FloatArray) -> FloatArray:
-        """Return a rotation of the source from its rest pose as that of the rig from its own."""
-        return self.turn @ self._mirror @ turn @ self._mirror
-
-    def other_side(self, name: str) -> str:
-        """Return which joint or point of the source is the rig's, and the other way round."""
-        side, _, part = name.partition("_")
-        return f"{_OTHER_SIDES[side]}_{part}" if self.is_mirrored and side in _OTHER_SIDES else name
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,7 +225,7 @@ class FrameProblem:
         return found
 
     def feet(self) -> dict[str, tuple[FloatArray, float]]:
-        """Return where heels and balls stand: the ball where the source's does, the heel a foot's length behind."""
+        """Return where heels and balls stand."""
         return self._soles({contact.point: contact for contact in self.contacts.feet})
 
     def _swinging(self) -> dict[str, tuple[FloatArray, float]]:
@@ -277,21 +235,29 @@ class FrameProblem:
         return {name: place for name, place in self._soles(known).items() if name in names}
 
     def _soles(self, known: Mapping[str, FootContact]) -> dict[str, tuple[FloatArray, float]]:
+        """Return where points of the soles are. One that does not stand gives way to the other of its foot."""
         found: dict[str, tuple[FloatArray, float]] = {}
-        rig, placement = self.task.rig, self.task.placement
+        placement = self.task.placement
         for side in "LR":
-            ball, heel = (known.get(placement.other_side(f"{side}_{part}")) for part in ("ball", "heel"))
-            if ball is not None:
-                found[f"{side}_ball"] = placement.to_rig(self._ground(ball.place)), ball.sigma
-            if heel is None:
-                continue
-            place = self._ground(heel.place)
-            if ball is not None:
-                length = float(np.linalg.norm(rig.place(f"{side}_ball") - rig.place(f"{side}_heel")))
-                way = ball.place - heel.place
-                place = self._ground(ball.place) - length / max(float(np.linalg.norm(way)), 1e-9) * way
-            found[f"{side}_heel"] = placement.to_rig(place), heel.sigma
+            both = [(part, known.get(placement.other_side(f"{side}_{part}"))) for part in ("ball", "heel")]
+            there = sorted(((part, one) for part, one in both if one is not None), key=lambda row: row[1].sigma)
+            for number, (part, contact) in enumerate(there):
+                place = self._at(side, contact)
+                if number and contact.sigma > CONTACT_SIGMA:
+                    base = there[0][1]
+                    place = self._at(side, base) + self._foot(side, contact.place - base.place)
+                found[f"{side}_{part}"] = placement.to_rig(place), contact.sigma
         return found
+
+    def _at(self, side: str, contact: FootContact) -> FloatArray:
+        """Return where a point of a sole of the rig stands, scene."""
+        return np.sum([self._ground(contact.anchor), *(self._foot(side, way) for way in contact.ways)], axis=0)
+
+    def _foot(self, side: str, way: FloatArray) -> FloatArray:
+        """Return the way of one foot's length in a direction, scene: as long there as the scale along it makes it."""
+        rig = self.task.rig
+        length = float(np.linalg.norm(rig.place(f"{side}_ball") - rig.place(f"{side}_heel")))
+        return length / max(float(np.linalg.norm(self.task.placement.matrix[:3, :3] @ way)), 1e-9) * way
 
     def _hands(self, rig: Posed) -> dict[str, tuple[FloatArray, float]]:
         """Return where palms touch, on the body of the last round."""

@@ -27,7 +27,8 @@ from rig_cases import (
 
 from blender_addon.core.rig_call import TreeSolution, TurnLimits
 from blender_addon.core.rig_contacts import find_contacts
-from blender_addon.core.rig_job import Placement, Task, copy_rotations, posed, wanted_turns
+from blender_addon.core.rig_job import Task, copy_rotations, posed, wanted_turns
+from blender_addon.core.rig_placement import Placement
 from blender_addon.core.rig_skeleton import Posed
 from ikol.evaluation.motion_clips import read_clips
 
@@ -76,6 +77,18 @@ def test_over_the_recording_planted_feet_stay(style: str, down: float, ratio: fl
     assert feet.solved.max() < FEET
     assert np.median(feet.copied) > FEET  # else the test says nothing
     assert all(pose.status == "converged" for pose in poses)
+
+
+@pytest.mark.parametrize("longer", [-0.03, 0.05])
+def test_feet_of_another_length_stand_still_from_heel_to_toe(longer: float) -> None:
+    frames, floor = recording()
+    rig = with_legs("Mixamo", 0.0, frames[0].skeleton, 1.15, longer)
+    own, theirs = (np.linalg.norm(one.place("L_ball") - one.place("L_heel")) for one in (rig, frames[0].skeleton))
+    assert abs(own - theirs) > 0.03
+    feet, _, _ = compare(task_of(rig, frames, 30.0, floor))
+    print(f"\nrecording | feet {1e3 * (own - theirs):+.0f} mm | {feet}")
+    assert len(feet.solved) >= 200
+    assert feet.solved.max() < FEET
 
 
 @pytest.mark.parametrize("clip", CLIPS)
@@ -143,6 +156,18 @@ def test_a_mirrored_rig_turned_away_is_posed_as_seen() -> None:
     assert missed(task, [pose]).feet.max() < FEET
     seen = task.placement.to_scene(posed(rig, pose).place("R_Wrist"))
     assert np.linalg.norm(seen - frames[0].place("L_Wrist")) < 0.2  # arms of other lengths
+
+
+@pytest.mark.parametrize(
+    "linear", [np.diag([1.3, 1.2, 0.8]), np.array([[1.2, 0.1, 0.4], [0.0, 0.9, 0.1], [0.2, 0, 0.8]])]
+)
+def test_a_rig_that_is_scaled_unevenly_or_sheared_stands_where_the_person_does(linear: np.ndarray) -> None:
+    frames, floor = recording()
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.linalg.inv(linear)
+    rig = rig_skeleton("Mixamo", frames[0].skeleton)
+    task = Task(rig, tuple(frames[::10]), Placement(matrix), None, floor, 3.0)
+    assert missed(task, solve(task)).feet.max() < FEET  # 24 and 28 mm with a foot as long as in the rig's space
 
 
 def test_a_foot_does_not_jump_where_it_lands_or_leaves() -> None:
