@@ -105,14 +105,13 @@ def train(config: TrainConfig, fabric: Fabric | None = None) -> Path:
 def _begin(config: TrainConfig, fabric: Fabric, folder: Path) -> _State:
     torch.manual_seed(config.seed)  # the initial weights
     pose_model = PoseModel(config.network, config.layer, _body(config))
-    if config.weights:
-        report = load_tensors(pose_model.network, read_tensors(Path(config.weights)))
-        _logger.info("weights of %s: %s", config.weights, report)
     optimizer = _optimizer(pose_model, config)
     found = load_newest(folder / CHECKPOINTS)
     if found is not None:
         _check_same(config, found, folder)
         pose_model.network.load_state_dict(dict(found.tensors["network"]))
+    elif config.weights:
+        _take_weights(pose_model.network, Path(config.weights), says=fabric.is_global_zero)
     ema = None
     if config.schedule.ema:
         ema = AveragedModel(
@@ -131,6 +130,22 @@ def _begin(config: TrainConfig, fabric: Fabric, folder: Path) -> _State:
         (folder / CONFIG).write_text(config_json(config) + "\n", encoding="utf-8")
     fabric.barrier()
     return state
+
+
+def _take_weights(network: nn.Module, path: Path, *, says: bool) -> None:
+    """Begin with a file's tensors, by name, and say what did not fit.
+
+    Raises:
+        InputError: nothing fits.
+    """
+    tensors = read_tensors(path)
+    if "conv1.weight" in tensors:  # of a backbone alone, such as torchvision's or HRNet's of ImageNet
+        tensors = {f"preact.{name}": tensor for name, tensor in tensors.items()}
+    report = load_tensors(network, tensors)
+    if not tensors.keys() & network.state_dict().keys() - {each.partition(":")[0] for each in report.misshapen}:
+        raise InputError(f"weights = {path} has nothing for a network of this configuration: {report}")
+    if says and str(report):
+        _logger.warning("weights of %s: %s", path, report)
 
 
 def _optimizer(model: PoseModel, config: TrainConfig) -> torch.optim.Adam:

@@ -14,7 +14,7 @@ from training_files import make_h36m, small_config
 
 from ikol.errors import InputError
 from ikol.regressor.networks import PoseNetwork
-from ikol.training.network.checkpoint import load_newest
+from ikol.training.network.checkpoint import load_checkpoint, load_newest
 from ikol.training.network.config import Layer, Losses, Schedule, TrainConfig
 from ikol.training.network.loop import CHECKPOINTS, train
 
@@ -154,6 +154,84 @@ def test_another_configuration_does_not_go_on_with_a_training(tmp_path: Path):
     train(_with_steps(config, 2))
     with pytest.raises(InputError, match="holds a training with another seed"):
         train(msgspec.structs.replace(config, seed=1))
+
+
+def test_a_training_begins_with_weights_by_name_and_says_what_does_not_fit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    make_h36m(tmp_path)
+    config = small_config(tmp_path)
+    torch.manual_seed(9)
+    given = PoseNetwork(config.network).state_dict()
+    given["decphi.bias"], given["surprise"] = torch.zeros(3), torch.zeros(1)
+    del given["fc2.bias"]
+    torch.save({"model": {f"module.{name}": value for name, value in given.items()}}, tmp_path / "published.pth")
+    # the backbone stays, so that what was taken is still there after a step
+    schedule = msgspec.structs.replace(config.schedule, steps=1, backbone=0.0, ema=0.0)
+    train(msgspec.structs.replace(config, schedule=schedule, weights=str(tmp_path / "published.pth")))
+    assert torch.equal(_final(config)["network"]["preact.layer4.1.conv2.weight"], given["preact.layer4.1.conv2.weight"])
+    assert "1 tensors missing (fc2.bias)" in caplog.text
+    assert "1 unknown tensors (surprise)" in caplog.text
+    assert "decphi.bias: (3,) instead of (46,)" in caplog.text
+
+
+def test_a_training_begins_with_a_backbone_alone(tmp_path: Path):
+    make_h36m(tmp_path)
+    config = small_config(tmp_path)
+    torch.manual_seed(9)
+    backbone = PoseNetwork(config.network).preact.state_dict()
+    torch.save({**backbone, "fc.weight": torch.zeros(1000, 512)}, tmp_path / "imagenet.pth")
+    schedule = msgspec.structs.replace(config.schedule, steps=1, backbone=0.0, ema=0.0)
+    train(msgspec.structs.replace(config, schedule=schedule, weights=str(tmp_path / "imagenet.pth")))
+    assert torch.equal(_final(config)["network"]["preact.conv1.weight"], backbone["conv1.weight"])
+
+
+def test_weights_of_which_nothing_fits_are_refused(tmp_path: Path):
+    make_h36m(tmp_path)
+    torch.save({"state": torch.zeros(3), "fc1.bias": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(InputError, match=r"nothing for a network of this configuration: .*unknown tensors \(state\)"):
+        train(small_config(tmp_path, weights=str(tmp_path / "other.pth")))
+
+
+def test_the_running_mean_is_that_of_the_weights_of_each_step(tmp_path: Path):
+    make_h36m(tmp_path)
+    config = small_config(tmp_path)
+    output = msgspec.structs.replace(config.output, checkpoint_every=1, keep=10)
+    schedule = msgspec.structs.replace(config.schedule, steps=3, ema=0.75)
+    last = train(msgspec.structs.replace(config, output=output, schedule=schedule))
+    steps = [load_checkpoint(last.parent / f"step_{step:09d}").tensors["network"]["fc1.weight"] for step in (1, 2, 3)]
+    mean = steps[0]
+    for weight in steps[1:]:
+        mean = 0.75 * mean + 0.25 * weight
+    found = _final(config)["ema"]["module.fc1.weight"]
+    torch.testing.assert_close(found, mean, rtol=0, atol=1e-7)
+    assert not torch.equal(found, steps[-1])
+
+
+def test_gradients_are_clipped_to_the_norm_of_all(tmp_path: Path):
+    make_h36m(tmp_path)
+    norms = []
+    for clip in (0.0, 0.01):
+        config = small_config(tmp_path, output={"folder": str(tmp_path / str(clip))})
+        train(msgspec.structs.replace(config, schedule=Schedule(steps=1, batch_size=2, clip=clip)))
+        # Adam's first moment after one step is a tenth of the gradient
+        moments = [value for name, value in _final(config)["optimizer"].items() if name.endswith(".exp_avg")]
+        norms.append(10 * float(torch.stack([moment.norm() for moment in moments]).norm()))
+    assert norms[0] > 0.1
+    assert norms[1] == pytest.approx(0.01, rel=1e-3)
+
+
+def test_tensorboard_has_the_journal_s_numbers_and_the_picture(tmp_path: Path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    make_h36m(tmp_path)
+    config = small_config(tmp_path)
+    train(msgspec.structs.replace(config, validation=config.train))
+    found = reader.EventAccumulator(str(Path(config.output.folder) / "tensorboard")).Reload()
+    losses = [event.value for event in found.Scalars("train/total")]
+    expected = [line["total"] for line in _journal(config) if line["group"] == "train"]
+    assert losses == pytest.approx(expected, rel=1e-6)
+    (picture,) = found.Images("validation")
+    assert picture.encoded_image_string.startswith(b"\x89PNG")
 
 
 def _launch(config_file: Path, restarts: int) -> subprocess.Popen[bytes]:
