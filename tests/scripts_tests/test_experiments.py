@@ -65,3 +65,38 @@ def test_an_experiment_trains_its_variants_measures_them_and_goes_on_where_it_wa
     assert tables[0] == tables[1]
     rows = json.loads((tmp_path / "out" / "end_to_end.json").read_text())["values"]
     assert {"mpjpe", "pa", "rotations", "pve", "picture"} == set(rows["end to end less frozen"][0])
+
+
+DRAWN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import figures
+from study import Size, Study
+figures.PICTURES = Path(sys.argv[2])
+drawn = []
+figures.plt.Axes.plot = lambda axes, *curve, **how: drawn.append(curve)
+figures.plt.Axes.legend = lambda *names, **how: None
+figures.curves(Study("figures", Size(folder=sys.argv[2])))
+for steps, losses in drawn:
+    print(steps[0], steps[-1], f"{losses[0]:.6f} {losses[-1]:.6f}")
+"""
+
+
+@pytest.mark.parametrize("kind", ["landmarks", "pictures"])
+def test_loss_curves_are_those_of_either_kind_of_training(tmp_path: Path, kind: str):
+    pytest.importorskip("matplotlib")
+    for name in ("warm_up", "ikol_0", "ikol_1"):
+        (tmp_path / name).mkdir()
+        if kind == "landmarks":
+            losses = [1.0] * 40 + [3.0] * 40
+            (tmp_path / name / "training.json").write_text(json.dumps({"losses": losses}))
+            continue
+        lines = [{"step": step, "group": "train", "total": 1.0 if step <= 40 else 3.0} for step in range(5, 85, 5)]
+        lines += [{"step": 80, "group": "validation", "mpjpe_mm": 9.0}, lines[-1]]
+        (tmp_path / name / "journal.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    command = [sys.executable, "-c", DRAWN, str(EXPERIMENTS), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    # 40 steps of 1, then 40 of 3
+    assert done.stdout.splitlines() == ["40 80 1.000000 3.000000"] * 2
