@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from ikol.exchange.bvh import Rig
     from ikol.exchange.convert import Settings
 
-FORMATS = ("body", "pose", "amass", "smpl", "hybrik", "bvh", "trc", "c3d", "openpose", "coco", "wholebody", "blazepose")
+FORMATS = (
+    "body", "pose", "amass", "smpl", "hybrik", "bvh", "trc", "c3d", "points", "openpose", "coco", "wholebody",
+    "blazepose",
+)  # fmt: skip
 AXES = ("y", "z", "camera")
 
 

@@ -30,7 +30,9 @@ def write_motion(context: bpy.types.Context, armature: bpy.types.Object, path: s
     baked = bake(context, armature, tree, frames)
     check_body(armature, body)
     if abs(baked.scale - 1) > SCALE_TOLERANCE:
-        raise SceneError(f"{armature.name} has scale {baked.scale:.3f}, of which AMASS knows nothing; set it to 1")
+        raise SceneError(
+            f"{armature.name} has scale {baked.scale:.3f}, of which a file of rotations knows nothing; set it to 1"
+        )
     betas = body.complete(read_betas(armature, ()))
     rest, pelvis = body.rest_joints(betas)[0], baked.posed[:, 0, :3, 3]
     if not body_name():  # it stands as high over its feet as on its own body

@@ -24,6 +24,7 @@ from . import (
     translations,
 )
 from .alternatives import IKOL_OT_alternatives, IKOL_OT_choose_alternative
+from .export_convert import IKOL_OT_export_keypoints
 from .export_operators import IKOL_OT_export, IKOL_OT_export_rig
 from .import_operators import IKOL_FH_motion, IKOL_OT_import_motion, IKOL_OT_pick_motion
 from .insight import IKOL_OT_explain, IKOL_OT_next_keypoint
@@ -146,6 +147,7 @@ CLASSES = (
     IKOL_OT_show_handles,
     IKOL_OT_solve_range,
     IKOL_OT_export,
+    IKOL_OT_export_keypoints,
     IKOL_OT_export_rig,
     IKOL_OT_save_pose,
     IKOL_OT_import_motion,

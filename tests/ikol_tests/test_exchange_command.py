@@ -192,7 +192,7 @@ def test_a_motion_is_not_solved_and_points_are_not_a_motion(tmp_path: Path, caps
     np.savez(tmp_path / "empty.npz", a=np.zeros(1))
     for arguments, sentence in (
         (["solve", "--keypoints", tmp_path / "a.npz"], "a.npz is a motion, not keypoints; use `ikol convert`"),
-        (["convert", tmp_path / "a.trc", tmp_path / "b.bvh"], "points are written as trc, c3d or openpose"),
+        (["convert", tmp_path / "a.trc", tmp_path / "b.bvh"], "points are written as trc, c3d, points or openpose"),
         (["convert", tmp_path / "a.npz", tmp_path / "b.trc"], "a motion is written as amass, smpl, hybrik, bvh"),
         (["solve", "--keypoints", tmp_path / "a.json"], "points on a picture need its size"),
         (["convert", tmp_path / "empty.npz", tmp_path / "b.smpl"], "empty.npz has neither poses nor root_orient"),
