@@ -2,7 +2,6 @@
 """The commands `ikol convert` and `ikol solve`: arguments and what is printed; the work is ikol.exchange's."""
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -12,8 +11,8 @@ from ikol.errors import InputError
 
 if TYPE_CHECKING:
     from ikol.body.model import BodyModel
-    from ikol.exchange.bvh import Rig
     from ikol.exchange.convert import Settings
+    from ikol.exchange.rig_body import RigBody
 
 FORMATS = (
     "body", "pose", "amass", "smpl", "hybrik", "bvh", "trc", "c3d", "points", "openpose", "coco", "wholebody",
@@ -135,8 +134,8 @@ def _check_folder(target: Path) -> None:
         raise InputError(f"the folder of {target} does not exist; make it first")
 
 
-def _skeleton(path: Path | None, scale: float | None) -> "tuple[BodyModel, Rig | None]":
-    """Return the body, and the rig that it was made of."""
+def _skeleton(path: Path | None, scale: float | None) -> "tuple[BodyModel, RigBody | None]":
+    """Return the body, and the hierarchy that it was made of."""
     from ikol.body import load_smpl_body  # noqa: PLC0415 - as above
     from ikol.exchange.bvh import read_bvh  # noqa: PLC0415
     from ikol.exchange.rig_body import body_of_rig  # noqa: PLC0415
@@ -145,8 +144,8 @@ def _skeleton(path: Path | None, scale: float | None) -> "tuple[BodyModel, Rig |
         return _default_body(), None
     if path.suffix.lower() != ".bvh":
         return load_smpl_body(path, num_betas=None), None
-    rig = read_bvh(path, scale)
-    return body_of_rig(rig, path.name), rig
+    own = body_of_rig(read_bvh(path, scale), path.name)
+    return own.body, own
 
 
 def _solve(options: argparse.Namespace) -> None:
@@ -204,7 +203,6 @@ def _solve(options: argparse.Namespace) -> None:
     if rig is None:
         content = Rig(body.tree, body.rest_joints(motion.betas[0]), motion) if target_format == "bvh" else motion
     else:
-        own = replace(motion, joint_names=rig.tree.names)
-        content = Rig(rig.tree, rig.rest_joints, own) if target_format == "bvh" else motion
+        content = rig.on_rig(motion) if target_format == "bvh" else motion
     write_file(options.out, content, target_format, settings)
     print(f"wrote {options.out}")
