@@ -25,8 +25,8 @@ from .rig_scene import (
     chosen_map,
     find_map,
     read_fingers,
-    read_held_root,
     read_limits,
+    read_locks,
     read_presets,
     read_source,
     rest_bones,
@@ -194,8 +194,8 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
         stride = own.leg_length / theirs.leg_length if settings.stride == "LEGS" else 1.0
         placement = Placement(np.linalg.inv(to_scene(rig, own)) if in_scene else np.eye(4))
         fps = context.scene.render.fps / context.scene.render.fps_base
-        limits, held = read_limits(rig, own), read_held_root(rig, own)
-        task = Task(own, tuple(poses), placement, limits, 0.0, fps, stride, held)
+        limits, locks = read_limits(rig, own), read_locks(rig, own)
+        task = Task(own, tuple(poses), placement, limits, 0.0, fps, stride, locks)
         self._source_name, self._placement = source.name, placement
         if settings.place == "PHOTO":
             task = self._before_photograph(context, source, task)

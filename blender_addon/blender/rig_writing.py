@@ -20,15 +20,12 @@ from ..core.rig_job import posed
 from ..core.rig_skeleton import Skeleton, walk_up
 from ..core.rig_twist import twisted_bones
 from .keys import KEY_TYPE, animated_paths
-from .posing import rotation_path, turn_bone
-from .rig_scene import turn_ranges
+from .posing import rotation_locks, rotation_path, turn_bone
+from .rig_scene import limit_ranges, within
 from .text import iface
 
 HARMLESS = frozenset(("LIMIT_ROTATION", "LIMIT_LOCATION", "LIMIT_SCALE", "LIMIT_DISTANCE", "MAINTAIN_VOLUME"))
 """Constraints that leave a bone where it is put, within their range."""
-
-CLAMP_TOLERANCE = 1e-5
-"""Radians beyond a range that are rounding."""
 
 _RIGIFY_LIMBS = ("upper_arm_parent.L", "upper_arm_parent.R", "thigh_parent.L", "thigh_parent.R")
 _AUTO_RIG_SWITCHES = ("c_hand_ik.l", "c_hand_ik.r", "c_foot_ik.l", "c_foot_ik.r")
@@ -175,14 +172,10 @@ def _put(bone: "bpy.types.PoseBone", wanted: Matrix, *, moves: bool) -> None:
             wanted, rest, parent_matrix=above.matrix, parent_matrix_local=above.bone.matrix_local, invert=True
         )
     turn_bone(bone, as_quaternion(basis.to_quaternion()))
-    ranges = turn_ranges(bone)
-    mode = bone.rotation_mode if len(bone.rotation_mode) == 3 else "XYZ"
-    euler = bone.matrix_basis.to_euler(mode)
-    clamped = euler.copy()
-    for axis, (low, high) in ranges.items():
-        clamped[axis] = min(max(euler[axis], low), high)
-    if max(abs(a - b) for a, b in zip(euler, clamped, strict=True)) > CLAMP_TOLERANCE:
-        turn_bone(bone, as_quaternion(clamped.to_quaternion()))
+    turn = bone.matrix_basis.to_quaternion()
+    kept = within(turn, rotation_locks(bone).order, limit_ranges(bone))
+    if kept is not turn:
+        turn_bone(bone, as_quaternion(kept))
     if moves:
         location, locks = basis.to_translation(), bone.lock_location
         bone.location = [bone.location[i] if locks[i] else location[i] for i in range(3)]

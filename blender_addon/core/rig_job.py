@@ -6,7 +6,7 @@ the body is evidence with hardly any. The solver then turns the rig's own bones,
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -17,13 +17,14 @@ from .numbered import numbered
 from .rig_bones import FloatArray
 from .rig_call import TreeCall, TreeSolution, TurnLimits
 from .rig_contacts import CONTACT_SIGMA, Contacts, FootContact, find_contacts, hand_target
+from .rig_locks import Locks
 from .rig_picture import RigPicture
 from .rig_placement import Placement
 from .rig_skeleton import PARENTS, TRUNK, Posed, Skeleton
 from .rig_turns import matrix_of, quat_of, rotvec_of, turn_of
 
 HELD_SIGMA: Final = 1e-4
-"""Metres of a root whose location is locked."""
+"""Metres, and radians, of a root that is locked."""
 
 HIPS_SIGMA: Final = 0.05
 """Metres: where the hips are follows from the feet; this decides for who is in the air."""
@@ -63,8 +64,8 @@ class Task:
     fps: float = 24.0
     stride: float = 1.0
     """By how much ways along the floor are longer for the rig than for the source."""
-    held_root: FloatArray | None = None
-    """(3) where the root stays, the rig's space; None where it may move."""
+    locks: Locks | None = None
+    """What the rig's channels keep; None where they are all free."""
     pictures: tuple[RigPicture | None, ...] = ()
     """What the photograph says of the rig in each frame (rig_photo.py); empty without one."""
     lead: int = 0
@@ -98,7 +99,7 @@ def pose_rig(task: Task) -> Steps:
         problem = FrameProblem(task, source, touched[number], picture)
         call = problem.call(found.get(number - 1) or copy_rotations(task, source))
         is_camera_free = is_lead and picture is not None and not picture.is_held
-        rounds = ROUNDS if touched[number].hands or is_camera_free else 1
+        rounds = ROUNDS if touched[number].hands or is_camera_free or task.locks is not None else 1
         for turn in range(rounds):
             share = (done + turn / rounds) / count
             answer = _usable((yield Step(call, text, share, (done + (turn + 1) / rounds) / count)))
@@ -107,8 +108,9 @@ def pose_rig(task: Task) -> Steps:
             if problem.picture is not None and is_lead:
                 lead = problem.picture.followed(in_scene(task.placement, rig))
                 problem = replace(problem, picture=lead)
+            before, problem = problem, problem.kept(answer, rig)
             asked, call = call, problem.call(answer, rig)
-            if _is_settled(asked, call):
+            if before.held_turns.keys() == problem.held_turns.keys() and _is_settled(asked, call):
                 break
     poses = tuple(found[number] for number in range(count))
     if lead is None:
@@ -144,6 +146,25 @@ class FrameProblem:
     source: Posed
     contacts: Contacts
     picture: RigPicture | None = None
+    held_root: FloatArray | None = None
+    """(3) where the root is held, the rig's space; None where it may move."""
+    held_turns: Mapping[int, FloatArray] = field(default_factory=dict[int, FloatArray])
+    """Joints that are held by their numbers: rotations from rest, relative to the joint above."""
+
+    def kept(self, answer: TreeSolution, rig: Posed) -> "FrameProblem":
+        """Return the problem with what was found held where the rig's channels put it.
+
+        A root that is held in part goes where it may by what its feet still miss.
+        """
+        locks = self.task.locks
+        if locks is None:
+            return self
+        beyond = locks.beyond({number: matrix_of(answer.local_quat[number]) for number in locks.turns})
+        root = self.held_root
+        if any(locks.is_locked):
+            missed = [place - rig.place(name) for name, (place, _) in self.feet().items()]
+            root = locks.nearest(rig.places[0] + (np.mean(missed, axis=0) if missed and root is not None else 0.0))
+        return replace(self, held_root=root, held_turns={**beyond, **self.held_turns})
 
     def call(self, start: TreeSolution, rig: Posed | None = None) -> TreeCall:
         """Return what is asked of the solver.
@@ -159,10 +180,17 @@ class FrameProblem:
         if picture is not None:
             placed = picture.places.items()
             places |= {placement.other_side(name): (placement.to_rig(at), sigma) for name, (at, sigma) in placed}
-        if self.task.held_root is not None:  # the feet give way, and not what is locked
+        if self.held_root is not None:  # the feet give way, and not what is locked
             places = {name: place for name, place in places.items() if not name.endswith("_Hip")}
-            places[skeleton.joints[0].name] = self.task.held_root, HELD_SIGMA
+            places[skeleton.joints[0].name] = self.held_root, HELD_SIGMA
         turned = [joint.name for joint in skeleton.joints]
+        turns, local = wanted_turns(self.task, self.source), start.local_quat.copy()
+        sigma = [self._turn_sigma(number) for number in range(len(turned))]
+        for number, turn in self.held_turns.items():
+            local[number] = quat_of(turn)
+        if 0 in self.held_turns:  # by evidence, for what is not free keeps its place too
+            turns[0], sigma[0] = self.held_turns[0], HELD_SIGMA
+        free = [name for number, name in enumerate(turned) if number == 0 or number not in self.held_turns]
         points = {name: point for name, point in skeleton.points.items() if not name.endswith("_across")}
         return TreeCall(
             names=tuple(turned),
@@ -175,11 +203,12 @@ class FrameProblem:
             keypoints=np.array([place for place, _ in places.values()]),
             keypoint_sigma=np.array([sigma for _, sigma in places.values()]),
             turned=tuple(turned),
-            turns=np.array([quat_of(turn) for turn in wanted_turns(self.task, self.source)]),
-            turn_sigma=np.array([self._turn_sigma(number) for number in range(len(turned))]),
+            turns=np.array([quat_of(turn) for turn in turns]),
+            turn_sigma=np.array(sigma),
             transl=start.transl,
-            local_quat=start.local_quat,
-            limits=self.task.limits,
+            local_quat=local,
+            free=tuple(free) if len(free) < len(turned) else (),
+            limits=None if self.task.limits is None else self.task.limits.without(self.held_turns),
             seen=None if picture is None else picture.seen(placement.matrix, placement.other_side),
         )
 
