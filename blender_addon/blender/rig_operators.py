@@ -11,7 +11,7 @@ from ..core.photo import PHOTO_SUFFIXES
 from ..core.rig_bones import FloatArray
 from ..core.rig_fingers import posed_hands
 from ..core.rig_job import Placement, Task, pose_rig, posed
-from ..core.rig_mapping import check_map, map_of_preset
+from ..core.rig_mapping import RigMap, check_map, map_of_preset
 from ..core.rig_photo import on_photograph, on_photographs
 from ..core.rig_skeleton import Posed, Skeleton, calibrated
 from . import runtime
@@ -73,6 +73,17 @@ class _RigCommand:
         return True
 
 
+def _show(command: bpy.types.Operator, rig: bpy.types.Object, found: RigMap) -> None:
+    """Show what was found in the panel, and say what was not."""
+    choose_map(rig, found)
+    if found.missing:
+        missing = ", ".join(found.missing[:4])
+        command.report({"WARNING"}, iface("Not found: {joints}; choose these bones yourself", joints=missing))
+    else:
+        number = len(found.bones) + len(found.fingers)
+        command.report({"INFO"}, iface("Found {number} bones", number=number))
+
+
 class IKOL_OT_find_rig_bones(_RigCommand, bpy.types.Operator):
     """The command *Find Bones*."""
 
@@ -85,13 +96,7 @@ class IKOL_OT_find_rig_bones(_RigCommand, bpy.types.Operator):
         """Look, and show what was found."""
         rig = find_rig(context)
         found = find_map(rig)
-        choose_map(rig, found)
-        if found.missing:
-            missing = ", ".join(found.missing[:4])
-            self.report({"WARNING"}, iface("Not found: {joints}; choose these bones yourself", joints=missing))
-        else:
-            number = len(found.bones) + len(found.fingers)
-            self.report({"INFO"}, iface("Found {number} bones", number=number))
+        _show(self, rig, found)
         return {"FINISHED"}
 
 
@@ -151,7 +156,7 @@ class IKOL_OT_load_rig_preset(_RigCommand, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Show its bones."""
         rig = find_rig(context)
-        choose_map(rig, map_of_preset(rest_bones(rig), read_presets().get(self.preset, {}), self.preset))
+        _show(self, rig, map_of_preset(rest_bones(rig), read_presets().get(self.preset, {}), self.preset))
         return {"FINISHED"}
 
 
