@@ -2,6 +2,7 @@
 """The commands `ikol convert` and `ikol solve`: arguments and what is printed; the work is ikol.exchange's."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -149,7 +150,8 @@ def _skeleton(path: Path | None, scale: float | None) -> "tuple[BodyModel, RigBo
 
 
 def _solve(options: argparse.Namespace) -> None:
-    from ikol.exchange.bvh import Rig  # noqa: PLC0415 - as above
+    from ikol.exchange.body_gender import gender_of_file  # noqa: PLC0415 - as above
+    from ikol.exchange.bvh import Rig  # noqa: PLC0415
     from ikol.exchange.convert import (  # noqa: PLC0415
         MOTION_FORMATS,
         format_by_suffix,
@@ -199,7 +201,7 @@ def _solve(options: argparse.Namespace) -> None:
         print(f"{missing} frames have too few points; the pose stays there as it was")
     if target_format is None or options.out is None:
         return
-    motion = solved.motion
+    motion = replace(solved.motion, gender=gender_of_file(str(options.skeleton or "")))
     if rig is None:
         content = Rig(body.tree, body.rest_joints(motion.betas[0]), motion) if target_format == "bvh" else motion
     else:

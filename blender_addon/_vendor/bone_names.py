@@ -1,4 +1,4 @@
-# generated from ikol/exchange/bone_names.py by scripts/vendor_protocol.py; do not edit
+# generated from ikol/exchange by scripts/vendor_protocol.py; do not edit
 # SPDX-License-Identifier: Apache-2.0
 """Bone names of the field: which bone is which joint, by the ways of naming that rigs have in common, and the tree.
 

@@ -8,9 +8,11 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
+from .._vendor.body_gender import gender_of_file
 from ..core.errors import SceneError
 from ..core.motion_file import SMPL_PELVIS, amass_arrays
 from ..core.pose_conversion import SCALE_TOLERANCE, to_blender
+from . import runtime
 from .armature import read_betas
 from .export_copy import bake
 from .own_body import body_name, check_body, current_body
@@ -40,7 +42,6 @@ def write_motion(context: bpy.types.Context, armature: bpy.types.Object, path: s
         rest, betas = np.array(SMPL_PELVIS), (0.0,) * body.num_betas
     quats = np.array([[Matrix(turn).to_quaternion() for turn in frame] for frame in baked.posed[..., :3, :3].tolist()])
     fps = context.scene.render.fps / context.scene.render.fps_base
-    name = body_name().lower()
-    gender = next((kind for kind in ("female", "male") if kind in name), "neutral")
+    gender = gender_of_file(runtime.body_file())
     with Path(path).open("wb") as file:
         np.savez(file, gender=np.array(gender), **amass_arrays(tree, quats, pelvis, rest, betas, fps))
