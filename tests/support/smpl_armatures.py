@@ -6,7 +6,7 @@ is scaled by 0.01 and turned by 90 degrees. In both, local axes of bones are SMP
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import bpy
 import numpy as np
@@ -60,10 +60,15 @@ def rest_joints(names: tuple[str, ...], legs: float = 1.0, betas: Sequence[float
 
 
 def build_armature(
-    style: str, names: tuple[str, ...], parents: tuple[int, ...], legs: float = 1.0, betas: Sequence[float] = ()
+    style: str,
+    names: tuple[str, ...],
+    parents: tuple[int, ...],
+    legs: float = 1.0,
+    betas: Sequence[float] = (),
+    joints: Mapping[str, np.ndarray] | None = None,
 ) -> bpy.types.Object:
-    """Make the armature of an add-on for a body of these joints, and make it active."""
-    bones, joints = bone_names(style, names), rest_joints(names, legs, betas)
+    """Make the armature of an add-on for a body of these joints, and make it active; `joints`: where they rest."""
+    bones, joints = bone_names(style, names), joints or rest_joints(names, legs, betas)
     is_meshcapade = style.startswith("Meshcapade")
     rig = bpy.data.objects.new(style, bpy.data.armatures.new(style))
     bpy.context.scene.collection.objects.link(rig)
