@@ -51,7 +51,7 @@ def _losses(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _smooth(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the running mean over `SMOOTHED` steps, each at the last of them."""
-    count = max(1, SMOOTHED * len(steps) // int(steps[-1]))
+    count = min(len(steps), max(1, SMOOTHED * len(steps) // int(steps[-1])))
     return steps[count - 1 :], np.convolve(values, np.full(count, 1 / count), "valid")
 
 
