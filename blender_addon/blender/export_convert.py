@@ -24,6 +24,9 @@ from .file_operator import FileOperator
 from .posing import body_tree
 from .text import iface
 
+CHECK_EXISTING = BoolProperty(default=True, options={"HIDDEN"})
+"""By this name Blender's file browser warns of a file that is there already."""
+
 MOTIONS = {"SMPL_CODEC": "smpl", "HYBRIK": "hybrik"}
 MARKERS = {"TRC": "trc", "C3D": "c3d"}
 """By the operator's formats, what `ikol convert` calls them."""
@@ -124,6 +127,7 @@ class IKOL_OT_export_keypoints(ConvertedExport, bpy.types.Operator):
     )
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    check_existing: CHECK_EXISTING
     filter_glob: StringProperty(default="*.json", options={"HIDDEN"})
     form: EnumProperty(
         name="Format",

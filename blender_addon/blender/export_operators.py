@@ -15,7 +15,7 @@ from ..core.errors import AddonError, SceneError
 from ..core.export_presets import PRESETS
 from . import runtime
 from .bodies import check_bones, find_body
-from .export_convert import MARKERS, MOTIONS, ConvertedExport, write_source
+from .export_convert import CHECK_EXISTING, MARKERS, MOTIONS, ConvertedExport, write_source
 from .export_copy import build_copy, remove_copy
 from .export_motion import write_motion
 from .export_rig import build_rig_copy, plan_rig
@@ -160,6 +160,7 @@ class IKOL_OT_export(_Export, ConvertedExport, bpy.types.Operator):
     default_name = "body"
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    check_existing: CHECK_EXISTING
     filter_glob: StringProperty(default=";".join(f"*{suffix}" for suffix in SUFFIXES.values()), options={"HIDDEN"})
     form: EnumProperty(
         name="Format",
@@ -237,6 +238,7 @@ class IKOL_OT_export_rig(_Export, bpy.types.Operator):
     default_name = "rig"
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    check_existing: CHECK_EXISTING
     filter_glob: StringProperty(default=";".join(f"*{SUFFIXES[form]}" for form, _, _ in _FORMS), options={"HIDDEN"})
     form: EnumProperty(name="Format", description="Which kind of file is written", items=_FORMS)
     preset: EnumProperty(

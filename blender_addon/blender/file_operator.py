@@ -45,6 +45,7 @@ class FileOperator:
             return self._run_to_the_end(context)
         self._timer = context.window_manager.event_timer_add(TIMER_SECONDS, window=context.window)
         context.window_manager.modal_handler_add(self)
+        context.workspace.status_text_set(self.waiting())
         return {"RUNNING_MODAL"}
 
     def _run_to_the_end(self, context: bpy.types.Context) -> set[str]:
@@ -71,7 +72,6 @@ class FileOperator:
         try:
             found = self._process.poll()
             if found is None:
-                context.workspace.status_text_set(self.waiting())
                 return {"PASS_THROUGH"}
             answer = self.finish(context, found)
         except AddonError as error:

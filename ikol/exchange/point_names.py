@@ -63,6 +63,7 @@ _ALIASES: Final = {
     "shoulder": "shoulder", "elbow": "elbow", "wrist": "wrist", "hip": "hip", "knee": "knee", "ankle": "ankle",
     "ear": "ear", "eye": "eye", "index": "index", "pinky": "pinky", "thumb": "thumb", "footindex": "foot_index",
 }  # fmt: skip
+_EYES: Final = ("L_Eye", "R_Eye")  # joints of SMPL-X, and what many call their marker on the face
 
 
 def our_names(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ def our_names(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     found: list[str] = []
     plain = [full.rpartition(":")[2].strip() for full in names]
     # a head among other programs' points is its top, SMPL's is the joint at its base
-    is_smpl = any(name in known and name[:2] in ("L_", "R_") for name in plain)
+    is_smpl = any(name in known and name[:2] in ("L_", "R_") and name not in _EYES for name in plain)
     for name in plain:
         is_ours = name in known and (is_smpl or not name[0].isupper())
         mine = name if is_ours else _our_name(name) or (name.lower() if name in known else name)

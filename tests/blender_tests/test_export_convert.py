@@ -84,6 +84,49 @@ def test_a_motion_is_imported_again_with_every_joint_in_its_place(writing, part,
     assert error < MAX_ERROR, error
 
 
+@pytest.fixture
+def with_fingers(writing, preferences, part, tmp_path):
+    """A body in the layout of SMPL-X, of another shape, in place of the default one."""
+    path = tmp_path / "SMPLX_FEMALE.npz"
+    code = "import sys, pathlib, model_files; model_files.write_model(pathlib.Path(sys.argv[1]), 'SMPL-X')"
+    python = str(ROOT / ".venv" / "bin" / "python")
+    subprocess.run([python, "-c", code, str(path)], cwd=ROOT / "tests" / "support", check=True)
+    preferences.body_file = str(path)
+    body = part("blender.own_body").current_body()
+    betas = tuple(np.linspace(-1.0, 1.0, 10).tolist())
+    armature = part("blender.armature").build_body(bpy.context, body, betas)
+    pose = part("core.record").Pose((0.0,) * 3, ((1.0, 0.0, 0.0, 0.0),) * 55, betas)
+    part("blender.bodies").write_record(armature, part("core.motion_file").motion_record("x", body, pose))
+    bpy.context.view_layer.objects.active = armature
+    yield armature
+    preferences.body_file = ""
+
+
+@pytest.mark.parametrize("form", ["SMPL_CODEC", "TRC", "C3D"])
+def test_fingers_and_jaw_go_along(with_fingers, part, tmp_path, form):
+    names = part("blender.own_body").current_body().tree.names
+    animate(with_fingers, names)
+    expected = places(with_fingers, names)
+    path = tmp_path / f"hands.{form.lower()}"
+    path = path.with_suffix(".smpl") if form == "SMPL_CODEC" else path
+    assert bpy.ops.ikol.export(filepath=str(path), form=form, frames="RANGE") == {"FINISHED"}
+    if form == "SMPL_CODEC":
+        bpy.context.scene.frame_set(FRAMES[0])
+        bpy.context.scene.ikol.target = "NEW"
+        assert bpy.ops.ikol.import_motion(filepath=str(path), up="Y") == {"FINISHED"}
+        copy = bpy.context.view_layer.objects.active
+        assert copy != with_fingers
+        found = places(copy, names)
+    else:
+        arrays = convert(path, tmp_path / "points.npz", "--to", "points", "--up", "y" if form == "TRC" else "z")
+        assert tuple(arrays["names"].tolist()) == names
+        x, y, z = np.moveaxis(arrays["points"], -1, 0)
+        found = np.stack((x, -z, y), -1)
+    error = np.abs(found - expected).max()
+    print(f"{form}, 55 joints: {1000 * error:.5f} mm")
+    assert error < MAX_ERROR, error
+
+
 @pytest.mark.parametrize("form", ["TRC", "C3D"])
 def test_markers_are_read_again_where_the_joints_are(writing, part, tmp_path, form):
     names = part("core.rig").JOINT_NAMES
