@@ -10,9 +10,10 @@ from ..core.jobs import JobResult, Steps
 from ..core.photo import PHOTO_SUFFIXES
 from ..core.rig_bones import FloatArray
 from ..core.rig_fingers import posed_hands
-from ..core.rig_job import Placement, Task, pose_rig, posed
+from ..core.rig_job import Task, pose_rig, posed
 from ..core.rig_mapping import RigMap, check_map, map_of_preset
 from ..core.rig_photo import on_photograph, on_photographs
+from ..core.rig_placement import Placement
 from ..core.rig_skeleton import Posed, Skeleton, calibrated
 from . import runtime
 from .bodies import find_bodies, get_body, is_body

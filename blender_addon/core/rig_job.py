@@ -43,7 +43,7 @@ _TURN_SIGMA: Final[Mapping[str, float]] = {
 
 ROUNDS: Final = 10
 """Solves at most of a frame in which a hand touches the body, where the body is follows from where the hand is, or of a
-photograph, where the camera follows the rig."""
+photograph, where the camera follows the rig; and of a rig with locks, to go around them."""
 
 SETTLED: Final = 0.002
 """Metres: when what hands touch, and the camera, move by less from round to round; two to five rounds are usual."""
