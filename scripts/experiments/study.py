@@ -180,6 +180,7 @@ def _weights(folder: Path) -> Path:
     return inside[-1] if inside else folder / "network.safetensors"
 
 
+@torch.enable_grad()  # an experiment that only measures may be the first to need a training
 def _trained(study: Study, config: TrainConfig, layer: Layer) -> PoseModel:
     folder = Path(config.output.folder)
     if study.size.backbone == "pictures":

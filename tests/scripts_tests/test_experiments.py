@@ -45,21 +45,34 @@ def _write_people(folder: Path, count: int, seed: int) -> None:
     write_observations(observations_path(folder, 0), Observations(**(rest | values)))
 
 
+def _table(name: str, folder: Path) -> list[str]:
+    """Run an experiment of a few steps and return its table."""
+    if not (folder / "tiny.toml").exists():
+        for part, seed in (("train", 0), ("test", 1)):
+            _write_people(folder / part, 12, seed)
+        settings = {part: str(folder / part) for part in ("train", "test")} | {"folder": str(folder / "out")}
+        text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+        text += "test_samples = 8\nseeds = 2\n[warm_up]\nsteps = 3\n[schedule]\nsteps = 2\nbatch_size = 4\n"
+        (folder / "tiny.toml").write_text(text)
+    command = [sys.executable, str(EXPERIMENTS / f"{name}.py"), "--config", str(folder / "tiny.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=EXPERIMENTS.parents[1])
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [line for line in done.stdout.splitlines() if line.startswith("|")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("name", "rows"), [("twist", 3), ("iterations", 20), ("noise", 8)])
+def test_an_experiment_may_be_the_first_and_has_a_spread_in_each_row(tmp_path: Path, name: str, rows: int):
+    table = _table(name, tmp_path)
+    assert len(table) == 2 + rows
+    assert all(" ± " in line for line in table[2:])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_experiment_trains_its_variants_measures_them_and_goes_on_where_it_was(tmp_path: Path):
-    for name, seed in (("train", 0), ("test", 1)):
-        _write_people(tmp_path / name, 12, seed)
-    settings = {name: str(tmp_path / name) for name in ("train", "test")} | {"folder": str(tmp_path / "out")}
-    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
-    text += "test_samples = 8\nseeds = 2\n[warm_up]\nsteps = 3\n[schedule]\nsteps = 2\nbatch_size = 4\n"
-    (tmp_path / "tiny.toml").write_text(text)
-    command = [sys.executable, str(EXPERIMENTS / "end_to_end.py"), "--config", str(tmp_path / "tiny.toml")]
-    tables = []
-    for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=EXPERIMENTS.parents[1])
-        assert done.returncode == 0, done.stderr[-3000:]
-        tables.append([line for line in done.stdout.splitlines() if line.startswith("|")])
+    tables = [_table("end_to_end", tmp_path) for _ in range(2)]
     assert len(tables[0]) == 5, "two lines of head, end to end, frozen, the difference"
     assert all(" ± " in line for line in tables[0][2:])
     assert tables[0] == tables[1]
