@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,12 +11,12 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
-from training_files import make_h36m, small_config
+from training_files import make_h36m, make_poses, project, small_config
 
 from ikol.errors import InputError
 from ikol.regressor.networks import PoseNetwork
 from ikol.training.network.checkpoint import load_checkpoint, load_newest
-from ikol.training.network.config import Layer, Losses, Schedule, TrainConfig
+from ikol.training.network.config import Layer, Losses, Schedule, Source, TrainConfig
 from ikol.training.network.loop import CHECKPOINTS, make_fabric, train
 
 REPOSITORY = Path(__file__).parents[4]
@@ -148,6 +149,38 @@ def test_validation_says_what_it_measured_and_draws_it(tmp_path: Path):
     assert last["group"] == "validation"
     assert {"mpjpe_mm", "pa_mpjpe_mm", "rotation_deg", "twist_deg", "pixels_percent"} <= last.keys()
     assert list((folder / "pictures").glob("validation_*.jpg"))
+
+
+def _make_coco(folder: Path) -> Source:
+    """Annotate the pictures of `make_h36m` as COCO would: places alone, of shoulders and hips."""
+    content = json.loads(make_h36m(folder, count=2).read_text())
+    pixels = project(make_poses(2)[0])
+    for index, person in enumerate(content["annotations"]):
+        places = {5: 16, 6: 17, 11: 1, 12: 2}
+        keypoints = [[*pixels[index, places[k]].tolist(), 2] if k in places else [0, 0, 0] for k in range(17)]
+        flat = [number for keypoint in keypoints for number in keypoint]
+        content["annotations"][index] = {"image_id": index, "bbox": person["bbox"], "keypoints": flat}
+    (folder / "coco.json").write_text(json.dumps(content))
+    return Source("coco", str(folder / "coco.json"), str(folder / "images"))
+
+
+@pytest.mark.parametrize("with_space", [True, False])
+def test_the_24_joint_network_trains_on_pictures_with_and_without_space(tmp_path: Path, with_space: bool):
+    coco = _make_coco(tmp_path)
+    config = small_config(tmp_path)
+    network = msgspec.structs.replace(config.network, num_joints=24, leaves=True, sigma=True, camera=3)
+    sources = (*config.train, coco) if with_space else (coco,)
+    schedule = Schedule(steps=1, batch_size=8)
+    train(msgspec.structs.replace(config, network=network, train=sources, validation=config.train, schedule=schedule))
+    first, last = _journal(config)
+    assert all(math.isfinite(value) for value in first.values() if not isinstance(value, str))
+    assert {"mpjpe_mm", "pixels_percent"} <= last.keys()
+    torch.manual_seed(config.seed)
+    begun, ended = PoseNetwork(network).state_dict(), _final(config)["network"]
+    moved = {
+        name for name in ("final_layer", "decleaf", "decphi") if (ended[f"{name}.bias"] != begun[f"{name}.bias"]).any()
+    }
+    assert moved == ({"final_layer", "decleaf", "decphi"} if with_space else {"final_layer"})
 
 
 def test_accumulated_parts_make_the_same_step_as_a_whole_batch(tmp_path: Path):
