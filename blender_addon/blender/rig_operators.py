@@ -253,7 +253,7 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
             raise SceneError(f"bones of {rig.name} were removed meanwhile; find its bones again")
         check_rig(rig, self._skeleton)
         adopt_correctives(rig)
-        rest, worst = rest_bones(rig), 0.0
+        rest, worst, unkeyed = rest_bones(rig), 0.0, ()
         now = context.scene.frame_current
         for frame, pose, turns in zip(self._frames, result.rig_poses, self._finger_turns, strict=True):
             if len(self._frames) > 1:
@@ -263,8 +263,8 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
             written = write_pose(rig, rest, self._skeleton, pose, fingers)
             worst = max(worst, written.residual)
             if rig.ikol_rig.set_keys:
-                key_rig(rig, written.bones, touched, frame)
-        lost = why_not_kept(rig, self._skeleton, touched, is_keyed=rig.ikol_rig.set_keys)
+                unkeyed += key_rig(rig, written.bones, touched, frame)
+        lost = why_not_kept(rig, self._skeleton, touched, unkeyed if rig.ikol_rig.set_keys else None)
         if lost:
             self.report({"WARNING"}, capitalised(lost))
         if context.scene.frame_current != now:

@@ -198,7 +198,7 @@ def is_unknown_control_rig(armature: bpy.types.Object, skeleton: Skeleton) -> bo
     return bool(shaped) and not shaped & mapped
 
 
-def posed_channels(armature: bpy.types.Object, bones: Sequence[str]) -> tuple[Channel, ...]:
+def _posed_channels(armature: bpy.types.Object, bones: Sequence[str]) -> tuple[Channel, ...]:
     """Return what a pose sets of these bones: rotations and the first one's location, less what is locked."""
     pose = armature.pose.bones
     turned = [Channel(name, rotation_path(pose[name])) for name in bones if not all(pose[name].lock_rotation)]
@@ -206,7 +206,9 @@ def posed_channels(armature: bpy.types.Object, bones: Sequence[str]) -> tuple[Ch
     return (*turned, *moved)
 
 
-def key_rig(armature: bpy.types.Object, bones: Sequence[str], touched: Iterable[Channel], frame: int) -> None:
+def key_rig(
+    armature: bpy.types.Object, bones: Sequence[str], touched: Iterable[Channel], frame: int
+) -> tuple[str, ...]:
     """Set keys on what was written, and on what else was set for it and is animated: its keys would take it back.
 
     Args:
@@ -215,36 +217,62 @@ def key_rig(armature: bpy.types.Object, bones: Sequence[str], touched: Iterable[
         touched: What `use_controls` has set; gets keys only where it has some.
         frame: Where.
 
+    Returns:
+        Bones that could not be keyed: Blender prints a line, and raises nothing.
+
     Raises:
-        SceneError: The channels cannot be keyed, as with an action from another file.
+        SceneError: The channels cannot be keyed at all.
     """
     animated = animated_paths(armature) - _driven_paths(armature)
-    channels = (*posed_channels(armature, bones), *(one for one in touched if one.is_in(armature, animated)))
+    channels = (*_posed_channels(armature, bones), *(one for one in touched if one.is_in(armature, animated)))
+    action = armature.animation_data.action if armature.animation_data is not None else None
+    if action is not None and action.library is not None:
+        return tuple(bones)
+    missed: list[str] = []
     try:
         for one in channels:
             bone = armature.pose.bones[one.bone]
-            bone.keyframe_insert(one.path, frame=frame, group=one.bone, keytype=KEY_TYPE)
-        armature.update_tag()  # else Blender 4.2 to 5.2 do not see an action that was made beside strips of the NLA
+            if not bone.keyframe_insert(one.path, frame=frame, group=one.bone, keytype=KEY_TYPE):
+                missed.append(one.bone)
     except (RuntimeError, TypeError) as error:
-        raise SceneError(
-            f"no keys can be set on {armature.name}: {error}; make its action a single user copy"
-        ) from error
+        raise SceneError(f"no keys can be set on {armature.name}: {error}") from error
+    armature.update_tag()  # else Blender 4.2 to 5.2 do not see an action that was made beside strips of the NLA
+    return tuple(missed)
 
 
-def why_not_kept(armature: bpy.types.Object, skeleton: Skeleton, touched: Iterable[Channel], *, is_keyed: bool) -> str:
-    """Return why the rig will not keep its pose, for the user; empty where it does."""
-    channels = (*touched, *posed_channels(armature, [joint.bone for joint in skeleton.joints]))
+def why_not_kept(
+    armature: bpy.types.Object, skeleton: Skeleton, touched: Iterable[Channel], unkeyed: Iterable[str] | None
+) -> str:
+    """Return why the rig will not keep its pose, for the user; empty where it does.
+
+    Args:
+        armature: The rig.
+        skeleton: Its joints.
+        touched: What else was set.
+        unkeyed: Bones that could not be keyed; None where no keys were wanted.
+    """
+    channels = (*touched, *_posed_channels(armature, [joint.bone for joint in skeleton.joints]))
     driven = _driven_paths(armature)
     bones = dict.fromkeys(one.bone for one in channels if one.is_in(armature, driven))
     if bones:
-        return iface("drivers set {bones}, and the pose does not; mute these drivers", bones=", ".join([*bones][:4]))
+        return iface("drivers set {bones}, and the pose does not; mute these drivers", bones=_few(bones))
     animated = animated_paths(armature)
-    if not is_keyed and any(one.is_in(armature, animated) for one in channels):
+    if unkeyed is None and any(one.is_in(armature, animated) for one in channels):
         return iface(
             "{rig} has keys, and this pose has none: it is lost when the frame changes; choose Set Keys",
             rig=armature.name,
         )
+    bones = dict.fromkeys(unkeyed or ())
+    if bones:
+        return iface(
+            "no keys can be set on {bones}: unlock their curves, or make the linked action a local one",
+            bones=_few(bones),
+        )
     return ""
+
+
+def _few(bones: Iterable[str]) -> str:
+    return ", ".join([*bones][:4])
 
 
 def _driven_paths(armature: bpy.types.Object) -> set[str]:

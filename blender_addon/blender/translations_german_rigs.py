@@ -64,6 +64,9 @@ RIGS = {
     "drivers set {bones}, and the pose does not; mute these drivers": (
         "{bones} werden von Treibern gesetzt und nicht von der Pose; diese stummschalten"
     ),
+    "no keys can be set on {bones}: unlock their curves, or make the linked action a local one": (
+        "{bones} lassen keine Keyframes zu: die Kurven entsperren oder die verknüpfte Aktion lokal machen"
+    ),
     "{rig} has keys, and this pose has none: it is lost when the frame changes; choose Set Keys": (
         "{rig} hat Keyframes und diese Pose keine: beim Wechsel des Bildes geht sie verloren; Keyframes setzen wählen"
     ),

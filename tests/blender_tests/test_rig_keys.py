@@ -179,6 +179,34 @@ def test_a_driven_switch_is_named(rig, capfd):
     assert f"drivers set {names[0]}, and the pose does not" in "".join(capfd.readouterr()).replace("Drivers", "drivers")
 
 
+def test_curves_that_are_locked_are_named(rig, part, capfd):
+    rig = bpy.data.objects[rig]
+    key_ik(rig)
+    names, switch = switches(rig)
+    for curve in part("blender.keys").fcurves(rig):
+        curve.lock = switch in curve.data_path
+    before = keyed_frames(part, rig)
+    assert bpy.ops.ikol.pose_rig() == {"FINISHED"}
+    said = "".join(capfd.readouterr())
+    assert f"o keys can be set on {', '.join(names)}: unlock their curves" in said
+    after = keyed_frames(part, rig)
+    assert {key: after[key] for key in before if switch in key[0]} == {
+        key: before[key] for key in before if switch in key[0]
+    }
+
+
+def test_a_linked_action_is_said(rig, tmp_path, capfd):
+    rig = bpy.data.objects[rig]
+    key_ik(rig)
+    path = str(tmp_path / "action.blend")
+    bpy.data.libraries.write(path, {rig.animation_data.action}, fake_user=True)
+    with bpy.data.libraries.load(path, link=True) as (inside, wanted):
+        wanted.actions = inside.actions
+    rig.animation_data.action = wanted.actions[0]
+    assert bpy.ops.ikol.pose_rig() == {"FINISHED"}
+    assert "or make the linked action a local one" in "".join(capfd.readouterr())
+
+
 def test_one_undo_takes_pose_switches_and_keys_back_and_redo_brings_them(rig, part):
     name = rig
     key_ik(bpy.data.objects[name])
