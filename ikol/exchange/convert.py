@@ -101,8 +101,9 @@ def format_of(path: Path, asked: Format | None = None) -> Format:
     form = format_by_suffix(path, asked)
     if asked is None and form == "amass" and path.is_file():
         present = array_names(read_limited(path, MAX_FILE_BYTES), path.name)
-        found = [_BY_ARRAY[key] for key in _BY_ARRAY if key in present]
-        return found[0] if found else form
+        for key, found in _BY_ARRAY.items():
+            if key in present:
+                return found
     return form
 
 
