@@ -8,6 +8,7 @@ Imports: torch, ikol.body, ikol.errors, ikol.exchange.{bone_names, bvh, motion}.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -125,17 +126,13 @@ def smpl_names(tree: JointTree, source: str) -> tuple[str, ...]:
     }
     named = dict(name_limbs(bones).joints)
     known = {**trunk_joints(bones, named), **named}
-    missing = [joint for joint in _NEEDED if joint not in known]
-    if missing:
-        raise FileFormatError(
-            f"{source}: no joint is known as {', '.join(missing[:6])}; got {', '.join(tree.names[:30])}; name the "
-            "joints as SMPL, Mixamo, Unreal, VRM, Rigify, Daz, MakeHuman, CMU or Biovision do"
-        )
+    _check_needed(known, tree, source)
     if "Spine1" not in known and "Spine3" in known:  # the only bone of a spine: Spine1 may bend farther
         known["Spine1"] = known.pop("Spine3")
     top = common_ancestor(bones, known.values())
     assert top is not None  # a hierarchy has one root
     known = {**{joint: bone for joint, bone in known.items() if bone != top}, "Pelvis": top}
+    _check_needed(known, tree, source)  # a limb may hang on another one
     found = {bone: joint for joint, bone in known.items()}
     below: list[bool] = []
     for name, parent in zip(tree.names, tree.parents, strict=True):
@@ -145,6 +142,15 @@ def smpl_names(tree: JointTree, source: str) -> tuple[str, ...]:
         found.get(name, name if name in spare and is_below else "")
         for name, is_below in zip(tree.names, below, strict=True)
     )
+
+
+def _check_needed(known: Mapping[str, str], tree: JointTree, source: str) -> None:
+    missing = [joint for joint in _NEEDED if joint not in known]
+    if missing:
+        raise FileFormatError(
+            f"{source}: no joint is known as {', '.join(missing[:6])}; got {', '.join(tree.names[:30])}; name the "
+            "joints as SMPL, Mixamo, Unreal, VRM, Rigify, Daz, MakeHuman, CMU or Biovision do"
+        )
 
 
 def _parents(tree: JointTree, joints: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hierarchy as a body: the names of the field, any rest pose, landmarks at its own bones, and what is refused."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,40 @@ def test_palms_are_laid_down_by_their_knuckles(palm: float) -> None:
         assert float(across[2] / across.norm()) > 0.95, across  # the index finger in front
 
 
+RIGIFY_FK = {"spine.004": "neck", "spine.006": "head", "spine": "spine_fk", "spine.001": "spine_fk.001",
+             "spine.002": "spine_fk.002", "spine.003": "spine_fk.003"}  # fmt: skip
+AUTO_RIG_FK = {"root": "c_root_master", "arm_stretch": "c_arm_fk", "forearm_stretch": "c_forearm_fk",
+               "hand": "c_hand_fk", "thigh_stretch": "c_thigh_fk", "leg_stretch": "c_leg_fk", "foot": "c_foot_fk",
+               "toes_01": "c_toes_fk"}  # fmt: skip
+
+
+def rigify_fk(name: str) -> str:
+    part, _, side = name.partition(".")
+    limb = part not in ("spine", "shoulder") and side in ("L", "R")
+    return RIGIFY_FK.get(name, f"{part}_fk.{side}" if limb else name)
+
+
+def auto_rig_fk(name: str) -> str:
+    part, _, side = name.rpartition(".")
+    return f"{AUTO_RIG_FK.get(part, f'c_{part}')}.{side}"
+
+
+@pytest.mark.parametrize(
+    ("style", "rename"),
+    [
+        pytest.param("metarig", "DEF-{}".format, id="Rigify, deform bones"),
+        pytest.param("metarig", rigify_fk, id="Rigify, controls"),
+        pytest.param("Auto-Rig Pro", auto_rig_fk, id="Auto-Rig Pro, controls"),
+    ],
+)
+def test_control_rigs_are_named(style: str, rename: Callable[[str], str]) -> None:
+    rig = bone_rig(humanoid(style))
+    tree = JointTree(tuple(map(rename, rig.tree.names)), rig.tree.parents)
+    found = dict(zip(tree.names, smpl_names(tree, "a.bvh"), strict=True))
+    for joint, bone in expected_joints(style).items():
+        assert found[rename(bone)] == joint
+
+
 @pytest.mark.parametrize("names", [SHORT, named(ARM_WORDS), named(JOINT_WORDS), named(JOINT_WORDS, "l", "r")])
 def test_short_hierarchies_are_named(names: tuple[str, ...]) -> None:
     assert smpl_names(JointTree(names, PARENTS), "a.bvh") == SHORT
@@ -207,6 +242,14 @@ def test_unknown_names_are_listed() -> None:
     names = tuple(f"bone{number}" for number in range(15))
     with pytest.raises(InputError, match=r"a.bvh: no joint is known as L_Hip, R_Hip, .* got bone0, bone1"):
         body_of_rig(short_rig(names), "a.bvh")
+
+
+def test_limbs_that_hang_on_each_other_are_refused() -> None:
+    names = ("L_Hip", *SHORT[2:4], "R_Hip", *SHORT[5:])
+    parents = (-1, 0, 1, 0, 3, 4, 0, 6, 7, 8, 6, 10, 11, 6)
+    rig = short_rig()
+    with pytest.raises(InputError, match="no joint is known as L_Hip; got L_Hip, L_Knee"):
+        body_of_rig(Rig(JointTree(names, parents), rig.rest_joints[1:], rig.motion), "a.bvh")
 
 
 def test_a_rig_without_sides_is_refused() -> None:
