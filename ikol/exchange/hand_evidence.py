@@ -22,6 +22,7 @@ from ikol.body.kinematics import forward_kinematics
 from ikol.body.model import BodyModel
 from ikol.body.points import AttachedPoints
 from ikol.body.smpl_file import KNUCKLES
+from ikol.body.smpl_trees import SMPLH_TREE
 from ikol.camera import Camera
 from ikol.exchange.motion import Keypoints, Motion
 from ikol.exchange.point_names import FINGERS
@@ -74,9 +75,22 @@ class _Hand:
     limits: JointLimits
 
 
-def has_fingers(body: BodyModel) -> bool:
-    """Return whether a body has joints for its fingers."""
-    return "L_Index1" in body.tree.names
+def _hand_joints(side: str) -> tuple[str, ...]:
+    """Return the wrist and the fingers' joints, in an order in which parents come first."""
+    letter = side[0].upper()
+    return (f"{letter}_Wrist", *(f"{letter}_{finger}{part}" for finger in FINGERS for part in (1, 2, 3)))
+
+
+def _sides(body: BodyModel) -> tuple[str, ...]:
+    """Return the sides (left, right) on which a body has SMPL-H's fingers; a hierarchy of a .bvh may have others."""
+    have, wanted = _parent_names(body.tree), _parent_names(SMPLH_TREE)
+    return tuple(
+        side for side in ("left", "right") if all(have.get(name) == wanted[name] for name in _hand_joints(side)[1:])
+    )
+
+
+def _parent_names(tree: JointTree) -> dict[str, str]:
+    return {name: tree.names[parent] for name, parent in zip(tree.names, tree.parents, strict=True) if parent >= 0}
 
 
 def hand_points(side: str) -> dict[str, str]:
@@ -85,10 +99,9 @@ def hand_points(side: str) -> dict[str, str]:
     Args:
         side: left or right.
     """
-    letter = side[0].upper()
-    joints = [f"{letter}_Wrist", *(f"{letter}_{finger}{part}" for finger in FINGERS for part in (1, 2, 3))]
+    joints = _hand_joints(side)
     knuckles = {name: joint for name, joint in KNUCKLES.items() if name.startswith(side)}
-    tips = [f"{letter}_{finger}3_end" for finger in FINGERS]
+    tips = [f"{joint}_end" for joint in joints if joint.endswith("3")]
     return {name: name for name in (*joints, *tips)} | knuckles | {f"{side}_hand_root": joints[0]}
 
 
@@ -98,7 +111,7 @@ def finger_points(body: BodyModel, names: Sequence[str]) -> tuple[str, ...]:
     In the body's solve twenty points of a hand would outweigh the arm.
     """
     found: list[str] = []
-    for side in ("left", "right") if has_fingers(body) else ():
+    for side in _sides(body):
         places = hand_points(side)
         known = [name for name in names if name in places]
         if len(known) >= MIN_POINTS:
@@ -125,7 +138,7 @@ def bend_fingers(
         camera: of points on a picture.
     """
     used: list[str] = []
-    for side in ("left", "right") if has_fingers(body) else ():
+    for side in _sides(body):
         names = tuple(name for name in keypoints.names if name in hand_points(side))
         off = SIGMA_SHARE * sigma[:, [keypoints.names.index(name) for name in names]]
         frames = torch.nonzero(off.isfinite().sum(-1) >= MIN_POINTS)[:, 0]
@@ -137,8 +150,7 @@ def bend_fingers(
 
 
 def _hand(body: BodyModel, side: str, betas: Float[Tensor, "betas"], names: tuple[str, ...]) -> _Hand:
-    letter, places = side[0].upper(), hand_points(side)
-    joint_names = (f"{letter}_Wrist", *(f"{letter}_{finger}{part}" for finger in FINGERS for part in (1, 2, 3)))
+    joint_names, places = _hand_joints(side), hand_points(side)
     joints = tuple(body.tree.index(name) for name in joint_names)
     parents = tuple(-1 if number == 0 else joints.index(body.tree.parents[at]) for number, at in enumerate(joints))
     rest = body.rest_joints(betas)

@@ -11,6 +11,7 @@ from torch import Tensor
 from whole_body import JAW_DEG, hand_positions, tip_positions, whole_body_keypoints, whole_body_pose
 
 from ikol.body import BodyModel, load_default_body, load_smpl_body
+from ikol.body.joint_tree import JointTree
 from ikol.body.kinematics import forward_kinematics
 from ikol.exchange import Keypoints, Motion
 from ikol.exchange.hand_evidence import finger_points
@@ -121,6 +122,34 @@ def test_hands_that_nobody_sees_stay_at_rest(body: BodyModel) -> None:
     # nothing bends them: the iterations leave rounding only
     assert float((fingers - torch.eye(3, dtype=torch.float64)).abs().max()) < 1e-6
     assert "L_Middle2" not in solved.used
+
+
+def test_points_that_are_missing_say_nothing(body: BodyModel) -> None:
+    poses = [whole_body_pose(body), whole_body_pose(body)]
+    points = markers_of(body, poses)
+    sure, places = points.confidence.clone(), points.points.clone()
+    gone = [points.names.index(name) for name in points.names if name.startswith("L_Ring") or name.endswith("_end")]
+    sure[0, gone] = 0.0
+    sure[1] = torch.tensor([name.startswith("L_Index") or "_" not in name or "R_" in name for name in points.names])
+    places[sure == 0] = 0.0  # as formats have it
+    motion = solve_keypoints(body, replace(points, points=places, confidence=sure), solve_shape=False).motion
+    for name in ("L_Index1", "R_Ring2"):
+        joint = body.tree.index(name)
+        between = motion.local_rotmat[0, joint].mT @ poses[0].local_rotmat[joint]
+        angle = float(torch.rad2deg(torch.acos((between.trace() - 1) / 2)))
+        assert angle < 12.0, (name, angle)  # against a rest that strays by 45 degrees
+    ring = motion.local_rotmat[0, body.tree.index("L_Ring2")]
+    assert torch.allclose(ring, torch.eye(3, dtype=torch.float64), atol=1e-4)  # at rest: to the solver's tolerance
+    few = motion.local_rotmat[1, body.tree.index("L_Middle1")]  # a finger alone is no hand
+    assert torch.allclose(few, torch.eye(3, dtype=torch.float64), atol=1e-6)
+
+
+def test_other_hands_than_smpls_are_left_to_the_body_s_solve(body: BodyModel) -> None:
+    tree = body.tree
+    renamed = tuple(name.replace("L_Ring3", "L_Ringtip") for name in tree.names)
+    other = replace(body, tree=JointTree(renamed, tree.parents))
+    names = markers_of(body, [whole_body_pose(body)]).names
+    assert {name[0] for name in finger_points(other, names)} == {"R"}
 
 
 @pytest.mark.parametrize("tip_share", [0.65, 1.05])
