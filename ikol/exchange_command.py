@@ -12,10 +12,13 @@ from ikol.errors import InputError
 
 if TYPE_CHECKING:
     from ikol.body.model import BodyModel
-    from ikol.exchange.bvh import Rig
     from ikol.exchange.convert import Settings
+    from ikol.exchange.rig_body import RigBody
 
-FORMATS = ("body", "pose", "amass", "smpl", "hybrik", "bvh", "trc", "c3d", "openpose", "coco", "wholebody", "blazepose")
+FORMATS = (
+    "body", "pose", "amass", "smpl", "hybrik", "bvh", "trc", "c3d", "points", "openpose", "coco", "wholebody",
+    "blazepose",
+)  # fmt: skip
 AXES = ("y", "z", "camera")
 
 
@@ -132,8 +135,8 @@ def _check_folder(target: Path) -> None:
         raise InputError(f"the folder of {target} does not exist; make it first")
 
 
-def _skeleton(path: Path | None, scale: float | None) -> "tuple[BodyModel, Rig | None]":
-    """Return the body, and the rig that it was made of."""
+def _skeleton(path: Path | None, scale: float | None) -> "tuple[BodyModel, RigBody | None]":
+    """Return the body, and the hierarchy that it was made of."""
     from ikol.body import load_smpl_body  # noqa: PLC0415 - as above
     from ikol.exchange.bvh import read_bvh  # noqa: PLC0415
     from ikol.exchange.rig_body import body_of_rig  # noqa: PLC0415
@@ -142,12 +145,13 @@ def _skeleton(path: Path | None, scale: float | None) -> "tuple[BodyModel, Rig |
         return _default_body(), None
     if path.suffix.lower() != ".bvh":
         return load_smpl_body(path, num_betas=None), None
-    rig = read_bvh(path, scale)
-    return body_of_rig(rig, path.name), rig
+    own = body_of_rig(read_bvh(path, scale), path.name)
+    return own.body, own
 
 
 def _solve(options: argparse.Namespace) -> None:
-    from ikol.exchange.bvh import Rig  # noqa: PLC0415 - as above
+    from ikol.exchange.body_gender import gender_of_file  # noqa: PLC0415 - as above
+    from ikol.exchange.bvh import Rig  # noqa: PLC0415
     from ikol.exchange.convert import (  # noqa: PLC0415
         MOTION_FORMATS,
         format_by_suffix,
@@ -197,11 +201,10 @@ def _solve(options: argparse.Namespace) -> None:
         print(f"{missing} frames have too few points; the pose stays there as it was")
     if target_format is None or options.out is None:
         return
-    motion = solved.motion
+    motion = replace(solved.motion, gender=gender_of_file(str(options.skeleton or "")))
     if rig is None:
         content = Rig(body.tree, body.rest_joints(motion.betas[0]), motion) if target_format == "bvh" else motion
     else:
-        own = replace(motion, joint_names=rig.tree.names)
-        content = Rig(rig.tree, rig.rest_joints, own) if target_format == "bvh" else motion
+        content = rig.on_rig(motion) if target_format == "bvh" else motion
     write_file(options.out, content, target_format, settings)
     print(f"wrote {options.out}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copy the protocol into the add-on, which may not import the server: `vendor_protocol.py [--check]`."""
+"""Copy the protocol, and what ikol knows of names, into the add-on, which may import neither: `... [--check]`."""
 
 import argparse
 import sys
@@ -9,12 +9,15 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "solver_server" / "protocol"
 TARGET = ROOT / "blender_addon" / "_vendor" / "solver_protocol"
 HEADER = b"# generated from solver_server/protocol by scripts/vendor_protocol.py; do not edit\n"
+NAMES = tuple(ROOT / "ikol" / "exchange" / name for name in ("bone_names.py", "body_gender.py"))
+NAMES_HEADER = b"# generated from ikol/exchange by scripts/vendor_protocol.py; do not edit\n"
 PACKAGE_INIT = b'# SPDX-License-Identifier: Apache-2.0\n"""Copies of code that the add-on shares with the solver."""\n'
 
 
 def expected_files() -> dict[Path, bytes]:
     """Give what has to be in the add-on: the path and the bytes of every file."""
     files = {TARGET.parent / "__init__.py": HEADER + PACKAGE_INIT}
+    files |= {TARGET.parent / source.name: NAMES_HEADER + source.read_bytes() for source in NAMES}
     for source in sorted(SOURCE.glob("*.py")):
         files[TARGET / source.name] = HEADER + source.read_bytes()
     return files

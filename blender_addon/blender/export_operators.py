@@ -1,29 +1,43 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command *Export*: a body with its motion as FBX, glTF, BVH or USD by Blender's own exporters, or as AMASS."""
+"""The commands *Export*: a body with its motion as FBX, glTF, BVH or USD by Blender's own exporters, or as numbers."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import bpy
 import numpy as np
 from bpy.props import EnumProperty, StringProperty
 
+from ..client.file_reader import WriteCall
 from ..core.errors import AddonError, SceneError
 from ..core.export_presets import PRESETS
 from . import runtime
 from .bodies import check_bones, find_body
+from .export_convert import CHECK_EXISTING, MARKERS, MOTIONS, ConvertedExport, write_source
 from .export_copy import build_copy, remove_copy
 from .export_motion import write_motion
 from .export_rig import build_rig_copy, plan_rig
 from .keys import animated_paths
+from .pose_operators import start_on_file
 from .rig_operators import find_rig
 from .text import iface
 
 MAX_EXPORTED_FRAMES = 20_000
 """Eleven minutes at 30 a second; the bones of each are read with the whole scene."""
 
-SUFFIXES = {"FBX": ".fbx", "GLTF": ".glb", "BVH": ".bvh", "USD": ".usdc", "AMASS": ".npz"}
+SUFFIXES = {
+    "FBX": ".fbx",
+    "GLTF": ".glb",
+    "BVH": ".bvh",
+    "USD": ".usdc",
+    "AMASS": ".npz",
+    "SMPL_CODEC": ".smpl",
+    "HYBRIK": ".pk",
+    "TRC": ".trc",
+    "C3D": ".c3d",
+}
 
 FILE_AXES = {"BVH": np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])}
 """Blender's exporter of BVH writes its own axes; readers, Blender's too, take Y for up."""
@@ -134,7 +148,7 @@ class _Export:
         return {"FINISHED"}
 
 
-class IKOL_OT_export(_Export, bpy.types.Operator):
+class IKOL_OT_export(_Export, ConvertedExport, bpy.types.Operator):
     """The command *Export*."""
 
     bl_idname = "ikol.export"
@@ -146,6 +160,7 @@ class IKOL_OT_export(_Export, bpy.types.Operator):
     default_name = "body"
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    check_existing: CHECK_EXISTING
     filter_glob: StringProperty(default=";".join(f"*{suffix}" for suffix in SUFFIXES.values()), options={"HIDDEN"})
     form: EnumProperty(
         name="Format",
@@ -153,6 +168,10 @@ class IKOL_OT_export(_Export, bpy.types.Operator):
         items=[
             *_FORMS,
             ("AMASS", "AMASS", "Rotations and shape of SMPL's joints as numbers, for research; its own bone names"),
+            ("SMPL_CODEC", ".smpl", "The same as Meshcapade's programs read it; the solver's Python writes it"),
+            ("HYBRIK", "HybrIK", "The same as HybrIK's res.pk, without fingers; the solver's Python writes it"),
+            ("TRC", "TRC", "Places of the joints as markers, as text for OpenSim; the solver's Python writes it"),
+            ("C3D", "C3D", "Places of the joints as markers, for motion capture; the solver's Python writes it"),
         ],
     )
     preset: EnumProperty(name="Skeleton", description="How bones are named and which way they point", items=_PRESETS)
@@ -167,8 +186,38 @@ class IKOL_OT_export(_Export, bpy.types.Operator):
         return True
 
     def invoke(self, context: bpy.types.Context, _event: "bpy.types.Event") -> set[str]:
-        """Ask where to."""
+        """Ask where to; then the solver's Python writes."""
+        if self.is_asked:
+            return self.run(context, is_modal=True)
+        self._is_browsing = True
         return self.ask(context, find_body(context))
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Run to the end before returning; after the browser begin anew where Blender may go on meanwhile."""
+        if self.form not in MOTIONS | MARKERS:
+            return super().execute(context)
+        self.check(context)
+        if self._is_browsing:
+            command = partial(bpy.ops.ikol.export, form=self.form, frames=self.frames, is_asked=True)
+            return start_on_file(self, command, "INVOKE_DEFAULT")
+        return self.run(context, is_modal=False)
+
+    def source(self, context: bpy.types.Context, path: Path) -> int:
+        """Write the motion, or the joints."""
+        armature = find_body(context)
+        check_bones(armature)
+        first, last = chosen_frames(context.scene, self.frames)
+        write_source(context, armature, path, self.form, range(first, last + 1))
+        return last - first + 1
+
+    def call(self, source: Path, target: Path) -> WriteCall:
+        """Return what becomes of it."""
+        body = runtime.body_file() if self.form in MOTIONS else ""
+        return WriteCall(source, target, (MOTIONS | MARKERS)[self.form], body)
+
+    def done(self, name: str) -> str:
+        """Return what is said at the end."""
+        return iface("Wrote {number} frames to {name}", number=self._count, name=name)
 
     def write(self, context: bpy.types.Context, path: str) -> int:
         """Write the body."""
@@ -189,6 +238,7 @@ class IKOL_OT_export_rig(_Export, bpy.types.Operator):
     default_name = "rig"
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    check_existing: CHECK_EXISTING
     filter_glob: StringProperty(default=";".join(f"*{SUFFIXES[form]}" for form, _, _ in _FORMS), options={"HIDDEN"})
     form: EnumProperty(name="Format", description="Which kind of file is written", items=_FORMS)
     preset: EnumProperty(

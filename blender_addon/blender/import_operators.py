@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command *Import Motion*: a motion, markers or keypoints of another program as a body with keys."""
 
-import time
 from pathlib import Path
 
 import bpy
@@ -9,23 +8,19 @@ import numpy as np
 from bpy.props import EnumProperty, FloatProperty, IntProperty, IntVectorProperty, StringProperty
 
 from ..client.file_reader import FileReader, ReadCall
-from ..core.errors import AddonError, SolverError
 from ..core.motion_file import MOTION_SUFFIXES, POINT_SUFFIXES, FileMotion, motion_record, read_motion, spread_frames
 from ..core.rig import CAMERA_PROPERTY
 from . import runtime
 from .armature import build_body, check_writable, set_shape
 from .bodies import body_camera, get_body, write_record
 from .default_scene import hide_default_cube
+from .file_operator import FileOperator
 from .live import let_go
 from .motion_keys import key_motion
 from .own_body import current_body
 from .pose_operators import object_mode, select_only, start_on_file, target_betas, target_body
 from .posing import apply_pose
 from .text import iface
-
-TIMER_SECONDS = 0.1
-WAIT_SECONDS = 600.0
-"""In background mode; a sequence of some thousand frames of keypoints takes a minute."""
 
 
 class _Choices:
@@ -54,7 +49,7 @@ class _Choices:
     )
 
 
-class IKOL_OT_import_motion(_Choices, bpy.types.Operator):
+class IKOL_OT_import_motion(_Choices, FileOperator, bpy.types.Operator):
     """The command *Import Motion*."""
 
     bl_idname = "ikol.import_motion"
@@ -67,86 +62,40 @@ class IKOL_OT_import_motion(_Choices, bpy.types.Operator):
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE", "HIDDEN"})
 
-    _reader: FileReader | None = None
-    _timer: "bpy.types.Timer | None" = None
-
     def invoke(self, context: bpy.types.Context, _event: "bpy.types.Event") -> set[str]:
         """Ask for a file unless one is given; else start and let Blender go on."""
         if not self.filepath:
             bpy.ops.ikol.pick_motion("INVOKE_DEFAULT")
             return {"CANCELLED"}
-        if bpy.app.background or context.window is None:
-            return self.execute(context)
-        if not self._begin(context):
-            return {"CANCELLED"}
-        self._timer = context.window_manager.event_timer_add(TIMER_SECONDS, window=context.window)
-        context.window_manager.modal_handler_add(self)
-        return {"RUNNING_MODAL"}
+        return self.run(context, is_modal=True)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Run to the end before returning: for scripts and background mode."""
-        if not self._begin(context):
-            return {"CANCELLED"}
-        deadline = time.monotonic() + WAIT_SECONDS
-        try:
-            while (found := self._reader.poll()) is None:
-                if time.monotonic() > deadline:
-                    raise SolverError(f"the file was not read within {WAIT_SECONDS:.0f} seconds")
-                time.sleep(0.01)
-            return self._apply(context, found)
-        except AddonError as error:
-            return self._fail(error)
-        finally:
-            self._leave(context)
+        return self.run(context, is_modal=False)
 
-    def modal(self, context: bpy.types.Context, event: "bpy.types.Event") -> set[str]:
-        """Look after the reader; everything but Esc goes on to Blender."""
-        if event.type == "ESC" and event.value == "PRESS":
-            self._leave(context)
-            self.report({"INFO"}, iface("Cancelled"))
-            return {"CANCELLED"}
-        if event.type != "TIMER":
-            return {"PASS_THROUGH"}
-        try:
-            found = self._reader.poll()
-            if found is None:
-                text = iface("IKOL: reading {name}.  Esc to cancel", name=Path(self.filepath).name)
-                context.workspace.status_text_set(text)
-                return {"PASS_THROUGH"}
-            answer = self._apply(context, found)
-        except AddonError as error:
-            answer = self._fail(error)
-        self._leave(context)
-        return answer
+    def begin(self, context: bpy.types.Context) -> FileReader:
+        """Start the reader."""
+        config = runtime.get().config()
+        target = target_body(context)
+        if target is not None:
+            check_writable(target)
+        self._target = None if target is None else target.name
+        self._call = ReadCall(
+            path=Path(bpy.path.abspath(self.filepath)),
+            body=runtime.body_file(),
+            up="" if self.up == "AUTO" else self.up.lower(),
+            person=self.person,
+            size=(self.size[0], self.size[1]) if all(self.size) else None,
+            fps=self.fps or None,
+        )
+        return FileReader(config.python or runtime.local_python(), self._call)
 
-    def cancel(self, context: bpy.types.Context) -> None:
-        """Blender itself ends the command."""
-        self._leave(context)
+    def waiting(self) -> str:
+        """Return what is shown meanwhile."""
+        return iface("IKOL: reading {name}.  Esc to cancel", name=Path(self.filepath).name)
 
-    def _begin(self, context: bpy.types.Context) -> bool:
-        state = runtime.get()
-        state.notice = None
-        try:
-            config = state.config()
-            target = target_body(context)
-            if target is not None:
-                check_writable(target)
-            self._target = None if target is None else target.name
-            self._call = ReadCall(
-                path=Path(bpy.path.abspath(self.filepath)),
-                body=runtime.body_file(),
-                up="" if self.up == "AUTO" else self.up.lower(),
-                person=self.person,
-                size=(self.size[0], self.size[1]) if all(self.size) else None,
-                fps=self.fps or None,
-            )
-            self._reader = FileReader(config.python or runtime.local_python(), self._call)
-        except AddonError as error:
-            self._fail(error)
-            return False
-        return True
-
-    def _apply(self, context: bpy.types.Context, path: Path) -> set[str]:
+    def finish(self, context: bpy.types.Context, path: Path) -> set[str]:
+        """Give the body the motion."""
         motion = read_motion(path)
         name = self._call.path.name
         armature = None if self._target is None else get_body(self._target)
@@ -160,21 +109,6 @@ class IKOL_OT_import_motion(_Choices, bpy.types.Operator):
             self.report({"WARNING"}, left)
         runtime.redraw()
         return {"FINISHED"}
-
-    def _fail(self, error: AddonError) -> set[str]:
-        runtime.get().notice = error
-        runtime.redraw()
-        self.report({"ERROR"}, runtime.sentence(error))
-        return {"CANCELLED"}
-
-    def _leave(self, context: bpy.types.Context) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-        if self._timer is not None:
-            context.window_manager.event_timer_remove(self._timer)
-            self._timer = None
-            context.workspace.status_text_set(None)
 
 
 def place_motion(

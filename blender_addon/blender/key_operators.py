@@ -94,6 +94,7 @@ class IKOL_OT_solve_range(_BodyOperator, SolveOperator, bpy.types.Operator):
         "Solve every frame with the handles where their keys, constraints and parents have them, and key the poses; "
         "each frame starts from the one before"
     )
+    is_of_pose = True
 
     frame_start: IntProperty(name="Start", description="First frame; the scene's when both are 0", default=0)
     frame_end: IntProperty(name="End", description="Last frame; the scene's when both are 0", default=0)

@@ -52,6 +52,7 @@ class IKOL_MT_body(bpy.types.Menu):
         layout.operator("ikol.show_handles", icon="EMPTY_AXIS")
         layout.operator("ikol.save_pose", icon="ASSET_MANAGER")
         layout.operator("ikol.export", icon="EXPORT")
+        layout.operator("ikol.export_keypoints", icon="EXPORT")
         layout.separator()
         layout.operator("ikol.lock_points", icon="LOCKED")
         layout.operator("ikol.mute_points", icon="HIDE_ON")
@@ -115,8 +116,9 @@ def draw_import(self: bpy.types.Menu, _context: bpy.types.Context) -> None:
 
 
 def draw_export(self: bpy.types.Menu, _context: bpy.types.Context) -> None:
-    """Add the entry to Blender's menu of exporters."""
+    """Add the entries to Blender's menu of exporters."""
     self.layout.operator("ikol.export", text=iface("Body for Other Programs (IKOL)"))
+    self.layout.operator("ikol.export_keypoints", text=iface("Keypoints of a Photograph (IKOL)"))
 
 
 ENTRIES = (

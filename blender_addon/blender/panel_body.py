@@ -36,6 +36,7 @@ class IKOL_PT_body(SubPanel, bpy.types.Panel):
         column.operator("ikol.save_pose", icon="ASSET_MANAGER")
         column.operator("ikol.pick_motion", icon="ACTION")
         column.operator("ikol.export", icon="EXPORT")
+        column.operator("ikol.export_keypoints", icon="EXPORT")
 
 
 class IKOL_PT_shape(SidebarPanel, bpy.types.Panel):

@@ -231,6 +231,7 @@ class IKOL_OT_resolve(SolveOperator, bpy.types.Operator):
         "Solve again from the current pose: keypoints that you moved are kept, the rest of the picture keeps its say. "
         "Only the part of the body that is chosen in the panel moves"
     )
+    is_of_pose = True
 
     part: StringProperty(options={"SKIP_SAVE", "HIDDEN"})
     fit_shape: BoolProperty(options={"SKIP_SAVE", "HIDDEN"})

@@ -2,6 +2,7 @@
 """Posing the bones: in whatever rotation mode each has, without touching what the user has locked. No keys here."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import bpy
 from mathutils import Euler, Quaternion, Vector
@@ -44,17 +45,14 @@ def apply_pose(armature: bpy.types.Object, pose: Pose) -> None:
 def turn_bone(bone: "bpy.types.PoseBone", quat: PlainQuaternion) -> None:
     """Give a bone a local rotation in its own rotation mode, near the numbers that it has, around its locks."""
     mode = bone.rotation_mode
-    is_locked = any(bone.lock_rotation)
-    if is_locked and all(bone.lock_rotation):
+    if all(bone.lock_rotation):
         return
     if mode == "QUATERNION":
-        wanted = quat if not is_locked and not bone.lock_rotation_w else _unlocked(bone, bone.rotation_quaternion, quat)
+        wanted = unlocked(rotation_locks(bone), quat)
         w, x, y, z = bone.rotation_quaternion
         bone.rotation_quaternion = continuous_quaternion(wanted, (w, x, y, z))
     elif mode == "AXIS_ANGLE":
-        if is_locked or bone.lock_rotation_w:
-            quat = _unlocked(bone, _axis_angle(bone), quat)
-        axis, angle = Quaternion(quat).to_axis_angle()
+        axis, angle = Quaternion(unlocked(rotation_locks(bone), quat)).to_axis_angle()
         bone.rotation_axis_angle = (angle, *axis)
     else:
         now = bone.rotation_euler
@@ -62,16 +60,47 @@ def turn_bone(bone: "bpy.types.PoseBone", quat: PlainQuaternion) -> None:
         bone.rotation_euler = [now[i] if bone.lock_rotation[i] else euler[i] for i in range(3)]
 
 
-def _unlocked(bone: "bpy.types.PoseBone", now: Quaternion, quat: PlainQuaternion) -> PlainQuaternion:
-    """Return `quat` with the locked part of `now`: Euler angles, as in Blender, unless four are locked apart."""
-    if bone.lock_rotations_4d:
+class RotationLocks(NamedTuple):
+    """What is locked of a bone's rotation."""
+
+    order: str
+    """Of the Euler angles that are locked, in other modes too, unless four numbers are locked apart."""
+    axes: tuple[bool, bool, bool]
+    w: bool
+    is_by_number: bool
+    """Whether the four numbers of a quaternion are locked, as Blender has it for new bones, or of axis and angle."""
+    now: Quaternion
+
+
+def rotation_locks(bone: "bpy.types.PoseBone") -> RotationLocks:
+    """Return what is locked of a bone's rotation, and where it is."""
+    mode = bone.rotation_mode
+    is_euler = mode not in ("QUATERNION", "AXIS_ANGLE")
+    now = bone.rotation_quaternion.copy() if mode == "QUATERNION" else bone.matrix_basis.to_quaternion()
+    return RotationLocks(
+        mode if is_euler else "XYZ",
+        tuple(bone.lock_rotation),
+        bone.lock_rotation_w and not is_euler,
+        bone.lock_rotations_4d and not is_euler,
+        _axis_angle(bone) if mode == "AXIS_ANGLE" else now,
+    )
+
+
+def unlocked(locks: RotationLocks, quat: PlainQuaternion) -> PlainQuaternion:
+    """Return a local rotation with what is locked of it as it is now: Euler angles or numbers, as in Blender."""
+    now = locks.now
+    if all(locks.axes):
+        return as_quaternion(now)
+    if not any(locks.axes) and not locks.w:
+        return quat
+    if locks.is_by_number:
         near = continuous_quaternion(quat, as_quaternion(now))
-        locks = (bone.lock_rotation_w, *bone.lock_rotation)
-        mixed = Quaternion([now[i] if locks[i] else near[i] for i in range(4)])
+        numbers = (locks.w, *locks.axes)
+        mixed = Quaternion([now[i] if numbers[i] else near[i] for i in range(4)])
         return as_quaternion(mixed.normalized()) if mixed.magnitude > 0 else as_quaternion(now)
-    before = now.to_euler("XYZ")
-    after = Quaternion(quat).to_euler("XYZ", before)
-    kept = Euler([before[i] if bone.lock_rotation[i] else after[i] for i in range(3)], "XYZ")
+    before = now.to_euler(locks.order)
+    after = Quaternion(quat).to_euler(locks.order, before)
+    kept = Euler([before[i] if locks.axes[i] else after[i] for i in range(3)], locks.order)
     return as_quaternion(kept.to_quaternion())
 
 

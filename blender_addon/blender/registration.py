@@ -20,9 +20,11 @@ from . import (
     rig_properties,
     runtime,
     shape_properties,
+    solve_operator,
     translations,
 )
 from .alternatives import IKOL_OT_alternatives, IKOL_OT_choose_alternative
+from .export_convert import IKOL_OT_export_keypoints
 from .export_operators import IKOL_OT_export, IKOL_OT_export_rig
 from .import_operators import IKOL_FH_motion, IKOL_OT_import_motion, IKOL_OT_pick_motion
 from .insight import IKOL_OT_explain, IKOL_OT_next_keypoint
@@ -145,6 +147,7 @@ CLASSES = (
     IKOL_OT_show_handles,
     IKOL_OT_solve_range,
     IKOL_OT_export,
+    IKOL_OT_export_keypoints,
     IKOL_OT_export_rig,
     IKOL_OT_save_pose,
     IKOL_OT_import_motion,
@@ -204,6 +207,7 @@ MODULES = (
     keypoint_properties,
     shape_properties,
     live_edit,
+    solve_operator,
     panel_icons,
     menus,
     keymaps,

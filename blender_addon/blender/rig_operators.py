@@ -10,9 +10,10 @@ from ..core.jobs import JobResult, Steps
 from ..core.photo import PHOTO_SUFFIXES
 from ..core.rig_bones import FloatArray
 from ..core.rig_fingers import posed_hands
-from ..core.rig_job import Placement, Task, pose_rig, posed
-from ..core.rig_mapping import check_map, map_of_preset
+from ..core.rig_job import Task, pose_rig, posed
+from ..core.rig_mapping import RigMap, check_map, map_of_preset
 from ..core.rig_photo import on_photograph, on_photographs
+from ..core.rig_placement import Placement
 from ..core.rig_skeleton import Posed, Skeleton, calibrated
 from . import runtime
 from .bodies import find_bodies, get_body, is_body
@@ -25,8 +26,8 @@ from .rig_scene import (
     chosen_map,
     find_map,
     read_fingers,
-    read_held_root,
     read_limits,
+    read_locks,
     read_presets,
     read_source,
     rest_bones,
@@ -36,7 +37,7 @@ from .rig_scene import (
     source_skeleton,
     to_scene,
 )
-from .rig_writing import check_rig, is_unknown_control_rig, key_rig, use_controls, write_pose
+from .rig_writing import check_rig, is_unknown_control_rig, key_rig, use_controls, why_not_kept, write_pose
 from .solve_operator import SolveOperator
 from .text import capitalised, iface
 
@@ -73,6 +74,17 @@ class _RigCommand:
         return True
 
 
+def _show(command: bpy.types.Operator, rig: bpy.types.Object, found: RigMap) -> None:
+    """Show what was found in the panel, and say what was not."""
+    choose_map(rig, found)
+    if found.missing:
+        missing = ", ".join(found.missing[:4])
+        command.report({"WARNING"}, iface("Not found: {joints}; choose these bones yourself", joints=missing))
+    else:
+        number = len(found.bones) + len(found.fingers)
+        command.report({"INFO"}, iface("Found {number} bones", number=number))
+
+
 class IKOL_OT_find_rig_bones(_RigCommand, bpy.types.Operator):
     """The command *Find Bones*."""
 
@@ -85,13 +97,7 @@ class IKOL_OT_find_rig_bones(_RigCommand, bpy.types.Operator):
         """Look, and show what was found."""
         rig = find_rig(context)
         found = find_map(rig)
-        choose_map(rig, found)
-        if found.missing:
-            missing = ", ".join(found.missing[:4])
-            self.report({"WARNING"}, iface("Not found: {joints}; choose these bones yourself", joints=missing))
-        else:
-            number = len(found.bones) + len(found.fingers)
-            self.report({"INFO"}, iface("Found {number} bones", number=number))
+        _show(self, rig, found)
         return {"FINISHED"}
 
 
@@ -151,7 +157,7 @@ class IKOL_OT_load_rig_preset(_RigCommand, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Show its bones."""
         rig = find_rig(context)
-        choose_map(rig, map_of_preset(rest_bones(rig), read_presets().get(self.preset, {}), self.preset))
+        _show(self, rig, map_of_preset(rest_bones(rig), read_presets().get(self.preset, {}), self.preset))
         return {"FINISHED"}
 
 
@@ -194,8 +200,8 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
         stride = own.leg_length / theirs.leg_length if settings.stride == "LEGS" else 1.0
         placement = Placement(np.linalg.inv(to_scene(rig, own)) if in_scene else np.eye(4))
         fps = context.scene.render.fps / context.scene.render.fps_base
-        limits, held = read_limits(rig, own), read_held_root(rig, own)
-        task = Task(own, tuple(poses), placement, limits, 0.0, fps, stride, held)
+        limits, locks = read_limits(rig, own), read_locks(rig, own)
+        task = Task(own, tuple(poses), placement, limits, 0.0, fps, stride, locks)
         self._source_name, self._placement = source.name, placement
         if settings.place == "PHOTO":
             task = self._before_photograph(context, source, task)
@@ -247,17 +253,20 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
             raise SceneError(f"bones of {rig.name} were removed meanwhile; find its bones again")
         check_rig(rig, self._skeleton)
         adopt_correctives(rig)
-        rest, worst = rest_bones(rig), 0.0
+        rest, worst, unkeyed = rest_bones(rig), 0.0, ()
         now = context.scene.frame_current
         for frame, pose, turns in zip(self._frames, result.rig_poses, self._finger_turns, strict=True):
             if len(self._frames) > 1:
                 context.scene.frame_set(frame)  # controls and drivers may be animated
-            use_controls(rig, rest, self._skeleton)
+            touched = use_controls(rig, rest, self._skeleton)
             fingers = self._own_fingers.turned(self._their_fingers, turns, posed(self._skeleton, pose), self._placement)
             written = write_pose(rig, rest, self._skeleton, pose, fingers)
             worst = max(worst, written.residual)
             if rig.ikol_rig.set_keys:
-                key_rig(rig, written.bones, frame)
+                unkeyed += key_rig(rig, written.bones, touched, frame)
+        lost = why_not_kept(rig, self._skeleton, touched, unkeyed if rig.ikol_rig.set_keys else None)
+        if lost:
+            self.report({"WARNING"}, capitalised(lost))
         if context.scene.frame_current != now:
             context.scene.frame_set(now)
         self._warn(rig, written.followers)

@@ -10,9 +10,9 @@ from ..core.errors import SceneError
 from ..core.pose_conversion import to_smpl
 from ..core.record import PhotoCamera
 from ..core.rig_bones import FloatArray
-from ..core.rig_job import Placement
 from ..core.rig_photo import Shot
 from ..core.rig_picture import camera_in
+from ..core.rig_placement import Placement
 from .armature import link_visibly
 from .bodies import body_camera, body_to_world, is_body, read_record
 from .camera import current_photo_camera, look_through, place_camera

@@ -4,20 +4,22 @@
 Whatever rotation, scale or mirror an armature has in the scene is in one matrix; what cannot be inverted is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import bpy
 import numpy as np
+from mathutils import Matrix, Quaternion
 
 from .. import __package__ as base_package
 from ..core.errors import FileError, SceneError
-from ..core.pose_conversion import to_smpl
+from ..core.pose_conversion import as_quaternion, to_smpl
 from ..core.rig import SMPL, tree_of_bones
 from ..core.rig_bones import Bones, FloatArray, RestBone
 from ..core.rig_call import TurnLimits
 from ..core.rig_fingers import FINGER_JOINTS, Fingers, find_fingers
-from ..core.rig_job import Placement
+from ..core.rig_locks import Locks
 from ..core.rig_mapping import (
     RIG_JOINTS,
     RigMap,
@@ -28,9 +30,11 @@ from ..core.rig_mapping import (
     read_preset,
     write_preset,
 )
+from ..core.rig_placement import Placement
 from ..core.rig_skeleton import Posed, Skeleton, build_skeleton
 from .bodies import is_body
 from .own_body import current_body
+from .posing import RotationLocks, rotation_locks, unlocked
 
 LEAST_SCALE = 1e-6
 """Of an axis of an armature, in metres for a unit: below it the matrix tells no directions."""
@@ -40,6 +44,12 @@ FREE = 10.0
 
 MOST_TWIST = 3.14
 """Radians: a twist is known within half a turn."""
+
+CLAMP_TOLERANCE = 1e-5
+"""Radians beyond a range that are rounding."""
+
+TurnRanges = dict[int, tuple[float, float]]
+"""The least and the greatest angle about some of a bone's axes."""
 
 PRESET_SUFFIX = ".json"
 
@@ -251,15 +261,67 @@ def read_limits(armature: bpy.types.Object, skeleton: Skeleton) -> TurnLimits | 
     return TurnLimits(tuple(numbers), np.array(axes), np.array(swing), np.array(twist))
 
 
-def read_held_root(armature: bpy.types.Object, skeleton: Skeleton) -> FloatArray | None:
-    """Return where the root is, the rig's space, when its location is locked; a part of it that is locked is kept."""
+def read_locks(armature: bpy.types.Object, skeleton: Skeleton) -> Locks | None:
+    """Return what the channels of the root's location and the rotations of all bones keep; None where nothing."""
     root = armature.pose.bones[skeleton.joints[0].bone]
-    return skeleton.to_rig @ np.array(root.head) if all(root.lock_location) else None
+    turns: dict[int, Callable[[FloatArray], FloatArray]] = {}
+    for number, joint in enumerate(skeleton.joints):
+        bone = armature.pose.bones[joint.bone]
+        ranges = turn_ranges(bone)
+        if ranges and bone.bone.use_inherit_rotation:
+            turns[number] = partial(_written, joint.axes, rotation_locks(bone), limit_ranges(bone))
+    if not turns and not any(root.lock_location):
+        return None
+    place = skeleton.to_rig @ np.array(root.head)
+    return Locks(place, skeleton.to_rig @ _moves(root), tuple(root.lock_location), turns)
 
 
-def turn_ranges(bone: "bpy.types.PoseBone") -> dict[int, tuple[float, float]]:
+def _moves(bone: "bpy.types.PoseBone") -> FloatArray:
+    """Return the ways of a bone's head by one unit of each channel of its location, as columns, armature's space."""
+    above: dict[str, Matrix] = {}
+    if bone.parent is not None:
+        above = {"parent_matrix": bone.parent.matrix, "parent_matrix_local": bone.parent.bone.matrix_local}
+    heads = [
+        bone.bone.convert_local_to_pose(Matrix.Translation(way), bone.bone.matrix_local, **above).to_translation()
+        for way in (np.zeros(3), *np.eye(3))
+    ]
+    return np.stack([np.array(head - heads[0]) for head in heads[1:]], axis=1)
+
+
+def _written(axes: FloatArray, locks: RotationLocks, limits: TurnRanges, turn: FloatArray) -> FloatArray:
+    """Return the local rotation (3, 3), in the rig's space, that is written for one."""
+    basis = Matrix((axes.T @ turn @ axes).tolist()).to_quaternion()
+    kept = Quaternion(unlocked(locks, as_quaternion(basis)))
+    limited = within(kept, locks.order, limits)
+    if limited is not kept:
+        kept = Quaternion(unlocked(locks, as_quaternion(limited)))
+    return axes @ np.array(kept.to_matrix()) @ axes.T
+
+
+def within(basis: Quaternion, order: str, ranges: TurnRanges) -> Quaternion:
+    """Return a bone's own rotation with its Euler angles in their ranges; itself where they are."""
+    euler = basis.to_euler(order)
+    clamped = euler.copy()
+    for axis, (low, high) in ranges.items():
+        clamped[axis] = min(max(euler[axis], low), high)
+    if max(abs(a - b) for a, b in zip(euler, clamped, strict=True)) < CLAMP_TOLERANCE:
+        return basis
+    return clamped.to_quaternion()
+
+
+def turn_ranges(bone: "bpy.types.PoseBone") -> TurnRanges:
     """Return the least and the greatest angle about each of a bone's axes that is limited or locked, radians."""
-    found: dict[int, tuple[float, float]] = {}
+    found, locks = limit_ranges(bone), rotation_locks(bone)
+    now = bone.matrix_basis.to_euler(locks.order)
+    for axis in range(3):
+        if locks.axes[axis]:
+            found[axis] = (now[axis], now[axis])
+    return found
+
+
+def limit_ranges(bone: "bpy.types.PoseBone") -> TurnRanges:
+    """Return the least and the greatest angle about each of a bone's axes that is limited, radians."""
+    found: TurnRanges = {}
 
     def narrow(axis: int, low: float, high: float) -> None:
         before = found.get(axis, (-FREE, FREE))
@@ -274,9 +336,4 @@ def turn_ranges(bone: "bpy.types.PoseBone") -> dict[int, tuple[float, float]]:
     for axis, letter in enumerate("xyz"):
         if getattr(bone, f"use_ik_limit_{letter}"):
             narrow(axis, getattr(bone, f"ik_min_{letter}"), getattr(bone, f"ik_max_{letter}"))
-    mode = bone.rotation_mode if bone.rotation_mode in ("XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX") else "XYZ"
-    now = bone.matrix_basis.to_euler(mode)
-    for axis in range(3):
-        if bone.lock_rotation[axis]:
-            found[axis] = (now[axis], now[axis])
     return found

@@ -4,7 +4,7 @@
 From the root down, because what a control's parent does may be the work of constraints: Blender is asked where it is.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -19,15 +19,13 @@ from ..core.rig_call import TreeSolution
 from ..core.rig_job import posed
 from ..core.rig_skeleton import Skeleton, walk_up
 from ..core.rig_twist import twisted_bones
-from .keys import KEY_TYPE
-from .posing import rotation_path, turn_bone
-from .rig_scene import turn_ranges
+from .keys import KEY_TYPE, animated_paths
+from .posing import rotation_locks, rotation_path, turn_bone
+from .rig_scene import limit_ranges, within
+from .text import iface
 
 HARMLESS = frozenset(("LIMIT_ROTATION", "LIMIT_LOCATION", "LIMIT_SCALE", "LIMIT_DISTANCE", "MAINTAIN_VOLUME"))
 """Constraints that leave a bone where it is put, within their range."""
-
-CLAMP_TOLERANCE = 1e-5
-"""Radians beyond a range that are rounding."""
 
 _RIGIFY_LIMBS = ("upper_arm_parent.L", "upper_arm_parent.R", "thigh_parent.L", "thigh_parent.R")
 _AUTO_RIG_SWITCHES = ("c_hand_ik.l", "c_hand_ik.r", "c_foot_ik.l", "c_foot_ik.r")
@@ -70,20 +68,39 @@ def check_rig(armature: bpy.types.Object, skeleton: Skeleton) -> None:
         )
 
 
-def use_controls(armature: bpy.types.Object, bones: Bones, skeleton: Skeleton) -> None:
+@dataclass(frozen=True)
+class Channel:
+    """A property of a bone that was set for a pose."""
+
+    bone: str
+    path: str
+    """From the bone."""
+
+    def is_in(self, armature: bpy.types.Object, paths: Container[str]) -> bool:
+        """Whether these paths from the object have it."""
+        dot = "" if self.path.startswith("[") else "."
+        return f"{armature.pose.bones[self.bone].path_from_id()}{dot}{self.path}" in paths
+
+
+def use_controls(armature: bpy.types.Object, bones: Bones, skeleton: Skeleton) -> tuple[Channel, ...]:
     """Make the mapped bones those that count: FK on Rigify's and Auto-Rig Pro's rigs, nothing turned in between.
 
     What stands between two joints is put to rest, for the solver takes it to move with the joint above.
+
+    Returns:
+        What was set.
     """
     mapped = {joint.bone for joint in skeleton.joints}
-    for name in _RIGIFY_LIMBS:
-        bone = armature.pose.bones.get(name)
-        if bone is not None and "IK_FK" in bone and any(known.endswith(("_fk.L", "_fk.R")) for known in mapped):
-            bone["IK_FK"] = 1.0
-    for name in _AUTO_RIG_SWITCHES:
-        bone = armature.pose.bones.get(name)
-        if bone is not None and "ik_fk_switch" in bone and any(known.startswith("c_") for known in mapped):
-            bone["ik_fk_switch"] = 1.0
+    touched: list[Channel] = []
+    for names, switch, is_control in (
+        (_RIGIFY_LIMBS, "IK_FK", lambda known: known.endswith(("_fk.L", "_fk.R"))),
+        (_AUTO_RIG_SWITCHES, "ik_fk_switch", lambda known: known.startswith("c_")),
+    ):
+        for name in names if any(map(is_control, mapped)) else ():
+            bone = armature.pose.bones.get(name)
+            if bone is not None and switch in bone:
+                bone[switch] = 1.0
+                touched.append(Channel(name, f'["{switch}"]'))
     root = skeleton.joints[0].bone
     between = {name for joint in skeleton.joints[1:] for name in _up_to(bones, joint.bone, root)} - mapped
     if "torso" in mapped:
@@ -92,9 +109,12 @@ def use_controls(armature: bpy.types.Object, bones: Bones, skeleton: Skeleton) -
         bone = armature.pose.bones[name]
         if not any(bone.lock_rotation):
             turn_bone(bone, (1.0, 0.0, 0.0, 0.0))
+            touched.append(Channel(name, rotation_path(bone)))
         if not any(bone.lock_location):
             bone.location = (0.0, 0.0, 0.0)
+            touched.append(Channel(name, "location"))
     armature.update_tag()
+    return tuple(touched)
 
 
 def _up_to(bones: Bones, name: str, root: str) -> list[str]:
@@ -152,14 +172,10 @@ def _put(bone: "bpy.types.PoseBone", wanted: Matrix, *, moves: bool) -> None:
             wanted, rest, parent_matrix=above.matrix, parent_matrix_local=above.bone.matrix_local, invert=True
         )
     turn_bone(bone, as_quaternion(basis.to_quaternion()))
-    ranges = turn_ranges(bone)
-    mode = bone.rotation_mode if len(bone.rotation_mode) == 3 else "XYZ"
-    euler = bone.matrix_basis.to_euler(mode)
-    clamped = euler.copy()
-    for axis, (low, high) in ranges.items():
-        clamped[axis] = min(max(euler[axis], low), high)
-    if max(abs(a - b) for a, b in zip(euler, clamped, strict=True)) > CLAMP_TOLERANCE:
-        turn_bone(bone, as_quaternion(clamped.to_quaternion()))
+    turn = bone.matrix_basis.to_quaternion()
+    kept = within(turn, rotation_locks(bone).order, limit_ranges(bone))
+    if kept is not turn:
+        turn_bone(bone, as_quaternion(kept))
     if moves:
         location, locks = basis.to_translation(), bone.lock_location
         bone.location = [bone.location[i] if locks[i] else location[i] for i in range(3)]
@@ -182,22 +198,83 @@ def is_unknown_control_rig(armature: bpy.types.Object, skeleton: Skeleton) -> bo
     return bool(shaped) and not shaped & mapped
 
 
-def key_rig(armature: bpy.types.Object, bones: Iterable[str], frame: int) -> None:
-    """Set keys on what was written, but for what is locked.
+def _posed_channels(armature: bpy.types.Object, bones: Sequence[str]) -> tuple[Channel, ...]:
+    """Return what a pose sets of these bones: rotations and the first one's location, less what is locked."""
+    pose = armature.pose.bones
+    turned = [Channel(name, rotation_path(pose[name])) for name in bones if not all(pose[name].lock_rotation)]
+    moved = [Channel(name, "location") for name in bones[:1] if not all(pose[name].lock_location)]
+    return (*turned, *moved)
+
+
+def key_rig(
+    armature: bpy.types.Object, bones: Sequence[str], touched: Iterable[Channel], frame: int
+) -> tuple[str, ...]:
+    """Set keys on what was written, and on what else was set for it and is animated: its keys would take it back.
+
+    Args:
+        armature: The rig.
+        bones: That were turned, the root first.
+        touched: What `use_controls` has set; gets keys only where it has some.
+        frame: Where.
+
+    Returns:
+        Bones that could not be keyed: Blender prints a line, and raises nothing.
 
     Raises:
-        SceneError: The channels cannot be keyed, as with an action from another file.
+        SceneError: The channels cannot be keyed at all.
     """
-    root = True
+    animated = animated_paths(armature) - _driven_paths(armature)
+    channels = (*_posed_channels(armature, bones), *(one for one in touched if one.is_in(armature, animated)))
+    action = armature.animation_data.action if armature.animation_data is not None else None
+    if action is not None and action.library is not None:
+        return tuple(bones)
+    missed: list[str] = []
     try:
-        for name in bones:
-            bone = armature.pose.bones[name]
-            if not all(bone.lock_rotation):
-                bone.keyframe_insert(rotation_path(bone), frame=frame, group=name, keytype=KEY_TYPE)
-            if root and not all(bone.lock_location):
-                bone.keyframe_insert("location", frame=frame, group=name, keytype=KEY_TYPE)
-            root = False
+        for one in channels:
+            bone = armature.pose.bones[one.bone]
+            if not bone.keyframe_insert(one.path, frame=frame, group=one.bone, keytype=KEY_TYPE):
+                missed.append(one.bone)
     except (RuntimeError, TypeError) as error:
-        raise SceneError(
-            f"no keys can be set on {armature.name}: {error}; make its action a single user copy"
-        ) from error
+        raise SceneError(f"no keys can be set on {armature.name}: {error}") from error
+    armature.update_tag()  # else Blender 4.2 to 5.2 do not see an action that was made beside strips of the NLA
+    return tuple(missed)
+
+
+def why_not_kept(
+    armature: bpy.types.Object, skeleton: Skeleton, touched: Iterable[Channel], unkeyed: Iterable[str] | None
+) -> str:
+    """Return why the rig will not keep its pose, for the user; empty where it does.
+
+    Args:
+        armature: The rig.
+        skeleton: Its joints.
+        touched: What else was set.
+        unkeyed: Bones that could not be keyed; None where no keys were wanted.
+    """
+    channels = (*touched, *_posed_channels(armature, [joint.bone for joint in skeleton.joints]))
+    driven = _driven_paths(armature)
+    bones = dict.fromkeys(one.bone for one in channels if one.is_in(armature, driven))
+    if bones:
+        return iface("drivers set {bones}, and the pose does not; mute these drivers", bones=_few(bones))
+    animated = animated_paths(armature)
+    if unkeyed is None and any(one.is_in(armature, animated) for one in channels):
+        return iface(
+            "{rig} has keys, and this pose has none: it is lost when the frame changes; choose Set Keys",
+            rig=armature.name,
+        )
+    bones = dict.fromkeys(unkeyed or ())
+    if bones:
+        return iface(
+            "no keys can be set on {bones}: unlock their curves, or make the linked action a local one",
+            bones=_few(bones),
+        )
+    return ""
+
+
+def _few(bones: Iterable[str]) -> str:
+    return ", ".join([*bones][:4])
+
+
+def _driven_paths(armature: bpy.types.Object) -> set[str]:
+    animation = armature.animation_data
+    return set() if animation is None else {curve.data_path for curve in animation.drivers}

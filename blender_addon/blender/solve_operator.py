@@ -8,6 +8,7 @@ mode timers never fire, so that `execute` pumps until the job has ended.
 import time
 
 import bpy
+from bpy.app.handlers import persistent
 
 from ..core.errors import AddonError, SolverError
 from ..core.jobs import Job, JobResult, JobState, Steps
@@ -23,6 +24,9 @@ class SolveOperator:
     """Mixin for operators with `prepare` and `apply`. It keeps names of Blender's objects, never the objects."""
 
     bl_options = {"REGISTER", "UNDO"}
+
+    is_of_pose = False
+    """Whether it starts from a body's pose as it is: undo and redo end it, because they bring another one back."""
 
     _job: Job | None = None
     _timer: "bpy.types.Timer | None" = None
@@ -92,6 +96,7 @@ class SolveOperator:
             self._fail(error)
             return False
         self._job = Job(steps)
+        _Holder.of_pose = self._job if self.is_of_pose else None
         state.solver.submit(self._job, config)
         return True
 
@@ -135,3 +140,35 @@ class SolveOperator:
         if context.workspace is not None:
             context.workspace.status_text_set(None)
         runtime.redraw()
+
+
+class _Holder:
+    """The job that undo ends; none once it has ended."""
+
+    of_pose: Job | None = None
+
+
+@persistent
+def on_undo(*_: object) -> None:
+    """Cancel the job whose pose undo or redo takes away; its operator tells the user."""
+    solver = runtime.get().solver
+    if _Holder.of_pose is not None and solver.job is _Holder.of_pose:
+        solver.cancel()
+
+
+_HANDLERS = ("undo_pre", "redo_pre")
+
+
+def register() -> None:
+    """Watch for undo and redo."""
+    for name in _HANDLERS:
+        getattr(bpy.app.handlers, name).append(on_undo)
+
+
+def unregister() -> None:
+    """Take the handlers back."""
+    _Holder.of_pose = None
+    for name in _HANDLERS:
+        handlers = getattr(bpy.app.handlers, name)
+        if on_undo in handlers:
+            handlers.remove(on_undo)

@@ -61,6 +61,15 @@ RIGS = {
         "zeigt, deren Punkte auf das Rig selbst wirken. Ohne Foto wie Wo der Körper steht"
     ),
     "That sees the rig as the photograph shows the person": "Die das Rig sieht, wie das Foto die Person zeigt",
+    "drivers set {bones}, and the pose does not; mute these drivers": (
+        "{bones} werden von Treibern gesetzt und nicht von der Pose; diese stummschalten"
+    ),
+    "no keys can be set on {bones}: unlock their curves, or make the linked action a local one": (
+        "{bones} lassen keine Keyframes zu: die Kurven entsperren oder die verknüpfte Aktion lokal machen"
+    ),
+    "{rig} has keys, and this pose has none: it is lost when the frame changes; choose Set Keys": (
+        "{rig} hat Keyframes und diese Pose keine: beim Wechsel des Bildes geht sie verloren; Keyframes setzen wählen"
+    ),
     "the photograph has no say: {reason}": "das Foto zählt nicht: {reason}",
     "the rig is scaled unevenly; apply its scale (Ctrl+A)": (
         "das Rig ist ungleich skaliert; seine Skalierung anwenden (Strg+A)"

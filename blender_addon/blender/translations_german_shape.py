@@ -47,6 +47,42 @@ SHAPE = {
     ),
     "Frames a second of the file; 0 where the file says it": ("Bilder je Sekunde der Datei; 0, wo die Datei sie nennt"),
     "IKOL: reading {name}.  Esc to cancel": "IKOL: {name} wird gelesen.  Esc bricht ab",
+    "IKOL: writing {name}.  Esc to cancel": "IKOL: {name} wird geschrieben.  Esc bricht ab",
+    "Export Keypoints": "Punkte exportieren",
+    "Keypoints of a Photograph (IKOL)": "Punkte eines Fotos (IKOL)",
+    "Write the keypoints of the photograph as you have left them, for another program: without those that are muted or "
+    "removed. The solver's Python writes them": (
+        "Die Punkte des Fotos so, wie Sie sie hinterlassen haben, für ein anderes Programm schreiben: ohne die, die "
+        "stumm oder entfernt sind. Das Python des Lösers schreibt sie"
+    ),
+    "Which points are written, and how": "Welche Punkte geschrieben werden, und wie",
+    "OpenPose": "OpenPose",
+    "COCO": "COCO",
+    "COCO-WholeBody": "COCO-WholeBody",
+    "BlazePose": "BlazePose",
+    "25 points of the body, with hands and face where there are some": (
+        "25 Punkte des Körpers, mit Händen und Gesicht, wo es welche gibt"
+    ),
+    "17 points, without hands and feet": "17 Punkte, ohne Hände und Füße",
+    "133 points; those that are not known are missing": "133 Punkte; was nicht bekannt ist, fehlt",
+    "MediaPipe's 33 points, as fractions of the picture": "MediaPipes 33 Punkte, als Anteile des Bildes",
+    "Wrote {number} keypoints to {name}": "{number} Punkte nach {name} geschrieben",
+    ".smpl": ".smpl",
+    "HybrIK": "HybrIK",
+    "TRC": "TRC",
+    "C3D": "C3D",
+    "The same as Meshcapade's programs read it; the solver's Python writes it": (
+        "Dasselbe, wie Meshcapades Programme es lesen; das Python des Lösers schreibt es"
+    ),
+    "The same as HybrIK's res.pk, without fingers; the solver's Python writes it": (
+        "Dasselbe als HybrIKs res.pk, ohne Finger; das Python des Lösers schreibt es"
+    ),
+    "Places of the joints as markers, as text for OpenSim; the solver's Python writes it": (
+        "Orte der Gelenke als Marker, als Text für OpenSim; das Python des Lösers schreibt es"
+    ),
+    "Places of the joints as markers, for motion capture; the solver's Python writes it": (
+        "Orte der Gelenke als Marker, für Bewegungserfassung; das Python des Lösers schreibt es"
+    ),
     "Read {number} frames of {name}": "{number} Bilder aus {name} gelesen",
     "Motion on a Body (IKOL)": "Bewegung für einen Körper (IKOL)",
     "Body for Other Programs (IKOL)": "Körper für andere Programme (IKOL)",

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Other programs' files, read by the solver's Python in a process of its own: `ikol convert` and `ikol solve`.
+"""Other programs' files, read and written by the solver's Python in a process of its own: `ikol convert`, `ikol solve`.
 
-A file of somebody else is read where it can do no harm to Blender, by one reader for the command line and the add-on.
-Nothing here ever waits.
+A file of somebody else is read where it can do no harm to Blender, by one reader for the command line and the add-on;
+and written by the one writer that there is. Nothing here ever waits.
 """
 
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,30 +59,41 @@ def read_command(python: str, call: ReadCall, out: Path) -> list[str]:
     return command
 
 
-class FileReader:
-    """One file that is being read. `poll` until it gives the motion's path; `close` in any case."""
+class FileProcess:
+    """A command on one file in the solver's Python. `poll` until it gives what it wrote; `close` in any case."""
 
-    def __init__(self, python: str, call: ReadCall) -> None:
+    what = ""
+    """What cannot be done without it, in the plural, and by what."""
+    failure = ""
+    """What is said of the file when it fails."""
+
+    def __init__(self, python: str, name: str, out_name: str, command: Callable[[Path], Sequence[str]]) -> None:
         """Start the process.
+
+        Args:
+            python: Of the solver; empty where there is none on this computer.
+            name: Of the user's file, for sentences.
+            out_name: Of the file that the command writes, in a folder of its own.
+            command: The command that writes a path.
 
         Raises:
             SolverError: There is no Python of the solver, or it cannot be run.
         """
         if not python:
             raise SolverError(
-                "files of other programs are read by a solver on this computer, and a shared one is in use; install a "
-                "solver in the preferences",
+                f"{self.what} a solver on this computer, and a shared one is in use; install a solver in the "
+                "preferences",
                 Fix.OPEN_PREFERENCES,
             )
         self._folder = tempfile.TemporaryDirectory(prefix="ikol-")
-        self._out = Path(self._folder.name) / "motion.smpl"
-        self._name = call.path.name
+        self._out = Path(self._folder.name) / out_name
+        self._name = name
         errors = Path(self._folder.name) / "errors.txt"
         creation_flags = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
         try:
             with errors.open("wb") as log:
                 self._process = subprocess.Popen(
-                    read_command(python, call, self._out),
+                    command(self._out),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
@@ -95,10 +107,10 @@ class FileReader:
             ) from error
 
     def poll(self) -> Path | None:
-        """Return the path of the motion once it is read, None until then.
+        """Return the path of what was written once it is there, None until then.
 
         Raises:
-            SolverError: The file cannot be read, with the reader's own sentence.
+            SolverError: The command failed, with its own sentence.
         """
         status = self._process.poll()
         if status is None:
@@ -107,8 +119,8 @@ class FileReader:
             return self._out
         text = (Path(self._folder.name) / "errors.txt").read_bytes()[-MAX_ERROR_BYTES:].decode("utf-8", "replace")
         lines = [line for line in text.splitlines() if line.strip()]
-        last = lines[-1].strip().removeprefix("error: ") if lines else f"its reader ended with status {status}"
-        raise SolverError(f"{self._name} cannot be read: {last[:600]}")
+        last = lines[-1].strip().removeprefix("error: ") if lines else f"the command ended with status {status}"
+        raise SolverError(f"{self._name} {self.failure}: {last[:600]}")
 
     def close(self) -> None:
         """End the process where it still runs, and remove what it wrote."""
@@ -116,3 +128,46 @@ class FileReader:
             self._process.kill()
         self._process.wait(timeout=5.0)
         self._folder.cleanup()
+
+
+class FileReader(FileProcess):
+    """One file that is being read: `poll` gives the path of its motion."""
+
+    what = "files of other programs are read by"
+    failure = "cannot be read"
+
+    def __init__(self, python: str, call: ReadCall) -> None:
+        """Start the process; what it raises is that of `FileProcess`."""
+        super().__init__(python, call.path.name, "motion.smpl", lambda out: read_command(python, call, out))
+
+
+@dataclass(frozen=True)
+class WriteCall:
+    """What the add-on has written with all its digits, and what becomes of it."""
+
+    source: Path
+    """An AMASS .npz with Z up, or named points (ikol.exchange.points_file)."""
+    target: Path
+    """The user's file."""
+    form: str
+    """As `ikol convert` calls it."""
+    body: str = ""
+    """As of `ReadCall`."""
+
+
+def write_command(python: str, call: WriteCall, out: Path) -> list[str]:
+    """Return the command that writes a file."""
+    command = [python, "-I", "-c", _PROGRAM, "convert", str(call.source), str(out), "--to", call.form]
+    command += ["--up", "z"]  # of motions; points say themselves that Y is
+    return command + (["--body", call.body] if call.body else [])
+
+
+class FileWriter(FileProcess):
+    """One file that is being written: `poll` gives the path of the whole file, whose place is the caller's business."""
+
+    what = "files of other programs are written by"
+    failure = "could not be written"
+
+    def __init__(self, python: str, call: WriteCall) -> None:
+        """Start the process; what it raises is that of `FileProcess`."""
+        super().__init__(python, call.target.name, call.target.name, lambda out: write_command(python, call, out))

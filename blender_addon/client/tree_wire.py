@@ -47,7 +47,7 @@ def tree_message(call: TreeCall, request_id: int, frames: wire.FrameWriter) -> w
     camera = None if call.seen is None else wire.CameraSpec(**msgspec.structs.asdict(call.seen.camera))
     no_shape = wire.ArrayRef("<f8", (0,), frames.add_blob(b"").frame)
     start = wire.PoseSpec(add(call.transl, 3), add(call.local_quat, joints, 4), no_shape)
-    return wire.Solve(request_id, evidence, camera, start=start, tree=tree)
+    return wire.Solve(request_id, evidence, camera, start=start, joints=call.free, tree=tree)
 
 
 def is_of_tree(message: wire.SolveReply) -> bool:

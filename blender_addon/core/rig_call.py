@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is asked of the solver about a skeleton that is not SMPL's, and what it answers: plain arrays."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,14 @@ class TurnLimits:
     """(K, 4)"""
     twist: FloatArray
     """(K, 2)"""
+
+    def without(self, numbers: Container[int]) -> "TurnLimits | None":
+        """Return the limits of the other joints; None where there are none."""
+        rows = [row for row, joint in enumerate(self.joints) if joint not in numbers]
+        if not rows:
+            return None
+        joints = tuple(self.joints[row] for row in rows)
+        return TurnLimits(joints, self.axes[rows], self.swing[rows], self.twist[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +70,8 @@ class TreeCall:
     """(3) of the pose to begin with"""
     local_quat: FloatArray
     """(J, 4) of the pose to begin with, wxyz"""
+    free: tuple[str, ...] = ()
+    """Joints that may turn; none for all. The others keep the rotations of the pose to begin with."""
     limits: TurnLimits | None = None
     seen: SeenOnPicture | None = None
 

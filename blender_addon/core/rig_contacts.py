@@ -5,8 +5,8 @@ Contacts are found on the source's skeleton, frame by frame, and say what must s
 In the scene's space: metres, Y up.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -55,7 +55,11 @@ class FootContact:
 
     point: str
     place: FloatArray
-    """(3) scene; the same in all frames in which it stands there."""
+    """(3) scene, of the source's; the same in all frames in which it stands there."""
+    anchor: FloatArray
+    """(3) scene: where the point of the same foot stands that a foot of another length keeps, mostly the ball."""
+    ways: tuple[FloatArray, ...] = ()
+    """Unit vectors (3), scene: one foot's length along each of them lies between the anchor and this point."""
     sigma: float = CONTACT_SIGMA
     """Metres; more for a foot that lands soon or has just left."""
 
@@ -96,27 +100,71 @@ def find_contacts(frames: Sequence[Posed], floor: float = 0.0, fps: float = 24.0
     feet: list[list[FootContact]] = [[] for _ in frames]
     swinging: list[dict[str, FootContact]] = [{} for _ in frames]
     ramp = round(RAMP * fps)
-    for name in ("L_heel", "L_ball", "R_heel", "R_ball"):
-        places = np.array([frame.place(name) for frame in frames])
-        for first, last in _standing(places, floor, fps):
-            place = places[first:last].mean(axis=0) * (1.0, 0.0, 1.0) + np.array([0.0, floor, 0.0])
-            for frame in range(first, last):
-                feet[frame].append(FootContact(name, place))
-            for steps in range(1, ramp + 1):
-                share = steps / (ramp + 1)
-                sigma = CONTACT_SIGMA * (LOOSE_SIGMA / CONTACT_SIGMA) ** share
-                for edge, frame in ((first, first - steps), (last - 1, last - 1 + steps)):
-                    if not 0 <= frame < len(frames):
-                        continue
-                    known = swinging[frame].get(name)
-                    if known is None or sigma < known.sigma:
-                        near = places[frame] + (1.0 - share) * (place - places[edge])
-                        swinging[frame][name] = FootContact(name, near, sigma)
+    for name, places, run in _stances(frames, floor, fps):
+        contact = run.contact
+        for frame in range(run.first, run.last):
+            feet[frame].append(contact)
+        for steps in range(1, ramp + 1):
+            share = steps / (ramp + 1)
+            sigma = CONTACT_SIGMA * (LOOSE_SIGMA / CONTACT_SIGMA) ** share
+            for edge, frame in ((run.first, run.first - steps), (run.last - 1, run.last - 1 + steps)):
+                if not 0 <= frame < len(frames):
+                    continue
+                known = swinging[frame].get(name)
+                if known is None or sigma < known.sigma:
+                    off = places[frame] - places[edge] - share * (contact.place - places[edge])
+                    swinging[frame][name] = replace(
+                        contact, place=contact.place + off, anchor=contact.anchor + off, sigma=sigma
+                    )
     found: list[Contacts] = []
     for frame, standing, moving in zip(frames, feet, swinging, strict=True):
         names = {foot.point for foot in standing}
         others = tuple(foot for name, foot in moving.items() if name not in names)
         found.append(Contacts(tuple(standing), _hands(frame, floor), others))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """The frames, the last excluded, in which a point stands."""
+
+    first: int
+    last: int
+    contact: FootContact
+
+
+def _stances(frames: Sequence[Posed], floor: float, fps: float) -> Iterator[tuple[str, FloatArray, _Run]]:
+    """Give all runs of heels and balls, with where the source has them in all frames (F, 3)."""
+    for side in "LR":
+        places = {name: np.array([frame.place(name) for frame in frames]) for name in (f"{side}_ball", f"{side}_heel")}
+        runs: list[_Run] = []
+        for name, path in places.items():
+            for first, last in _standing(path, floor, fps):
+                place = path[first:last].mean(axis=0) * (1.0, 0.0, 1.0) + np.array([0.0, floor, 0.0])
+                runs.append(_Run(first, last, FootContact(name, place, place)))
+        for run in _anchored(runs):
+            yield run.contact.point, places[run.contact.point], run
+
+
+def _anchored(runs: Sequence[_Run]) -> list[_Run]:
+    """Return the runs of one foot with what each is reckoned from, for as long as it stands.
+
+    Where heel and ball stand at the same time, a foot's length must lie between them: that of the rig, which is not the
+    source's. So only one point of such a chain keeps the source's place, the ball that stands longest, and the others
+    follow from there, one by one. A point that were reckoned anew with each frame would slide when the other one lands.
+    """
+    found: list[_Run] = []
+    waiting = sorted(runs, key=lambda run: (run.contact.point.endswith("heel"), run.first - run.last))
+    while waiting:
+        chain = [waiting.pop(0)]
+        for known in chain:
+            beside = [run for run in waiting if run.first < known.last and known.first < run.last]
+            for run in beside:
+                way = run.contact.place - known.contact.place
+                ways = (*known.contact.ways, way / max(float(np.linalg.norm(way)), 1e-9))
+                waiting.remove(run)
+                chain.append(replace(run, contact=replace(run.contact, anchor=known.contact.anchor, ways=ways)))
+        found += chain
     return found
 
 

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 
 from .rig_bones import Bones, FloatArray, ancestors, children_of
-from .rig_job import Placement
 from .rig_names import FOLLOWERS, best_bone, core_name
+from .rig_placement import Placement
 from .rig_skeleton import Posed, Skeleton, control_of, rotation_between
 from .rig_turns import rotvec_of
 

@@ -6,7 +6,7 @@ the body is evidence with hardly any. The solver then turns the rig's own bones,
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -17,12 +17,14 @@ from .numbered import numbered
 from .rig_bones import FloatArray
 from .rig_call import TreeCall, TreeSolution, TurnLimits
 from .rig_contacts import CONTACT_SIGMA, Contacts, FootContact, find_contacts, hand_target
+from .rig_locks import Locks
 from .rig_picture import RigPicture
+from .rig_placement import Placement
 from .rig_skeleton import PARENTS, TRUNK, Posed, Skeleton
 from .rig_turns import matrix_of, quat_of, rotvec_of, turn_of
 
 HELD_SIGMA: Final = 1e-4
-"""Metres of a root whose location is locked."""
+"""Metres, and radians, of a root that is locked."""
 
 HIPS_SIGMA: Final = 0.05
 """Metres: where the hips are follows from the feet; this decides for who is in the air."""
@@ -39,55 +41,12 @@ _TURN_SIGMA: Final[Mapping[str, float]] = {
 }  # fmt: skip
 """Radians by which a joint may miss the source's direction: what gives way are the limbs."""
 
-_OTHER_SIDES: Final = {"L": "R", "R": "L", "left": "right", "right": "left"}
-
 ROUNDS: Final = 10
 """Solves at most of a frame in which a hand touches the body, where the body is follows from where the hand is, or of a
-photograph, where the camera follows the rig."""
+photograph, where the camera follows the rig; and of a rig with locks, to go around them."""
 
 SETTLED: Final = 0.002
 """Metres: when what hands touch, and the camera, move by less from round to round; two to five rounds are usual."""
-
-
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """How the scene's space (metres, Y up) lies in that of the rig."""
-
-    matrix: FloatArray
-    """(4, 4), any that can be inverted."""
-
-    @property
-    def is_mirrored(self) -> bool:
-        """Whether the rig's left is the person's right."""
-        return bool(np.linalg.det(self.matrix[:3, :3]) < 0)
-
-    @property
-    def turn(self) -> FloatArray:
-        """The rotation (3, 3) of the matrix; of a mirrored one that with left and right swapped before."""
-        left, _, right = np.linalg.svd(self.matrix[:3, :3] @ self._mirror)
-        return np.asarray(left @ right, dtype=np.float64)
-
-    @property
-    def _mirror(self) -> FloatArray:
-        return np.diag([-1.0 if self.is_mirrored else 1.0, 1.0, 1.0])
-
-    def to_rig(self, points: FloatArray) -> FloatArray:
-        """Return points (..., 3) of the scene in the rig's space."""
-        return points @ self.matrix[:3, :3].T + self.matrix[:3, 3]
-
-    def to_scene(self, points: FloatArray) -> FloatArray:
-        """Return points (..., 3) of the rig's space in the scene."""
-        moved = np.linalg.solve(self.matrix[:3, :3], (points - self.matrix[:3, 3]).T).T
-        return np.asarray(moved, dtype=np.float64)
-
-    def turned(self, turn: FloatArray) -> FloatArray:
-        """Return a rotation of the source from its rest pose as that of the rig from its own."""
-        return self.turn @ self._mirror @ turn @ self._mirror
-
-    def other_side(self, name: str) -> str:
-        """Return which joint or point of the source is the rig's, and the other way round."""
-        side, _, part = name.partition("_")
-        return f"{_OTHER_SIDES[side]}_{part}" if self.is_mirrored and side in _OTHER_SIDES else name
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +64,8 @@ class Task:
     fps: float = 24.0
     stride: float = 1.0
     """By how much ways along the floor are longer for the rig than for the source."""
-    held_root: FloatArray | None = None
-    """(3) where the root stays, the rig's space; None where it may move."""
+    locks: Locks | None = None
+    """What the rig's channels keep; None where they are all free."""
     pictures: tuple[RigPicture | None, ...] = ()
     """What the photograph says of the rig in each frame (rig_photo.py); empty without one."""
     lead: int = 0
@@ -140,7 +99,7 @@ def pose_rig(task: Task) -> Steps:
         problem = FrameProblem(task, source, touched[number], picture)
         call = problem.call(found.get(number - 1) or copy_rotations(task, source))
         is_camera_free = is_lead and picture is not None and not picture.is_held
-        rounds = ROUNDS if touched[number].hands or is_camera_free else 1
+        rounds = ROUNDS if touched[number].hands or is_camera_free or task.locks is not None else 1
         for turn in range(rounds):
             share = (done + turn / rounds) / count
             answer = _usable((yield Step(call, text, share, (done + (turn + 1) / rounds) / count)))
@@ -149,8 +108,9 @@ def pose_rig(task: Task) -> Steps:
             if problem.picture is not None and is_lead:
                 lead = problem.picture.followed(in_scene(task.placement, rig))
                 problem = replace(problem, picture=lead)
+            before, problem = problem, problem.kept(answer, rig)
             asked, call = call, problem.call(answer, rig)
-            if _is_settled(asked, call):
+            if before.held_turns.keys() == problem.held_turns.keys() and _is_settled(asked, call):
                 break
     poses = tuple(found[number] for number in range(count))
     if lead is None:
@@ -186,6 +146,25 @@ class FrameProblem:
     source: Posed
     contacts: Contacts
     picture: RigPicture | None = None
+    held_root: FloatArray | None = None
+    """(3) where the root is held, the rig's space; None where it may move."""
+    held_turns: Mapping[int, FloatArray] = field(default_factory=dict[int, FloatArray])
+    """Joints that are held by their numbers: rotations from rest, relative to the joint above."""
+
+    def kept(self, answer: TreeSolution, rig: Posed) -> "FrameProblem":
+        """Return the problem with what was found held where the rig's channels put it.
+
+        A root that is held in part goes where it may by what its feet still miss.
+        """
+        locks = self.task.locks
+        if locks is None:
+            return self
+        beyond = locks.beyond({number: matrix_of(answer.local_quat[number]) for number in locks.turns})
+        root = self.held_root
+        if any(locks.is_locked):
+            missed = [place - rig.place(name) for name, (place, _) in self.feet().items()]
+            root = locks.nearest(rig.places[0] + (np.mean(missed, axis=0) if missed and root is not None else 0.0))
+        return replace(self, held_root=root, held_turns={**beyond, **self.held_turns})
 
     def call(self, start: TreeSolution, rig: Posed | None = None) -> TreeCall:
         """Return what is asked of the solver.
@@ -201,10 +180,17 @@ class FrameProblem:
         if picture is not None:
             placed = picture.places.items()
             places |= {placement.other_side(name): (placement.to_rig(at), sigma) for name, (at, sigma) in placed}
-        if self.task.held_root is not None:  # the feet give way, and not what is locked
+        if self.held_root is not None:  # the feet give way, and not what is locked
             places = {name: place for name, place in places.items() if not name.endswith("_Hip")}
-            places[skeleton.joints[0].name] = self.task.held_root, HELD_SIGMA
+            places[skeleton.joints[0].name] = self.held_root, HELD_SIGMA
         turned = [joint.name for joint in skeleton.joints]
+        turns, local = wanted_turns(self.task, self.source), start.local_quat.copy()
+        sigma = [self._turn_sigma(number) for number in range(len(turned))]
+        for number, turn in self.held_turns.items():
+            local[number] = quat_of(turn)
+        if 0 in self.held_turns:  # by evidence, for what is not free keeps its place too
+            turns[0], sigma[0] = self.held_turns[0], HELD_SIGMA
+        free = [name for number, name in enumerate(turned) if number == 0 or number not in self.held_turns]
         points = {name: point for name, point in skeleton.points.items() if not name.endswith("_across")}
         return TreeCall(
             names=tuple(turned),
@@ -217,11 +203,12 @@ class FrameProblem:
             keypoints=np.array([place for place, _ in places.values()]),
             keypoint_sigma=np.array([sigma for _, sigma in places.values()]),
             turned=tuple(turned),
-            turns=np.array([quat_of(turn) for turn in wanted_turns(self.task, self.source)]),
-            turn_sigma=np.array([self._turn_sigma(number) for number in range(len(turned))]),
+            turns=np.array([quat_of(turn) for turn in turns]),
+            turn_sigma=np.array(sigma),
             transl=start.transl,
-            local_quat=start.local_quat,
-            limits=self.task.limits,
+            local_quat=local,
+            free=tuple(free) if len(free) < len(turned) else (),
+            limits=None if self.task.limits is None else self.task.limits.without(self.held_turns),
             seen=None if picture is None else picture.seen(placement.matrix, placement.other_side),
         )
 
@@ -267,7 +254,7 @@ class FrameProblem:
         return found
 
     def feet(self) -> dict[str, tuple[FloatArray, float]]:
-        """Return where heels and balls stand: the ball where the source's does, the heel a foot's length behind."""
+        """Return where heels and balls stand."""
         return self._soles({contact.point: contact for contact in self.contacts.feet})
 
     def _swinging(self) -> dict[str, tuple[FloatArray, float]]:
@@ -277,21 +264,29 @@ class FrameProblem:
         return {name: place for name, place in self._soles(known).items() if name in names}
 
     def _soles(self, known: Mapping[str, FootContact]) -> dict[str, tuple[FloatArray, float]]:
+        """Return where points of the soles are. One that does not stand gives way to the other of its foot."""
         found: dict[str, tuple[FloatArray, float]] = {}
-        rig, placement = self.task.rig, self.task.placement
+        placement = self.task.placement
         for side in "LR":
-            ball, heel = (known.get(placement.other_side(f"{side}_{part}")) for part in ("ball", "heel"))
-            if ball is not None:
-                found[f"{side}_ball"] = placement.to_rig(self._ground(ball.place)), ball.sigma
-            if heel is None:
-                continue
-            place = self._ground(heel.place)
-            if ball is not None:
-                length = float(np.linalg.norm(rig.place(f"{side}_ball") - rig.place(f"{side}_heel")))
-                way = ball.place - heel.place
-                place = self._ground(ball.place) - length / max(float(np.linalg.norm(way)), 1e-9) * way
-            found[f"{side}_heel"] = placement.to_rig(place), heel.sigma
+            both = [(part, known.get(placement.other_side(f"{side}_{part}"))) for part in ("ball", "heel")]
+            there = sorted(((part, one) for part, one in both if one is not None), key=lambda row: row[1].sigma)
+            for number, (part, contact) in enumerate(there):
+                place = self._at(side, contact)
+                if number and contact.sigma > CONTACT_SIGMA:
+                    base = there[0][1]
+                    place = self._at(side, base) + self._foot(side, contact.place - base.place)
+                found[f"{side}_{part}"] = placement.to_rig(place), contact.sigma
         return found
+
+    def _at(self, side: str, contact: FootContact) -> FloatArray:
+        """Return where a point of a sole of the rig stands, scene."""
+        return np.sum([self._ground(contact.anchor), *(self._foot(side, way) for way in contact.ways)], axis=0)
+
+    def _foot(self, side: str, way: FloatArray) -> FloatArray:
+        """Return the way of one foot's length in a direction, scene: as long there as the scale along it makes it."""
+        rig = self.task.rig
+        length = float(np.linalg.norm(rig.place(f"{side}_ball") - rig.place(f"{side}_heel")))
+        return length / max(float(np.linalg.norm(self.task.placement.matrix[:3, :3] @ way)), 1e-9) * way
 
     def _hands(self, rig: Posed) -> dict[str, tuple[FloatArray, float]]:
         """Return where palms touch, on the body of the last round."""

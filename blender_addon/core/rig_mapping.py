@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 
 from .errors import FileError, SceneError
-from .rig_bones import Bones, FloatArray, children_of, common_ancestor, path_down
+from .rig_bones import Bones, FloatArray, children_of
 from .rig_fingers import FINGER_JOINTS, find_fingers
-from .rig_names import NEEDED_LIMBS, name_limbs
+from .rig_names import NEEDED_LIMBS, name_limbs, trunk_joints
 from .rig_topology import limbs_by_shape
 
 RIG_JOINTS: Final = (
@@ -66,7 +66,7 @@ def map_rig(bones: Bones, up: FloatArray | None = None) -> RigMap:
         # one way for all limbs: half of each would name a bone twice
         if all(f"{side}_{limb}" in shaped for side in "LR" for limb in NEEDED_LIMBS):
             joints, guessed, way = shaped, frozenset(shaped), "rest pose"
-    trunk = _trunk(bones, joints)
+    trunk = trunk_joints(bones, joints, lambda chest, arms: _way_up(bones, chest, arms))
     # between limbs that are known the tree is no guess, what lies above the arms is
     untold = frozenset(trunk) - frozenset(joints)
     guessed |= untold if guessed else untold & {"Neck", "Head"}
@@ -75,33 +75,6 @@ def map_rig(bones: Bones, up: FloatArray | None = None) -> RigMap:
     joints = {**trunk, **joints}
     found = {joint: joints[joint] for joint in RIG_JOINTS if joint in joints}
     return RigMap(found, way, guessed, find_fingers(bones, found))
-
-
-def _trunk(bones: Bones, joints: Mapping[str, str]) -> dict[str, str]:
-    """Return pelvis, spine, neck and head as the tree tells them."""
-    legs = [joints[name] for name in ("L_Hip", "R_Hip") if name in joints]
-    arms = [joints.get(f"{side}_Collar", joints.get(f"{side}_Shoulder", "")) for side in "LR"]
-    if len(legs) < 2 or not all(arms):
-        return {}
-    head = joints.get("Head")
-    pelvis = joints.get("Pelvis") or common_ancestor(bones, [*legs, *arms])
-    chest = joints.get("Spine3") or common_ancestor(bones, [*arms, head] if head else arms)
-    if pelvis is None or chest is None:
-        return {} if pelvis is None else {"Pelvis": pelvis}
-    found = {"Pelvis": pelvis}
-    spine = path_down(bones, pelvis, chest)
-    if spine:
-        found["Spine3"] = spine[-1]
-    if len(spine) > 1:
-        found["Spine1"] = spine[0]
-    if len(spine) > 2:
-        found["Spine2"] = spine[(len(spine) - 1) // 2]
-    above = path_down(bones, chest, head) if head else _way_up(bones, chest, set(arms))
-    if above:
-        found["Head"] = above[-1]
-    if len(above) > 1:
-        found["Neck"] = above[0]
-    return found
 
 
 def _way_up(bones: Bones, chest: str, arms: set[str]) -> list[str]:

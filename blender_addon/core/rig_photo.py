@@ -19,8 +19,9 @@ from .record import Evidence, Keypoints2D, Keypoints3D, PhotoCamera, Pins, Recor
 from .rig import JOINT_NAMES, JOINT_PARENTS
 from .rig_bones import FloatArray
 from .rig_contacts import CONTACT_SIGMA, Contacts, FootContact, HandContact
-from .rig_job import Placement, Task, copy_rotations, in_scene, posed
+from .rig_job import Task, copy_rotations, in_scene, posed
 from .rig_picture import Places, RigPicture, camera_in
+from .rig_placement import Placement
 from .rig_skeleton import Posed, Skeleton
 from .rig_turns import matrix_of
 
@@ -208,7 +209,7 @@ def _grown(source: Posed, size: float, ground: FloatArray) -> Posed:
 
 def _grown_contacts(contacts: Contacts, grow: FloatArray) -> Contacts:
     def foot(contact: FootContact) -> FootContact:
-        return replace(contact, place=_moved(grow, contact.place))
+        return replace(contact, place=_moved(grow, contact.place), anchor=_moved(grow, contact.anchor))
 
     def hand(contact: HandContact) -> HandContact:
         if contact.offset is None:

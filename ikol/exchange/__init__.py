@@ -14,6 +14,8 @@ from ikol.exchange.keypoint_json import read_keypoint_json as read_keypoint_json
 from ikol.exchange.keypoint_json import write_keypoint_json as write_keypoint_json
 from ikol.exchange.motion import Keypoints as Keypoints
 from ikol.exchange.motion import Motion as Motion
+from ikol.exchange.points_file import read_points as read_points
+from ikol.exchange.points_file import write_points as write_points
 from ikol.exchange.pose_file import read_pose_file as read_pose_file
 from ikol.exchange.smpl_codec import read_smpl_codec as read_smpl_codec
 from ikol.exchange.smpl_codec import write_smpl_codec as write_smpl_codec

@@ -20,13 +20,26 @@ from ikol.exchange.c3d import read_c3d, write_c3d
 from ikol.exchange.hybrik import read_hybrik, write_hybrik
 from ikol.exchange.keypoint_json import KeypointFormat, read_keypoint_json, write_keypoint_json
 from ikol.exchange.motion import Axes, Keypoints, Motion, RestPelvis
+from ikol.exchange.points_file import read_points, write_points
 from ikol.exchange.pose_file import read_pose_file
 from ikol.exchange.smpl_codec import read_smpl_codec, write_smpl_codec
 from ikol.exchange.trc import read_trc, write_trc
 from ikol.files import read_limited
 
 Format = Literal[
-    "body", "pose", "amass", "smpl", "hybrik", "bvh", "trc", "c3d", "openpose", "coco", "wholebody", "blazepose"
+    "body",
+    "pose",
+    "amass",
+    "smpl",
+    "hybrik",
+    "bvh",
+    "trc",
+    "c3d",
+    "points",
+    "openpose",
+    "coco",
+    "wholebody",
+    "blazepose",
 ]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 _BY_SUFFIX: Final[dict[str, Format]] = {
@@ -39,6 +52,8 @@ _BY_SUFFIX: Final[dict[str, Format]] = {
     ".c3d": "c3d",
     ".json": "coco",
 }
+_BY_ARRAY: Final[dict[str, Format]] = {"v_template": "body", "local_quat": "pose", "points": "points"}
+"""What an .npz is that has such an array; without any it is AMASS's."""
 MOTION_FORMATS: Final[tuple[Format, ...]] = ("amass", "smpl", "hybrik", "bvh")
 """Those that a motion is written as."""
 DEFAULT_NAME: Final = "default body"
@@ -86,7 +101,9 @@ def format_of(path: Path, asked: Format | None = None) -> Format:
     form = format_by_suffix(path, asked)
     if asked is None and form == "amass" and path.is_file():
         present = array_names(read_limited(path, MAX_FILE_BYTES), path.name)
-        return "body" if "v_template" in present else "pose" if "local_quat" in present else "amass"
+        for key, found in _BY_ARRAY.items():
+            if key in present:
+                return found
     return form
 
 
@@ -112,6 +129,8 @@ def read_file(path: Path, form: Format, settings: Settings) -> Motion | Rig | Ke
             found = read_trc(path, settings.source_axes)
         case "c3d":
             found = read_c3d(path, settings.source_axes)
+        case "points":
+            found = read_points(path)
         case "openpose" | "coco" | "wholebody" | "blazepose":
             found = read_keypoint_json(path, settings.person, settings.size)
         case "body":
@@ -135,6 +154,8 @@ def write_file(path: Path, content: Motion | Rig | Keypoints, form: Format, sett
                 write_trc(path, content)
             case "c3d":
                 write_c3d(path, content)
+            case "points":
+                write_points(path, content)
             case "openpose" | "coco" | "wholebody" | "blazepose":
                 if form == "openpose" and len(content.points) > 1:
                     raise InputError(
@@ -144,7 +165,7 @@ def write_file(path: Path, content: Motion | Rig | Keypoints, form: Format, sett
                 write_keypoint_json(path, content, form)
             case _:
                 raise InputError(
-                    f"points are written as trc, c3d or {', '.join(_JSON)}, not as {form}; solve them first"
+                    f"points are written as trc, c3d, points or {', '.join(_JSON)}, not as {form}; solve them first"
                 )
         return
     motion = content.motion if isinstance(content, Rig) else content

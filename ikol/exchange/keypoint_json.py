@@ -8,6 +8,7 @@ Imports: torch, ikol.errors, ikol.exchange.{files, json_values, motion, point_na
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -33,7 +34,7 @@ _Row = dict[str, tuple[float, float, float]]  # place and confidence by name
 _OPENPOSE_PARTS: Final = {
     "hand_left_keypoints_2d": hand_names("left"),
     "hand_right_keypoints_2d": hand_names("right"),
-    "face_keypoints_2d": tuple(f"openpose_face_{index}" for index in range(70)),
+    "face_keypoints_2d": (*FACE, "right_pupil", "left_pupil"),
 }
 _WHOLEBODY_PARTS: Final = {
     "keypoints": COCO,
@@ -42,6 +43,8 @@ _WHOLEBODY_PARTS: Final = {
     "lefthand_kpts": hand_names("left"),
     "righthand_kpts": hand_names("right"),
 }
+_MIDDLES: Final = {"neck": ("left_shoulder", "right_shoulder"), "mid_hip": ("left_hip", "right_hip")}
+"""OpenPose's own points: between two that all formats have."""
 _BODIES: Final = {len(names): names for names in (COCO, OPENPOSE_18, OPENPOSE_25, WHOLEBODY, BLAZEPOSE)}
 
 
@@ -198,6 +201,8 @@ def _keypoints(rows: list[_Row], source: str, fps: float, size: tuple[int, int] 
 def write_keypoint_json(path: Path, keypoints: Keypoints, form: KeypointFormat, frame: int = 0) -> None:
     """Write keypoints on a picture as one of the formats; OpenPose's holds one frame, the others all.
 
+    A person's `neck` and `mid_hip`, which only OpenPose has, are written there as the middles of shoulders and hips.
+
     Raises:
         InputError: they are points in space, or none is one of the format's.
     """
@@ -210,7 +215,10 @@ def write_keypoint_json(path: Path, keypoints: Keypoints, form: KeypointFormat, 
     rows = torch.cat((chosen.points, chosen.confidence[..., None]), -1)
     match form:
         case "openpose":
-            content: object = {"version": 1.3, "people": [_openpose_person(keypoints, rows[frame], frame)]}
+            person = _with_middles(keypoints)
+            chosen = person.of(names)
+            row = torch.cat((chosen.points, chosen.confidence[..., None]), -1)[frame]
+            content: object = {"version": 1.3, "people": [_openpose_person(person, row, frame)]}
         case "coco" | "wholebody":
             content = [
                 {"image_id": number, "category_id": 1, "keypoints": row.flatten().tolist(), "score": 1.0}
@@ -228,6 +236,20 @@ def write_keypoint_json(path: Path, keypoints: Keypoints, form: KeypointFormat, 
                 ],
             }
     write_bytes(path, json.dumps(content).encode())
+
+
+def _with_middles(keypoints: Keypoints) -> Keypoints:
+    """Return the points with OpenPose's own between others, as sure as the less sure of both; missing without them."""
+    for name, ends in _MIDDLES.items():
+        if name not in keypoints.names and {*ends} <= {*keypoints.names}:
+            pair = keypoints.of(ends)
+            keypoints = replace(
+                keypoints,
+                names=(*keypoints.names, name),
+                points=torch.cat((keypoints.points, pair.points.mean(1, keepdim=True)), 1),
+                confidence=torch.cat((keypoints.confidence, pair.confidence.amin(1, keepdim=True)), 1),
+            )
+    return keypoints
 
 
 def _openpose_person(keypoints: Keypoints, row: torch.Tensor, frame: int) -> dict[str, object]:

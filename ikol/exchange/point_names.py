@@ -32,16 +32,27 @@ BLAZEPOSE: Final = (
 )  # fmt: skip
 
 
+FINGERS: Final = ("Thumb", "Index", "Middle", "Ring", "Pinky")  # in the files' order
+
+
 def hand_names(side: str) -> tuple[str, ...]:
-    """Return the 21 points of a hand, of OpenPose and COCO-WholeBody; the first knuckles are ours."""
+    """Return the 21 points of a hand, of OpenPose and COCO-WholeBody, which are joints of SMPL-H and SMPL-X, and tips.
+
+    The knuckles that are BlazePose's landmarks are called so: bodies without fingers have them too.
+    """
+    letter = side[0].upper()
     names = [f"{side}_hand_root"]
-    for finger in ("thumb", "index", "middle", "ring", "pinky"):
-        names += [f"{side}_{finger}_{part}" for part in range(1, 5)]
-    ours = {f"{side}_index_1": f"{side}_index", f"{side}_pinky_1": f"{side}_pinky", f"{side}_thumb_2": f"{side}_thumb"}
-    return tuple(ours.get(name, name) for name in names)
+    for finger in FINGERS:
+        names += [f"{letter}_{finger}{part}" for part in (1, 2, 3)]
+        names.append(f"{letter}_{finger}3_end")
+    ours = {f"{letter}_Index1": "index", f"{letter}_Pinky1": "pinky", f"{letter}_Thumb2": "thumb"}
+    return tuple(f"{side}_{ours[name]}" if name in ours else name for name in names)
 
 
 FACE: Final = tuple(f"face_{index}" for index in range(68))
+"""The 68 points of iBUG; OpenPose adds the pupils."""
+INNER_LIPS: Final = (("face_61", "face_67"), ("face_62", "face_66"), ("face_63", "face_65"))
+"""The upper lip's inner edge, and what touches it when the mouth is closed."""
 WHOLEBODY: Final = (
     *COCO, "left_foot_index", "left_small_toe", "left_heel", "right_foot_index", "right_small_toe", "right_heel",
     *FACE, *hand_names("left"), *hand_names("right"),
@@ -52,6 +63,7 @@ _ALIASES: Final = {
     "shoulder": "shoulder", "elbow": "elbow", "wrist": "wrist", "hip": "hip", "knee": "knee", "ankle": "ankle",
     "ear": "ear", "eye": "eye", "index": "index", "pinky": "pinky", "thumb": "thumb", "footindex": "foot_index",
 }  # fmt: skip
+_EYES: Final = ("L_Eye", "R_Eye")  # joints of SMPL-X, and what many call their marker on the face
 
 
 def our_names(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
@@ -64,7 +76,7 @@ def our_names(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     found: list[str] = []
     plain = [full.rpartition(":")[2].strip() for full in names]
     # a head among other programs' points is its top, SMPL's is the joint at its base
-    is_smpl = any(name in known and name[:2] in ("L_", "R_") for name in plain)
+    is_smpl = any(name in known and name[:2] in ("L_", "R_") and name not in _EYES for name in plain)
     for name in plain:
         is_ours = name in known and (is_smpl or not name[0].isupper())
         mine = name if is_ours else _our_name(name) or (name.lower() if name in known else name)

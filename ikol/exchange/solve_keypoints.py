@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keypoints of any file to a motion of a body: each frame is solved from the last one's pose, in one shape.
 
-Imports: torch, ikol.body, ikol.pipeline, ikol.exchange.motion.
+Then fingers and jaw, where the body has them and the file tells of them.
+Imports: torch, ikol.body, ikol.pipeline, ikol.exchange.{hand_evidence, jaw_evidence, motion}.
 """
 
 from collections.abc import Callable
@@ -13,13 +14,16 @@ import torch
 from torch import Tensor
 
 from ikol.body.model import BodyModel
+from ikol.camera import Camera
 from ikol.errors import InputError
+from ikol.exchange.hand_evidence import bend_fingers, finger_points
+from ikol.exchange.jaw_evidence import open_jaw
 from ikol.exchange.motion import Keypoints, Motion
 from ikol.pipeline.evidence import Intrinsics, Keypoints2D, Keypoints3D, NamedEvidence, Pose
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.posing import solve_pose
 from ikol.pipeline.prepared import PreparedProblems
-from ikol.pipeline.problem import Extrinsics
+from ikol.pipeline.problem import Extrinsics, camera_of
 
 MIN_CONFIDENCE: Final = 0.2  # below it a network's point is a guess
 MIN_POINTS: Final = 4  # fewer leave the direction in which the body faces open
@@ -70,13 +74,14 @@ def solve_keypoints(
     """
     if not keypoints.is_spatial and intrinsics is None:
         raise InputError("points on a picture need its size; say its width and height in pixels")
-    used = tuple(name for name in keypoints.names if name in body.points.names)
-    unused = tuple(name for name in keypoints.names if name not in used)
+    fine = finger_points(body, keypoints.names)
+    used = tuple(name for name in keypoints.names if name in body.points.names and name not in fine)
     solver = _Solver(body, keypoints.of(used) if used else keypoints, intrinsics, sigma)
     good = [frame for frame in range(len(keypoints.points)) if used and len(solver.names(frame)) >= MIN_POINTS]
     if not good:
+        others = [name for name in keypoints.names if name not in used]
         raise InputError(
-            f"no frame has {MIN_POINTS} points that the body knows; got {', '.join(unused[:12]) or 'none'}, it knows "
+            f"no frame has {MIN_POINTS} points that the body knows; got {', '.join(others[:12]) or 'none'}, it knows "
             f"{', '.join(body.points.names)}"
         )
     if solve_shape and body.num_betas:
@@ -98,7 +103,23 @@ def solve_keypoints(
         betas=first.betas[None],
         fps=keypoints.fps,
     )
+    motion, used = _with_details(body, motion, keypoints, used, solver)
+    unused = tuple(name for name in keypoints.names if name not in used)
     return SolvedMotion(motion, used, unused, tuple(residuals), "m" if keypoints.is_spatial else "px")
+
+
+def _with_details(
+    body: BodyModel, motion: Motion, keypoints: Keypoints, used: tuple[str, ...], solver: "_Solver"
+) -> tuple[Motion, tuple[str, ...]]:
+    """Return the motion with fingers and jaw, and all points that have a say."""
+    camera, sure = solver.camera, keypoints.confidence
+    is_seen = sure > solver.least
+    sigma = (solver.scales[:, None] / (1.0 if keypoints.is_spatial else sure)).where(is_seen, torch.inf)
+    motion, of_hands = bend_fingers(body, motion, keypoints, sigma, camera)
+    of_face: tuple[str, ...] = ()
+    if camera is not None:
+        motion, of_face = open_jaw(body, motion, keypoints, is_seen & solver.scales.isfinite()[:, None], camera)
+    return motion, tuple(dict.fromkeys((*used, *of_hands, *of_face)))
 
 
 class _Solver:
@@ -112,12 +133,19 @@ class _Solver:
         self._extrinsics: Extrinsics | None = None
         self._prepared = PreparedProblems()
         self.pose: Pose | None = None
+        self.least = 0.0 if keypoints.is_spatial else MIN_CONFIDENCE
+        self.scales = torch.full((len(keypoints.points),), torch.inf, dtype=torch.float64)
+        """(F,) How far a sure point may be off, metres or pixels; infinite in frames that are not solved."""
+
+    @property
+    def camera(self) -> Camera | None:
+        """The placed camera of points on a picture."""
+        return None if self._extrinsics is None else camera_of(self._intrinsics, self._extrinsics)
 
     def names(self, frame: int) -> tuple[str, ...]:
         """Return the points that are there in a frame."""
-        least = 0.0 if self._keypoints.is_spatial else MIN_CONFIDENCE
         sure = self._keypoints.confidence[frame].tolist()
-        return tuple(name for name, value in zip(self._keypoints.names, sure, strict=True) if value > least)
+        return tuple(name for name, value in zip(self._keypoints.names, sure, strict=True) if value > self.least)
 
     def find_shape(self, frames: list[int]) -> None:
         """Solve the shape in some frames, each on its own, and keep the middle of what is found."""
@@ -157,6 +185,8 @@ class _Solver:
         chosen = self._keypoints.of(names)
         points, sure = chosen.points[frame], chosen.confidence[frame]
         if chosen.is_spatial:
-            return Keypoints3D(names, points, torch.full_like(sure, self._sigma or MARKER_SIGMA))
+            self.scales[frame] = self._sigma or MARKER_SIGMA
+            return Keypoints3D(names, points, self.scales[frame].expand(len(names)).clone())
         height = float((points.amax(0) - points.amin(0)).max())
-        return Keypoints2D(names, points, (self._sigma or PICTURE_SIGMA * max(height, 1.0)) / sure)
+        self.scales[frame] = self._sigma or PICTURE_SIGMA * max(height, 1.0)
+        return Keypoints2D(names, points, self.scales[frame] / sure)

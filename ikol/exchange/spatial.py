@@ -7,14 +7,14 @@ from typing import Final
 import numpy as np
 import torch
 
-from ikol.body.smpl_trees import SMPL_TREE
+from ikol.body.smpl_trees import SMPL_TREE, SMPLX_TREE
 from ikol.errors import FileFormatError
 from ikol.exchange.motion import Axes, Keypoints
 from ikol.exchange.point_names import BLAZEPOSE, our_names
 
 UNITS: Final = {"m": 1.0, "meters": 1.0, "metres": 1.0, "cm": 0.01, "mm": 0.001, "millimeters": 0.001, "": 0.001}
 """Metres of a unit; most marker files are in millimetres, also those that do not say so."""
-KNOWN: Final = (*SMPL_TREE.names, *BLAZEPOSE)
+KNOWN: Final = tuple(dict.fromkeys((*SMPL_TREE.names, *SMPLX_TREE.names, *BLAZEPOSE)))
 _UP: Final[dict[Axes, tuple[int, int]]] = {"y": (1, 1), "z": (2, 1), "camera": (1, -1)}
 
 

@@ -26,22 +26,33 @@ TRUTH, FOUND = (255, 255, 255), (255, 64, 64)
 def curves(study: Study) -> None:
     """Draw the running mean of each variant's loss, over all seeds."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4), width_ratios=(1, 2))
-    warm = json.loads((study.folder / "warm_up/training.json").read_text())["losses"]
-    left.plot(_smooth(np.array(warm)), color="black")
+    left.plot(*_smooth(*_losses(study.folder / "warm_up")), color="black")
     left.set(title="warm-up, shared by all", xlabel="step", ylabel="loss", yscale="log")
     for name in LAYERS:
-        files = sorted(study.folder.glob(f"{name}_[0-9]/training.json"))
-        if files:
-            losses = np.mean([json.loads(file.read_text())["losses"] for file in files], 0)
-            right.plot(np.arange(len(losses) - SMOOTHED + 1) + SMOOTHED, _smooth(losses), label=NAMES[name])
+        runs = [_losses(folder) for folder in sorted(study.folder.glob(f"{name}_[0-9]"))]
+        if runs:
+            right.plot(*_smooth(runs[0][0], np.mean([losses for _, losses in runs], 0)), label=NAMES[name])
     right.set(title=f"variants, mean of seeds, running mean of {SMOOTHED} steps", xlabel="step", yscale="log")
     right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     figure.savefig(PICTURES / "experiments_losses.png", dpi=100)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
-    return np.convolve(values, np.full(SMOOTHED, 1 / SMOOTHED), "valid")
+def _losses(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps and their losses: of a training on landmarks, or of `ikol train`, which writes down some of them."""
+    if (folder / "training.json").exists():
+        losses = json.loads((folder / "training.json").read_text())["losses"]
+        return np.arange(1, len(losses) + 1), np.array(losses)
+    lines = map(json.loads, (folder / "journal.jsonl").read_text().splitlines())
+    # a training that was resumed has some steps twice
+    found = {line["step"]: line["total"] for line in lines if line["group"] == "train"}
+    return np.array([*found]), np.array([*found.values()])
+
+
+def _smooth(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the running mean over `SMOOTHED` steps, each at the last of them."""
+    count = min(len(steps), max(1, SMOOTHED * len(steps) // int(steps[-1])))
+    return steps[count - 1 :], np.convolve(values, np.full(count, 1 / count), "valid")
 
 
 @torch.no_grad()

@@ -109,7 +109,7 @@ def task_of(bpy, rig, body):
     theirs = scene.source_skeleton(body)
     own = skeletons.calibrated(scene.rig_skeleton(rig), theirs)
     pose = scene.read_source(body, theirs, True)
-    placement = job.Placement(np.linalg.inv(scene.to_scene(rig, own)))
+    placement = demo.part("core.rig_placement").Placement(np.linalg.inv(scene.to_scene(rig, own)))
     found, _ = shots.read_shots(bpy.context, body, [bpy.context.scene.frame_current], placement)
     return job.Task(own, (pose,), placement), found[0]
 

@@ -219,9 +219,12 @@ def test_undo_of_the_body_itself_while_a_slider_moves(body, part):
     assert name not in bpy.data.objects or part("blender.runtime").get().notice is None
 
 
-def test_undo_while_the_body_is_solved_again_keeps_what_undo_brought_back(body, part, solver, monkeypatch):
+def test_undo_while_the_body_is_solved_again_ends_the_solve_and_keeps_what_undo_brought_back(
+    body, part, solver, monkeypatch
+):
     runtime, live, name = part("blender.runtime"), part("blender.live"), body.name
     live.push_undo("posed")
+    before = pose_of(name)
     assert bpy.ops.ikol.drag_point(point="left_wrist", offset=(20.0, 0.0)) == {"FINISHED"}  # makes its step
     pump, undone = runtime.Runtime.pump, []
 
@@ -234,8 +237,9 @@ def test_undo_while_the_body_is_solved_again_keeps_what_undo_brought_back(body, 
     solver.behave("slow", seconds=0.3)
     runtime.get().solver.close()
     monkeypatch.setattr(runtime.Runtime, "pump", disturb)
-    assert bpy.ops.ikol.resolve() == {"FINISHED"}
+    assert bpy.ops.ikol.resolve() == {"CANCELLED"}
     assert undone == [{"FINISHED"}]
     assert "left_wrist" not in part("blender.bodies").read_record(bpy.data.objects[name]).edits
     look(part, 0.3)
     assert "ikol_drag" not in bpy.data.objects[name]
+    assert pose_of(name) == before

@@ -201,6 +201,21 @@ def test_strips_and_half_keyed_channels_are_animation_too(armature, part):
     assert not plan(bpy.context, armature).is_dropped
 
 
+def test_keys_that_are_set_over_strips_hold_the_pose(armature, part):
+    bone = armature.pose.bones["L_Elbow"]
+    for frame in (1, 20):
+        bone.keyframe_insert("rotation_quaternion", frame=frame)
+    animation = armature.animation_data
+    animation.nla_tracks.new().strips.new("rest", 1, animation.action)
+    animation.action = None
+    bpy.context.scene.frame_set(5)
+    bone.rotation_quaternion = quat(40)
+    part("blender.keys").plan_all(armature, 5).insert(armature)
+    for frame in (9, 5):
+        bpy.context.scene.frame_set(frame)
+    assert tuple(bone.rotation_quaternion) == pytest.approx(quat(40), abs=1e-6)
+
+
 def test_with_auto_keying_a_drag_of_one_limb_drops_nothing(armature, part):
     for name in ("L_Elbow", "R_Elbow"):
         armature.pose.bones[name].keyframe_insert("rotation_quaternion", frame=1)

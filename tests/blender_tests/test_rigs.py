@@ -7,7 +7,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from mathutils import Euler, Matrix, Quaternion
+from mathutils import Euler, Matrix, Quaternion, Vector
 
 ROOT = Path(__file__).resolve().parents[2]
 SOLVER_PYTHON = ROOT / ".venv" / "bin" / "python"
@@ -67,17 +67,35 @@ def residual(part, rig):
     return float(np.linalg.norm(places - result.rig_poses[-1].places, axis=1).max())
 
 
-def foot_error(part, rig, body):
-    """Give the farthest that a sole which stands is above the floor, metres; the number of points that stand."""
+def soles(part, rig, body):
+    """Give the points that stand: where they are in the scene by the bones' own matrices, and what they are led by."""
     scene, contacts = part("blender.rig_scene"), part("core.rig_contacts")
     source = bpy.data.objects[body]
     theirs = scene.source_skeleton(source)
     (found,) = contacts.find_contacts([scene.read_source(source, theirs, True)])
     own = scene.rig_skeleton(rig)
-    seen = scene.read_source(rig, own, True)
     sides = {"L": "R", "R": "L"} if rig.matrix_world.determinant() < 0 else {"L": "L", "R": "R"}
-    points = [f"{sides[foot.point[0]]}{foot.point[1:]}" for foot in found.feet]
-    return max((abs(float(seen.place(point)[1])) for point in points), default=0.0), len(points)
+    rows = []
+    for foot in found.feet:
+        carrier, rest = own.points[f"{sides[foot.point[0]]}{foot.point[1:]}"]
+        bone = rig.pose.bones[own.joints[carrier].bone]
+        at_rest = Vector(np.linalg.solve(own.to_rig, rest))
+        x, y, z = rig.matrix_world @ bone.matrix @ bone.bone.matrix_local.inverted() @ at_rest
+        rows.append((np.array([x, z, -y]), foot))  # Z up to Y up
+    return rows
+
+
+def foot_error(part, rig, body):
+    """Give the farthest that a sole which stands is above the floor, metres; the number of points that stand."""
+    rows = soles(part, rig, body)
+    return max((abs(float(place[1])) for place, _ in rows), default=0.0), len(rows)
+
+
+def ball_error(part, rig, body):
+    """Give the farthest that a ball which stands is from where the body's does, metres."""
+    balls = [(place, foot) for place, foot in soles(part, rig, body) if not foot.ways]
+    assert len(balls) >= 2
+    return max(float(np.linalg.norm(place - foot.place)) for place, foot in balls)
 
 
 @pytest.mark.parametrize("mode", ["QUATERNION", "XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX", "AXIS_ANGLE"])
@@ -127,6 +145,7 @@ def test_rigifys_metarig_and_the_rig_that_it_generates(rigs, body, part):
         pytest.param(Matrix.Rotation(math.pi / 2, 4, "X"), id="Y up"),
         pytest.param(Matrix.Scale(-1.0, 4, (1.0, 0.0, 0.0)), id="mirrored"),
         pytest.param(Matrix.Diagonal((1.1, 0.9, 1.0, 1.0)), id="not uniform"),
+        pytest.param(Matrix.Rotation(0.6, 4, "Z") @ Matrix.Diagonal((1.1, 0.8, 1.0, 1.0)), id="turned, not uniform"),
     ],
 )
 def test_the_rig_stands_where_the_body_stands_whatever_its_transform(rigs, body, part, matrix, request):
@@ -140,6 +159,7 @@ def test_the_rig_stands_where_the_body_stands_whatever_its_transform(rigs, body,
     places = heads(rig)
     person = heads(bpy.data.objects[body])
     assert foot_error(part, rig, body)[0] < FOOT
+    assert ball_error(part, rig, body) < FOOT
     swap = {"L": "R", "R": "L"} if kind == "mirrored" else {"L": "L", "R": "R"}  # its left bones are on its right
     for side in "LR":
         for joint, near in (("Ankle", 0.12), ("Wrist", 0.2)):  # bodies of other proportions, and of other ankles
@@ -296,6 +316,42 @@ def test_a_root_that_is_locked_stays_and_the_limbs_do_what_they_can(rigs, body, 
     pose(rig, body)
     assert heads(rig)["mixamorig:Hips"] == pytest.approx(before, abs=1e-6)
     assert residual(part, rig) < RESIDUAL
+
+
+@pytest.mark.parametrize(
+    "locks", [(True, False, False), (False, True, False), (False, False, True), (True, True, False)], ids=str
+)
+def test_a_root_that_is_locked_in_part_keeps_that_and_the_feet_stand(rigs, body, part, locks):
+    rig = rigs("Unreal", 0.85, 50)
+    rig.location = (0.2, 0.1, 0.0)
+    hips = rig.pose.bones["pelvis"]
+    hips.lock_location = locks
+    hips.location = (0.02, -0.01, 0.03)
+    before = np.array(hips.location)
+    pose(rig, body, place="SCENE")
+    kept = np.array(locks)
+    assert np.array(hips.location)[kept] == pytest.approx(before[kept], abs=1e-7)
+    assert residual(part, rig) < RESIDUAL
+    assert foot_error(part, rig, body)[0] < FOOT
+    assert ball_error(part, rig, body) < FOOT  # 263 mm while the lock was kept by writing alone
+
+
+@pytest.mark.parametrize("mode", ["QUATERNION", "AXIS_ANGLE", "XYZ", "ZYX"])
+@pytest.mark.parametrize("axis", range(3))
+def test_bones_whose_turns_are_locked_in_part_keep_that_and_the_feet_stand(rigs, body, part, mode, axis):
+    rig = rigs("Mixamo", 1.15, 0, mode)
+    locked = [rig.pose.bones[f"mixamorig:{name}"] for name in ("Hips", "LeftUpLeg", "RightUpLeg")]
+    for bone in locked:
+        bone.lock_rotation[axis] = True
+    pose(rig, body, place="SCENE")
+    for bone in locked:
+        if mode in ("XYZ", "ZYX"):
+            assert bone.rotation_euler[axis] == 0.0
+        elif mode == "QUATERNION":  # whose numbers are locked
+            assert bone.rotation_quaternion[axis + 1] == pytest.approx(0.0, abs=1e-6)
+    assert residual(part, rig) < RESIDUAL
+    assert foot_error(part, rig, body)[0] < FOOT
+    assert ball_error(part, rig, body) < FOOT
 
 
 def test_bones_that_inherit_nothing_are_turned_all_the_same(rigs, body, part):

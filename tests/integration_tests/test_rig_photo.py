@@ -14,9 +14,10 @@ from rig_photos import PICTURES, posed_shot, shot
 from blender_addon.core import keypoints
 from blender_addon.core.jobs import JobResult
 from blender_addon.core.rig_call import TreeSolution
-from blender_addon.core.rig_job import Placement, Task, copy_rotations, posed
+from blender_addon.core.rig_job import Task, copy_rotations, posed
 from blender_addon.core.rig_photo import Shot, on_photograph
 from blender_addon.core.rig_picture import RigPicture
+from blender_addon.core.rig_placement import Placement
 from blender_addon.core.rig_turns import turn_of
 
 FEET, HANDS = 0.01, 0.02  # metres, as asked for

@@ -17,9 +17,10 @@ from blender_addon.core.jobs import JobResult
 from blender_addon.core.pose_conversion import project
 from blender_addon.core.record import Keypoints2D, PhotoCamera
 from blender_addon.core.rig_call import TreeSolution
-from blender_addon.core.rig_job import Placement, Task, in_scene, posed
+from blender_addon.core.rig_job import Task, in_scene, posed
 from blender_addon.core.rig_photo import Shot, on_photograph, on_photographs
 from blender_addon.core.rig_picture import camera_in
+from blender_addon.core.rig_placement import Placement
 from blender_addon.core.rig_skeleton import Posed
 from blender_addon.core.rig_turns import turn_of
 

@@ -6,7 +6,7 @@ row of docs/rigs.md's table.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -27,8 +27,11 @@ from rig_cases import (
 
 from blender_addon.core.rig_call import TreeSolution, TurnLimits
 from blender_addon.core.rig_contacts import find_contacts
-from blender_addon.core.rig_job import Placement, Task, copy_rotations, posed, wanted_turns
-from blender_addon.core.rig_skeleton import Posed
+from blender_addon.core.rig_job import Task, copy_rotations, posed, wanted_turns
+from blender_addon.core.rig_locks import Locks
+from blender_addon.core.rig_placement import Placement
+from blender_addon.core.rig_skeleton import Posed, Skeleton
+from blender_addon.core.rig_turns import matrix_of, rotvec_of, turn_of
 from ikol.evaluation.motion_clips import read_clips
 
 FEET, HANDS = 0.01, 0.02  # metres, as asked for
@@ -76,6 +79,18 @@ def test_over_the_recording_planted_feet_stay(style: str, down: float, ratio: fl
     assert feet.solved.max() < FEET
     assert np.median(feet.copied) > FEET  # else the test says nothing
     assert all(pose.status == "converged" for pose in poses)
+
+
+@pytest.mark.parametrize("longer", [-0.03, 0.05])
+def test_feet_of_another_length_stand_still_from_heel_to_toe(longer: float) -> None:
+    frames, floor = recording()
+    rig = with_legs("Mixamo", 0.0, frames[0].skeleton, 1.15, longer)
+    own, theirs = (np.linalg.norm(one.place("L_ball") - one.place("L_heel")) for one in (rig, frames[0].skeleton))
+    assert abs(own - theirs) > 0.03
+    feet, _, _ = compare(task_of(rig, frames, 30.0, floor))
+    print(f"\nrecording | feet {1e3 * (own - theirs):+.0f} mm | {feet}")
+    assert len(feet.solved) >= 200
+    assert feet.solved.max() < FEET
 
 
 @pytest.mark.parametrize("clip", CLIPS)
@@ -128,6 +143,56 @@ def test_limits_are_kept_and_the_rest_of_the_body_makes_up_for_it() -> None:
     assert missed(task, [pose]).feet.max() < FEET
 
 
+@pytest.mark.parametrize(
+    ("is_locked", "off"),
+    [
+        ((True, False, False), 0.0),
+        ((False, True, False), 0.0),
+        ((False, False, True), 0.0),
+        ((True, True, False), 0.2),
+        # so far beside the feet that the hips must come down for both to stand
+        ((True, False, False), 0.45),
+        ((True, False, True), 0.45),
+    ],
+)
+def test_feet_stand_though_some_channels_of_the_hips_are_locked(is_locked: tuple[bool, bool, bool], off: float) -> None:
+    frames, floor = recording()
+    rig = with_legs("Mixamo", 0.0, frames[0].skeleton, 1.15)
+    free = task_of(rig, frames[::20], 1.5, floor)
+    place = posed(rig, solve(free)[0]).places[0] + off * np.array([1.0, 0.0, 0.0]) - (0.0, 0.02, 0.0)
+    axes = turn_of(np.array([0.0, 0.2, 0.0]))
+    task = replace(free, locks=Locks(place, axes, is_locked, {}))
+    poses = solve(task)
+    assert missed(task, poses).feet.max() < FEET
+    for pose in poses:
+        moved = axes.T @ (posed(rig, pose).places[0] - place)
+        assert np.abs(moved * is_locked).max() < 5e-4  # metres: it is held by a tenth of that against planted feet
+    assert missed(free, [shifted(rig, pose, task) for pose in solve(free)]).feet.max() > FEET  # else it says nothing
+
+
+def shifted(rig: Skeleton, pose: TreeSolution, task: Task) -> TreeSolution:
+    """Give a pose with the locked channels put back, as they were when only writing kept them."""
+    assert task.locks is not None
+    place = posed(rig, pose).places[0]
+    return replace(pose, transl=pose.transl + task.locks.nearest(place) - place)
+
+
+def test_feet_stand_though_a_thigh_turns_otherwise_than_the_solver_thinks() -> None:
+    frames, floor = recording()
+    rig = with_legs("Mixamo", 0.0, frames[0].skeleton, 1.15)
+    thigh, free = rig.index("L_Hip"), task_of(rig, frames[:1], 30.0, floor)
+
+    def written(turn: np.ndarray) -> np.ndarray:
+        return turn_of(rotvec_of(turn) * (1.0, 0.0, 1.0))
+
+    task = replace(free, locks=Locks(np.zeros(3), np.eye(3), (False,) * 3, {thigh: written}))
+    (before,), (pose,) = solve(free), solve(task)
+    turn = matrix_of(pose.local_quat[thigh])
+    np.testing.assert_allclose(written(turn), turn, atol=1e-3)
+    assert not np.allclose(written(matrix_of(before.local_quat[thigh])), matrix_of(before.local_quat[thigh]), atol=0.01)
+    assert missed(task, [pose]).feet.max() < FEET
+
+
 def test_a_mirrored_rig_turned_away_is_posed_as_seen() -> None:
     frames, floor = recording()
     source = frames[0].skeleton
@@ -143,6 +208,18 @@ def test_a_mirrored_rig_turned_away_is_posed_as_seen() -> None:
     assert missed(task, [pose]).feet.max() < FEET
     seen = task.placement.to_scene(posed(rig, pose).place("R_Wrist"))
     assert np.linalg.norm(seen - frames[0].place("L_Wrist")) < 0.2  # arms of other lengths
+
+
+@pytest.mark.parametrize(
+    "linear", [np.diag([1.3, 1.2, 0.8]), np.array([[1.2, 0.1, 0.4], [0.0, 0.9, 0.1], [0.2, 0, 0.8]])]
+)
+def test_a_rig_that_is_scaled_unevenly_or_sheared_stands_where_the_person_does(linear: np.ndarray) -> None:
+    frames, floor = recording()
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.linalg.inv(linear)
+    rig = rig_skeleton("Mixamo", frames[0].skeleton)
+    task = Task(rig, tuple(frames[::10]), Placement(matrix), None, floor, 3.0)
+    assert missed(task, solve(task)).feet.max() < FEET  # 24 and 28 mm with a foot as long as in the rig's space
 
 
 def test_a_foot_does_not_jump_where_it_lands_or_leaves() -> None:

@@ -129,6 +129,7 @@ def readers() -> Iterator[tuple[str, str, Callable[[Path], object]]]:
     from ikol.regressor.networks.checkpoint import read_tensors
 
     yield "amass", ".npz", exchange.read_amass
+    yield "points", ".npz", exchange.read_points
     yield "smpl codec", ".smpl", exchange.read_smpl_codec
     yield "hybrik", ".pk", exchange.read_hybrik
     yield "bvh", ".bvh", exchange.read_bvh

@@ -165,7 +165,9 @@ def add_fingers(bones: dict[str, PlainBone], style: str, curl_deg: float = 0.0, 
                 at, parent = at + length * way, name
 
 
-def humanoid(style: str, legs: float = 1.0, arms_down_deg: float = 0.0, seed: int = 3) -> dict[str, PlainBone]:
+def humanoid(
+    style: str, legs: float = 1.0, arms_down_deg: float = 0.0, seed: int = 3, feet: float = 0.0
+) -> dict[str, PlainBone]:
     """Return the bones of a rig, parents first; rolls are random.
 
     Args:
@@ -173,10 +175,13 @@ def humanoid(style: str, legs: float = 1.0, arms_down_deg: float = 0.0, seed: in
         legs: How much longer its legs are.
         arms_down_deg: 0 for a T-pose, 45 for an A-pose.
         seed: Of the rolls.
+        feet: By how many metres the ball lies farther in front.
     """
     names, _ = STYLES[style]
     rolls = np.random.default_rng(seed)
     places = _scaled(legs, arms_down_deg)
+    for name in ("Foot", "Foot_tip"):
+        places[name][1] -= feet
     spine = names["Spine"].split(",")
     bottom, top = places["Spine1"], places["Neck"]
     heads = [bottom + (top - bottom) * number / len(spine) for number in range(len(spine))]

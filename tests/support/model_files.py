@@ -87,8 +87,9 @@ def _place(name: str, joints: Mapping[str, np.ndarray]) -> np.ndarray:
     if _carrier(name) == name:
         return at
     if part in ("Jaw", "Eye"):
-        sideways = {"L": 0.03, "R": -0.03}.get(side, 0.0)
-        return at + np.array([sideways, 0.06 if part == "Eye" else -0.02, 0.07])
+        if part == "Jaw":  # its joints are before the ears, near the head's own
+            return at + np.array([0.0, -0.01, 0.01])
+        return at + np.array([{"L": 0.03, "R": -0.03}[side], 0.06, 0.07])
     along = joints[f"{side}_Hand"] - at
     finger, number = part[:-1], int(part[-1])
     if finger == "Thumb":

@@ -20,8 +20,9 @@ from blender_addon.core.rig import JOINT_NAMES, JOINT_PARENTS
 from blender_addon.core.rig_bones import RestBone
 from blender_addon.core.rig_call import TreeCall, TreeSolution
 from blender_addon.core.rig_contacts import hand_target
-from blender_addon.core.rig_job import FrameProblem, Placement, Task, pose_rig, posed, posed_by, seen_in_scene
+from blender_addon.core.rig_job import Task, pose_rig, posed, posed_by, seen_in_scene
 from blender_addon.core.rig_mapping import RIG_JOINTS, map_rig
+from blender_addon.core.rig_placement import Placement
 from blender_addon.core.rig_skeleton import Posed, Skeleton, build_skeleton, calibrated
 from blender_addon.core.rig_turns import turn_of
 from ikol.body.default_body import load_default_body
@@ -74,15 +75,17 @@ def body_skeleton(betas: Sequence[float] = ()) -> Skeleton:
     return build_skeleton(rest_bones(plain), {joint: joint for joint in RIG_JOINTS}, 1.0, lowest)
 
 
-def rig_skeleton(style: str, source: Skeleton, legs: float = 1.0, arms_down_deg: float = 0.0) -> Skeleton:
+def rig_skeleton(
+    style: str, source: Skeleton, legs: float = 1.0, arms_down_deg: float = 0.0, feet: float = 0.0
+) -> Skeleton:
     """Give a rig of a style of names, mapped by itself and calibrated."""
-    bones = rest_bones(humanoid(style, legs, arms_down_deg))
+    bones = rest_bones(humanoid(style, legs, arms_down_deg, feet=feet))
     return calibrated(build_skeleton(bones, map_rig(bones).bones), source)
 
 
-def with_legs(style: str, down: float, source: Skeleton, ratio: float) -> Skeleton:
-    """Give a rig whose legs are that much longer than the source's."""
-    return rig_skeleton(style, source, ratio * source.leg_length / rig_skeleton(style, source).leg_length, down)
+def with_legs(style: str, down: float, source: Skeleton, ratio: float, feet: float = 0.0) -> Skeleton:
+    """Give a rig whose legs are that much longer than the source's, and whose feet are by so many metres."""
+    return rig_skeleton(style, source, ratio * source.leg_length / rig_skeleton(style, source).leg_length, down, feet)
 
 
 def touching(name: str) -> np.ndarray:
@@ -167,7 +170,7 @@ def steps_of(task: Task) -> JobResult:
 
 @dataclass(frozen=True)
 class Missed:
-    """How far contacts are from where they should be, metres."""
+    """How far contacts are from where they should be, metres of the scene."""
 
     feet: np.ndarray
     hands: np.ndarray
@@ -176,15 +179,22 @@ class Missed:
 def missed(task: Task, poses: Sequence[TreeSolution]) -> Missed:
     """Measure the contacts of a motion on a rig's poses.
 
-    Feet: from the place on the floor where the source's stand. Hands: palm to palm, from the place on the floor, or
-    from the same place on the rig's own body.
+    Feet: how far a heel or ball is from where it was when it began to stand, or above or below the floor; one whose
+    place does not follow from the length of the foot also from where the source's stands; the largest of them. Hands:
+    palm to palm, from the place on the floor, or from the same place on the rig's own body.
     """
     feet, hands = [], []
+    began: dict[str, np.ndarray] = {}
     for source, touched, solution in zip(task.frames, task.touched(), poses, strict=True):
-        pose = posed(task.rig, solution)
-        seen = seen_in_scene(pose, task.placement)
-        for name, (place, _) in FrameProblem(task, source, touched).feet().items():
-            feet.append(float(np.linalg.norm(pose.place(name) - place)))
+        seen = seen_in_scene(posed(task.rig, solution), task.placement)
+        now = {foot.point: seen.place(foot.point) for foot in touched.feet}
+        began = {point: began.get(point, place) for point, place in now.items()}  # forgets what stands no more
+        for foot in touched.feet:
+            place = now[foot.point]
+            ways = [place - began[foot.point], (place - foot.place) * (0.0, 1.0, 0.0)]
+            if not foot.ways and task.stride == 1.0:
+                ways.append(place - foot.place)
+            feet.append(max(float(np.linalg.norm(way)) for way in ways))
         for hand in touched.hands:
             palm = seen.place(hand.point)
             if hand.other == "":

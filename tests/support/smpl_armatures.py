@@ -6,6 +6,7 @@ is scaled by 0.01 and turned by 90 degrees. In both, local axes of bones are SMP
 """
 
 import math
+from collections.abc import Mapping, Sequence
 
 import bpy
 import numpy as np
@@ -14,7 +15,7 @@ from numpy_body import BODY_PATH, pose_body
 
 _TRUNK = {"Pelvis": "pelvis", "Neck": "neck", "Head": "head", "Jaw": "jaw"}
 _EYES = {"MPI SMPL-X": "{}_eye_smplhf", "Meshcapade SMPL-X": "{}_eye"}
-STYLES = ("MPI SMPL", "MPI SMPL-X", "Meshcapade SMPL-X", "SMPL FBX")
+STYLES = ("MPI SMPL", "MPI SMPL-X", "Meshcapade SMPL-H", "Meshcapade SMPL-X", "SMPL FBX")
 
 
 def bone_names(style: str, names: tuple[str, ...]) -> dict[str, str]:
@@ -34,11 +35,11 @@ def bone_names(style: str, names: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def rest_joints(names: tuple[str, ...], legs: float = 1.0) -> dict[str, np.ndarray]:
-    """Return where joints rest, metres in SMPL's axes: the default body's, with longer or shorter legs."""
+def rest_joints(names: tuple[str, ...], legs: float = 1.0, betas: Sequence[float] = ()) -> dict[str, np.ndarray]:
+    """Return where joints rest, metres in SMPL's axes: the default body's in a shape, with longer or shorter legs."""
     with np.load(BODY_PATH) as data:
         from_body = data["joint_names"].tolist()
-    body = pose_body((0, 0, 0), [(1, 0, 0, 0)] * 24, [0.0] * 10).joints
+    body = pose_body((0, 0, 0), [(1, 0, 0, 0)] * 24, betas or [0.0] * 10).joints
     at = dict(zip(from_body, body, strict=True))
     for side in "LR":
         hip = at[f"{side}_Hip"]
@@ -53,14 +54,21 @@ def rest_joints(names: tuple[str, ...], legs: float = 1.0) -> dict[str, np.ndarr
             at[name] = at["Head"] + ({"L": 0.03, "R": -0.03}.get(side, 0.0), 0.05, 0.06)
         else:
             along = at[f"{side}_Hand"] - at[f"{side}_Wrist"]
-            across = 0.03 - 0.015 * fingers.index(part[:-1])
+            across = 0.0375 - 0.015 * fingers.index(part[:-1])  # the four knuckles lie about the hand's middle
             at[name] = at[f"{side}_Wrist"] + (0.6 + 0.25 * int(part[-1])) * along + (0.0, 0.0, across)
     return {name: at[name] for name in names}
 
 
-def build_armature(style: str, names: tuple[str, ...], parents: tuple[int, ...], legs: float = 1.0) -> bpy.types.Object:
-    """Make the armature of an add-on for a body of these joints, and make it active."""
-    bones, joints = bone_names(style, names), rest_joints(names, legs)
+def build_armature(
+    style: str,
+    names: tuple[str, ...],
+    parents: tuple[int, ...],
+    legs: float = 1.0,
+    betas: Sequence[float] = (),
+    joints: Mapping[str, np.ndarray] | None = None,
+) -> bpy.types.Object:
+    """Make the armature of an add-on for a body of these joints, and make it active; `joints`: where they rest."""
+    bones, joints = bone_names(style, names), joints or rest_joints(names, legs, betas)
     is_meshcapade = style.startswith("Meshcapade")
     rig = bpy.data.objects.new(style, bpy.data.armatures.new(style))
     bpy.context.scene.collection.objects.link(rig)

@@ -6,6 +6,7 @@ the network.
 """
 
 import json
+import logging
 import pickle
 import re
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from ikol.errors import FileFormatError
 from ikol.regressor.networks.pose_network import HRNETS, MAX_CHANNELS, MAX_DEPTH_CELLS, NetworkConfig, PoseNetwork
 
+_logger = logging.getLogger(__name__)
 MAX_BYTES = 2**31  # the largest published one, HRNet-W48 with its body, has 0.4 GB
 _NESTED = ("model", "state_dict", "network")  # under which training scripts keep the weights
 _PREFIXES = ("module.", "model.", "network.")  # of DistributedDataParallel and of wrappers
@@ -241,4 +243,6 @@ def load_pose_network(path: Path, config: NetworkConfig | None = None) -> PoseNe
     report = load_tensors(network, tensors)
     if not report.is_complete:
         raise FileFormatError(f"{path} does not fit a {network.config.backbone} of this layout: {report}")
+    if report.unknown:
+        _logger.warning("%s is read, but not all of it is of use: %s", path.name, report)
     return network.eval()

@@ -111,8 +111,10 @@ class IKOLLayer(nn.Module):
         check_tensor("keypoints", keypoints)
         device = keypoints.device.type
         if torch.is_autocast_enabled(device):
+            # what a network says is of half precision here, in which no solver converges
+            optional = [None if each is None else self._whole(each) for each in (betas, weights, offsets)]
             with torch.autocast(device, enabled=False):
-                return self._solve(keypoints, twist, betas, weights, offsets)
+                return self._solve(self._whole(keypoints), self._whole(twist), *optional)
         if betas is not None:
             if offsets is not None:
                 raise InputError("betas and offsets were given, which say the same; give one of them")
@@ -123,6 +125,9 @@ class IKOLLayer(nn.Module):
         elif offsets is None:
             offsets = self.own_offsets
         return solve_directions(self.tree, keypoints, offsets, twist, weights=weights, config=self.config)
+
+    def _whole(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.own_offsets.dtype) if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
     def extra_repr(self) -> str:
         """Say what the layer is made for."""

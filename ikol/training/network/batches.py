@@ -21,6 +21,8 @@ from ikol.training.network.config import Augmentation
 from ikol.training.network.samples import SampleSource, TrainingSample
 
 _SAMPLING, _CHANGING = 0, 1  # streams of random numbers that must not depend on each other
+_FROM_CROP = ("pictures", "crop_center", "crop_side", "crop_rotation")
+_OF_JOINTS = ("pixels", "has_pixels", "joints", "has_joints")
 Key = tuple[int, int, int]
 """Source, sample in it, seed of its augmentation; the seed is negative where nothing is changed."""
 
@@ -69,7 +71,7 @@ class CroppedSamples(Dataset[Batch]):
 
     def __init__(self, sources: Sequence[SampleSource], network: NetworkConfig, settings: Augmentation) -> None:
         self._sources, self._size, self._settings = sources, network.input_size, settings
-        self._framing = network.framing
+        self._framing, self._joints = network.framing, network.num_joints
 
     def __getitem__(self, key: Key) -> Batch:
         """Return one sample as a batch without its leading dimension."""
@@ -77,30 +79,28 @@ class CroppedSamples(Dataset[Batch]):
         sample = self._sources[source].sample(index)
         if seed < 0:
             crop = person_crop(sample, self._framing)
-            return _to_tensors(self._cut(sample, crop), crop, sample)
+            return self._to_tensors(self._cut(sample, crop), crop, sample)
         generator = np.random.Generator(np.random.Philox(seed))
         if generator.uniform() < self._settings.mirrored:
             sample = sample.mirrored()
         crop = random_crop(sample, self._settings, generator, self._framing)
         picture = random_colours(self._cut(sample, crop), self._settings, generator)
-        return _to_tensors(random_occlusion(picture, self._settings, generator), crop, sample)
+        return self._to_tensors(random_occlusion(picture, self._settings, generator), crop, sample)
 
     def _cut(self, sample: TrainingSample, crop: Crops) -> Tensor:
         return sample_crops(sample.picture, crop, self._size, OUTSIDE[self._framing])[0]
 
-
-_FROM_CROP = ("pictures", "crop_center", "crop_side", "crop_rotation")
-
-
-def _to_tensors(picture: Tensor, crop: Crops, sample: TrainingSample) -> Batch:
-    known = {name: getattr(sample, name) for name in Batch._fields if name not in _FROM_CROP}
-    return Batch(
-        pictures=picture,
-        crop_center=crop.center[0],
-        crop_side=crop.side[0],
-        crop_rotation=crop.rotation[0],
-        **{name: _tensor(value) for name, value in known.items()},
-    )
+    def _to_tensors(self, picture: Tensor, crop: Crops, sample: TrainingSample) -> Batch:
+        known = {name: getattr(sample, name) for name in Batch._fields if name not in _FROM_CROP}
+        # SMPL's 24 joints are the first of the 29
+        known |= {name: known[name][: self._joints] for name in _OF_JOINTS}
+        return Batch(
+            pictures=picture,
+            crop_center=crop.center[0],
+            crop_side=crop.side[0],
+            crop_rotation=crop.rotation[0],
+            **{name: _tensor(value) for name, value in known.items()},
+        )
 
 
 def _tensor(value: object) -> Tensor:

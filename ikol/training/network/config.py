@@ -65,7 +65,8 @@ class Layer(Struct, frozen=True, forbid_unknown_fields=True):
 class Losses(Struct, frozen=True, forbid_unknown_fields=True):
     """Weights of the terms. Source: the released configuration."""
 
-    uvd: Weight = 1.0
+    uvd: Weight = 64.0
+    """On shares of the crop. The released weight is 1, on 64 times as much (`weighted_l1_loss`)."""
     betas: Weight = 1.0
     twist: Weight = 0.01
     rotations: Weight = 0.01

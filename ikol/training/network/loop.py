@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.accelerators.cuda import CUDAAccelerator
+from lightning_fabric.plugins.precision.amp import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.wrappers import _FabricModule  # pyright: ignore[reportPrivateUsage] - what setup() returns
 from torch import Tensor, nn
@@ -52,16 +54,28 @@ class _State:
     step: int = 0
 
 
+class _Autocast(MixedPrecision):
+    """Mixed precision that leaves what goes into the model as it is: pixels of the picture would be 4 apart."""
+
+    def convert_input(self, data: Any) -> Any:
+        """Return the batch; autocast makes halves of what the network multiplies."""
+        return data
+
+
 def make_fabric(config: TrainConfig) -> Fabric:
     """Return the processes and devices that a configuration asks for."""
     machine = config.machine
     is_alone = machine.devices == machine.nodes == 1 and not _is_launched()
     timeout = timedelta(seconds=machine.timeout_seconds)
+    precision = config.schedule.precision
+    on_gpu = machine.accelerator != "cpu" and CUDAAccelerator.is_available()
+    # a CPU has no float16 to train in
+    mixed = _Autocast(precision, "cuda") if on_gpu and precision != "32-true" else _Autocast("bf16-mixed", "cpu")
     return Fabric(
         accelerator=machine.accelerator,
         devices=machine.devices,
         num_nodes=machine.nodes,
-        precision=config.schedule.precision,
+        plugins=None if precision == "32-true" else mixed,
         strategy="auto" if is_alone else DDPStrategy(timeout=timeout, find_unused_parameters=True),
     )
 
@@ -105,14 +119,13 @@ def train(config: TrainConfig, fabric: Fabric | None = None) -> Path:
 def _begin(config: TrainConfig, fabric: Fabric, folder: Path) -> _State:
     torch.manual_seed(config.seed)  # the initial weights
     pose_model = PoseModel(config.network, config.layer, _body(config))
-    if config.weights:
-        report = load_tensors(pose_model.network, read_tensors(Path(config.weights)))
-        _logger.info("weights of %s: %s", config.weights, report)
     optimizer = _optimizer(pose_model, config)
     found = load_newest(folder / CHECKPOINTS)
     if found is not None:
         _check_same(config, found, folder)
         pose_model.network.load_state_dict(dict(found.tensors["network"]))
+    elif config.weights:
+        _take_weights(pose_model.network, Path(config.weights), says=fabric.is_global_zero)
     ema = None
     if config.schedule.ema:
         ema = AveragedModel(
@@ -131,6 +144,22 @@ def _begin(config: TrainConfig, fabric: Fabric, folder: Path) -> _State:
         (folder / CONFIG).write_text(config_json(config) + "\n", encoding="utf-8")
     fabric.barrier()
     return state
+
+
+def _take_weights(network: nn.Module, path: Path, *, says: bool) -> None:
+    """Begin with a file's tensors, by name, and say what did not fit.
+
+    Raises:
+        InputError: nothing fits.
+    """
+    tensors = read_tensors(path)
+    if "conv1.weight" in tensors:  # of a backbone alone, such as torchvision's or HRNet's of ImageNet
+        tensors = {f"preact.{name}": tensor for name, tensor in tensors.items()}
+    report = load_tensors(network, tensors)
+    if not tensors.keys() & network.state_dict().keys() - {each.partition(":")[0] for each in report.misshapen}:
+        raise InputError(f"weights = {path} has nothing for a network of this configuration: {report}")
+    if says and str(report):
+        _logger.warning("weights of %s: %s", path, report)
 
 
 def _optimizer(model: PoseModel, config: TrainConfig) -> torch.optim.Adam:

@@ -17,6 +17,7 @@ from ikol.training.network.batches import Batch
 from ikol.training.network.config import Losses
 
 _LEAST_SIGMA = 1e-3  # of the crop: a quarter of a pixel of 256
+_CELLS = 64  # in which the published codes count uvd
 
 
 class Prediction(NamedTuple):
@@ -71,7 +72,8 @@ def pose_losses(
     if prediction.sigma is not None:
         # Laplace's likelihood: a joint that says it is unsure pulls less. Source: HybrIK's HRNet criterion.
         sigma = prediction.sigma[..., None].clamp_min(_LEAST_SIGMA)
-        apart = sigma.log() + apart / sigma
+        # It has no unit: a weight of 64 is its published weight of 1.
+        apart = (sigma.log() + apart / sigma) / _CELLS
     has_twist = (batch.has_rotations[:, None] | batch.has_twist)[:, 1:, None]
     wanted = torch.stack((torch.cos(true_twist), torch.sin(true_twist)), -1)[:, 1:]
     has_root = batch.has_joints[:, :1]

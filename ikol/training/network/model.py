@@ -38,8 +38,13 @@ class PoseModel(nn.Module):
         In training the root is at its true depth where it is known, as in the paper; otherwise where the network's
         camera puts it.
         """
-        config = self.network.config
         output: NetworkOutput = self.network(self.network.prepare(batch.pictures))
+        # autocast would multiply rotations in half precision: millimetres, and solvers that do not converge
+        with torch.autocast(batch.pictures.device.type, enabled=False):
+            return self._posed(output, batch)
+
+    def _posed(self, output: NetworkOutput, batch: Batch) -> Prediction:
+        config = self.network.config
         camera, crops = camera_of(batch), batch.crops
         scale = None if output.camera is None else output.camera[:, 0]
         usual = torch.full_like(batch.crop_side, INITIAL_SCALE)

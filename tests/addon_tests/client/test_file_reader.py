@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy_body import pose_body
 
-from blender_addon.client.file_reader import FileReader, ReadCall, read_command
+from blender_addon.client.file_reader import FileReader, FileWriter, ReadCall, WriteCall, read_command
 from blender_addon.core.errors import SolverError
 from blender_addon.core.motion_file import read_motion
 from blender_addon.core.rig import SMPL
@@ -20,13 +20,18 @@ from ikol.exchange.motion import Keypoints, Motion
 from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat, rotvec_to_rotmat
 
 
-def wait(reader):
+def done(process):
+    """Wait for what a process writes."""
     deadline = time.monotonic() + 60
+    while (found := process.poll()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+def wait(reader):
     try:
-        while (found := reader.poll()) is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        return read_motion(found)
+        return read_motion(done(reader))
     finally:
         reader.close()
 
@@ -131,3 +136,33 @@ def test_what_the_user_chose_is_handed_on(tmp_path):
     moved = read_command("py", ReadCall(tmp_path / "m.pk", up="camera"), out)
     assert moved[4:] == ["convert", str(tmp_path / "m.pk"), str(out), "--to", "smpl", "--up", "camera", "--person", "0"]
     assert read_command("py", ReadCall(tmp_path), out)[4] == "solve"  # a folder
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("smpl", ".smpl"), ("hybrik", ".pk")])
+def test_a_motion_is_written_and_read_again(tmp_path, form, suffix):
+    written = walk()
+    source, target = tmp_path / "source.npz", tmp_path / f"dance{suffix}"
+    write_file(source, written, "amass", Settings(target_axes="z"))
+    writer = FileWriter(sys.executable, WriteCall(source, target, form))
+    try:
+        path = done(writer)
+        assert path.name == target.name
+        assert not target.exists()  # whose place is the caller's business
+        motion = wait(FileReader(sys.executable, ReadCall(path, up="y" if form == "smpl" else "")))
+    finally:
+        writer.close()
+    off = (quat_to_rotmat(torch.from_numpy(motion.on(SMPL).quats)) - written.local_rotmat).abs().max()
+    assert off < 2e-6, off  # float32
+    assert np.abs(motion.transl - written.transl.numpy()).max() < 1e-6
+
+
+def test_what_cannot_be_written_is_said(tmp_path):
+    np.savez(tmp_path / "a.npz", names=np.array(["C7"]), points=np.zeros((1, 1, 2)))
+    writer = FileWriter(sys.executable, WriteCall(tmp_path / "a.npz", tmp_path / "b.json", "coco"))
+    try:
+        with pytest.raises(SolverError, match=r"b\.json could not be written: none of the points is one of coco's: C7"):
+            done(writer)
+    finally:
+        writer.close()
+    with pytest.raises(SolverError, match="are written by a solver on this computer, and a shared one is in use"):
+        FileWriter("", WriteCall(tmp_path / "a.npz", tmp_path / "b.json", "coco"))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a rig asks travels with its numbers; older solvers and damaged answers are refused in words."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rig_cases import body_pose, body_skeleton, rig_skeleton, task_of
@@ -23,10 +25,11 @@ def call() -> TreeCall:
 def test_a_call_travels_with_its_arrays() -> None:
     asked = call()
     limits = TurnLimits((1,), np.eye(3)[None], np.array([[-1.0, 1, 0, 0]]), np.array([[-0.5, 0.5]]))
-    message, frames = wire.decode_request(encode_call(TreeCall(**{**vars(asked), "limits": limits}), 7))
+    message, frames = wire.decode_request(encode_call(replace(asked, limits=limits, free=asked.names[2:]), 7))
     assert isinstance(message, wire.Solve)
     assert message.tree is not None
     assert message.tree.names == asked.names
+    assert message.joints == asked.names[2:]
     assert np.asarray(frames.array(message.tree.rest_joints)) == pytest.approx(asked.rest)
     points, turns = message.evidence
     assert isinstance(points, wire.Keypoints3D)

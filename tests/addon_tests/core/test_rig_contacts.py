@@ -2,6 +2,7 @@
 """What touches what: found in single poses and in motions."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,3 +83,44 @@ def test_before_a_foot_stands_it_is_led_there_and_held_the_firmer_the_sooner() -
     assert sigmas[-1] > found[6].feet[0].sigma
     places = [one.swinging[0].place[1] for one in found[3:6]]
     assert places == pytest.approx(heights[3:6])  # the source lands where it stands, so there is nothing to lead
+
+
+def rolling() -> list[Posed]:
+    """Give a foot that lands on its heel, stands, and leaves over its ball, without moving along the floor."""
+    tilts = [-0.5, -0.5, 0.0, 0.0, 0.0, 0.5, 0.5]
+    frames = [pose({"L_Ankle": (tilt, 0.0, 0.0)}) for tilt in tilts]
+    held = frames[2].place("L_heel"), frames[2].place("L_ball")
+    ways = [
+        held[tilt > 0] - frame.place(("L_heel", "L_ball")[tilt > 0]) for frame, tilt in zip(frames, tilts, strict=True)
+    ]
+    return [replace(frame, places=frame.places + way) for frame, way in zip(frames, ways, strict=True)]
+
+
+def test_a_heel_is_reckoned_from_the_ball_before_that_lands_and_the_ball_keeps_its_place() -> None:
+    found = find_contacts(rolling())
+    heels, balls = ([{c.point: c for c in one.feet}.get(name) for one in found] for name in ("L_heel", "L_ball"))
+    assert [heel is not None for heel in heels] == [True] * 5 + [False] * 2
+    assert [ball is not None for ball in balls] == [False] * 2 + [True] * 5
+    ball = balls[-1]
+    assert ball is not None
+    assert ball.ways == ()
+    for heel in heels[:5]:
+        assert heel is not None
+        np.testing.assert_allclose(heel.anchor, ball.place)
+        (way,) = heel.ways
+        back = heel.place - ball.place
+        np.testing.assert_allclose(way, back / np.linalg.norm(back))
+
+
+def test_a_foot_that_rolls_from_heel_to_toe_and_back_is_one_chain() -> None:
+    frames = rolling()
+    found = find_contacts([*frames, *frames[::-1], *frames])
+    anchors = np.array([foot.anchor for one in found for foot in one.feet if foot.point.startswith("L")])
+    assert np.ptp(anchors, axis=0) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_ball_that_lands_again_keeps_the_distance_to_the_heel_that_stood_meanwhile() -> None:
+    frames = rolling()
+    found = find_contacts([*frames[2:5], frames[0], *frames[2:6]])
+    counts = {len(foot.ways) for one in found for foot in one.feet if foot.point == "L_ball"}
+    assert counts == {0, 2}  # the one that stands longer is the anchor

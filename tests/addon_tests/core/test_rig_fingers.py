@@ -8,8 +8,9 @@ from rig_cases import rest_bones
 
 from blender_addon.core.rig_bones import RestBone
 from blender_addon.core.rig_fingers import FINGER_JOINTS, FINGERS, Fingers, find_fingers, posed_hands
-from blender_addon.core.rig_job import Placement, posed_by
+from blender_addon.core.rig_job import posed_by
 from blender_addon.core.rig_mapping import map_of_preset, map_rig, read_preset, write_preset
+from blender_addon.core.rig_placement import Placement
 from blender_addon.core.rig_skeleton import build_skeleton, calibrated
 from blender_addon.core.rig_turns import turn_of
 

@@ -8,8 +8,9 @@ from rig_cases import body_pose, body_skeleton, rest_bones, rig_skeleton
 
 from blender_addon.core.errors import SceneError
 from blender_addon.core.rig_bones import RestBone
-from blender_addon.core.rig_job import Placement, Task, copy_rotations, posed
+from blender_addon.core.rig_job import Task, copy_rotations, posed
 from blender_addon.core.rig_mapping import map_rig
+from blender_addon.core.rig_placement import Placement
 from blender_addon.core.rig_skeleton import build_skeleton, calibrated, rotation_between
 
 BODY = body_skeleton()

@@ -37,6 +37,24 @@ def test_hands_of_openpose_come_along(tmp_path: Path) -> None:
     assert float(again.of(("right_thumb",)).confidence) == 0
 
 
+def test_openposes_middles_come_from_the_points_that_others_have(tmp_path: Path) -> None:
+    first = picture_points(1, COCO)
+    write_keypoint_json(tmp_path / "a.json", first, "openpose")
+    again = read_keypoint_json(tmp_path / "a.json")
+    for middle, ends in (("neck", ("left_shoulder", "right_shoulder")), ("mid_hip", ("left_hip", "right_hip"))):
+        pair, found = first.of(ends), again.of((middle,))
+        assert torch.allclose(found.points[0, 0], pair.points[0].mean(0), atol=1e-9), middle
+        assert float(found.confidence) == float(pair.confidence.min()), middle
+
+
+def test_faces_of_openpose_are_those_of_coco_wholebody(tmp_path: Path) -> None:
+    first = picture_points(1, WHOLEBODY)
+    write_keypoint_json(tmp_path / "a.json", first, "openpose")
+    again = read_keypoint_json(tmp_path / "a.json")
+    assert torch.equal(again.of(WHOLEBODY).points, first.points)
+    assert again.names[-2:] == ("right_pupil", "left_pupil")
+
+
 def test_a_folder_of_openposes_files_is_a_sequence_in_the_order_of_its_numbers(tmp_path: Path) -> None:
     first = picture_points(11, OPENPOSE_25)
     for frame in range(11):

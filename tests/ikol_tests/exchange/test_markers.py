@@ -12,6 +12,7 @@ import pytest
 import torch
 from exchange_motions import ROUND_TRIP, damaged, markers, picture_points
 
+from ikol.body.smpl_trees import SMPLX_TREE
 from ikol.errors import InputError
 from ikol.exchange import Keypoints, read_c3d, read_trc, write_c3d, write_trc
 from ikol.exchange.point_names import our_names
@@ -94,6 +95,11 @@ def test_markers_of_other_programs_get_our_names() -> None:
         "L_Hip",
     )
     assert our_names(theirs, KNOWN) == (*ours, "right_hip.9")
+
+
+def test_joints_of_smplx_keep_their_names_and_a_markers_eye_is_an_eye() -> None:
+    assert our_names(SMPLX_TREE.names, KNOWN) == SMPLX_TREE.names
+    assert our_names(("L_Eye", "RKnee", "Head"), KNOWN) == ("left_eye", "right_knee", "head")
 
 
 def test_points_on_a_picture_are_not_written_as_markers(tmp_path: Path) -> None:

@@ -97,6 +97,17 @@ def test_all_that_does_not_fit_is_in_one_message(tmp_path):
     assert "decphi.weight: (44, 1024) instead of (46, 1024)" in message
 
 
+def test_what_a_file_has_more_is_told(tmp_path, caplog):
+    state = small_state()
+    torch.save(state, tmp_path / "weights.pth")
+    load_pose_network(tmp_path / "weights.pth")
+    assert not caplog.records
+    torch.save({**state, "surprise.weight": torch.zeros(2)}, tmp_path / "weights.pth")
+    load_pose_network(tmp_path / "weights.pth")
+    (record,) = caplog.records
+    assert "1 unknown tensors (surprise.weight)" in record.getMessage()
+
+
 def test_the_report_counts_the_body_s_tensors_and_nothing_else_as_ignored():
     state = small_state()
     report = load_tensors(PoseNetwork(config_of(state)), state)

@@ -108,6 +108,22 @@ def test_a_network_under_autocast_trains_through_the_layer_in_float32():
     assert float((found - expected).norm() / expected.norm()) < 0.05
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_under_autocast_is_solved_in_float32(dtype):
+    layer = make_layer()
+    linear = nn.Linear(8, 29 * 3 + 24 + 10)
+    with torch.autocast("cpu", dtype=dtype):
+        said = linear(features(4))
+        assert said.dtype == dtype
+        parts = said.split((29 * 3, 24, 10), dim=-1)
+        found = layer(parts[0].unflatten(-1, (29, 3)), *parts[1:], weights=said.new_ones(4, 29)).local_rotmat
+    wanted = layer(parts[0].float().unflatten(-1, (29, 3)), *(part.float() for part in parts[1:])).local_rotmat
+    assert torch.equal(found, wanted)
+    (found - torch.eye(3)[[1, 2, 0]]).square().sum().backward()
+    assert linear.weight.grad.isfinite().all()
+    assert linear.weight.grad.any()
+
+
 @pytest.mark.parametrize("batch", [(), (1,), (5,), (2, 3), (2, 1, 3)])
 def test_a_batch_of_any_shape_trains(batch):
     assert gradient(Network(), features(*batch)).isfinite().all()

@@ -93,6 +93,20 @@ def test_mirrored_rotations_pose_the_mirrored_joints(source: AnnotatedPictures):
     np.testing.assert_allclose(posed(mirrored), plain.mirrored().joints, atol=2e-3)
 
 
+def test_a_mirrored_sample_has_the_twists_of_its_mirrored_rotations(source: AnnotatedPictures):
+    posing = make_posing()
+
+    def twists(of: TrainingSample) -> np.ndarray:
+        return posing.twist_of(torch.from_numpy(of.local_rotmat)[None], torch.zeros(1, 10))[0].numpy()
+
+    sample = source.sample(0)
+    sample = replace(sample, twist=twists(sample))
+    mirrored = sample.mirrored()
+    # about bones that are symmetric to 1 mm, so to a degree of the shortest
+    np.testing.assert_allclose(mirrored.twist[1:], twists(mirrored)[1:], atol=0.02)
+    assert np.abs(mirrored.twist[1:]).max() > 0.2
+
+
 def test_parts_of_a_batch_are_its_samples(source: AnnotatedPictures):
     samples = CroppedSamples([source], BOX, Augmentation())
     batch = collate([samples[0, index, -1] for index in (0, 1, 2, 0)])

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import math
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,26 @@ def test_a_joint_that_says_it_is_unsure_pulls_less(batch: Batch):
         terms = pose_losses(prediction._replace(uvd=uvd + 0.01, sigma=doubt), batch, twist, SIZE, EXTENT)
         gradients.append(float(torch.autograd.grad(terms["uvd"], uvd)[0].abs().max()))
     assert gradients[0] == pytest.approx(10 * gradients[1], rel=1e-4)
+
+
+def test_keypoints_weigh_what_they_do_in_the_released_code(batch: Batch):
+    # there uvd is multiplied by 64 before it is compared, with a weight of 1: 0.01 of the crop costs 0.64
+    prediction, twist = _right(batch)
+    terms = pose_losses(prediction._replace(uvd=prediction.uvd + 0.01), batch, twist, SIZE, EXTENT)
+    assert float(total_loss(terms, Losses())) == pytest.approx(0.64, rel=1e-4)
+    # its likelihood, log(sigma) + |e| / sigma, is weighed with 1 as it is
+    doubt = torch.full(prediction.uvd.shape[:2], 0.1)
+    terms = pose_losses(prediction._replace(sigma=doubt), batch, twist, SIZE, EXTENT)
+    assert float(total_loss(terms, Losses())) == pytest.approx(math.log(0.1), rel=1e-4)
+
+
+def test_a_twist_that_is_known_counts_without_rotations_and_the_others_do_not(batch: Batch):
+    prediction, twist = _right(batch)
+    some = torch.zeros_like(batch.has_twist)
+    some[0, 5] = True
+    alone = batch._replace(has_rotations=torch.zeros_like(batch.has_rotations), has_twist=some)
+    said = prediction.twist.clone().requires_grad_()
+    terms = pose_losses(prediction._replace(twist=said + 0.1), alone, twist, SIZE, EXTENT)
+    (gradient,) = torch.autograd.grad(terms["twist"], said)
+    # twists begin with the second joint
+    assert gradient.abs().sum(-1).nonzero().tolist() == [[0, 4]]
