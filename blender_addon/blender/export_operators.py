@@ -202,6 +202,14 @@ class IKOL_OT_export(_Export, ConvertedExport, bpy.types.Operator):
             return start_on_file(self, command, "INVOKE_DEFAULT")
         return self.run(context, is_modal=False)
 
+    def draw(self, _context: bpy.types.Context) -> None:
+        """Draw the choices beside the files; numbers have no names of bones to choose."""
+        self.layout.use_property_split = True
+        self.layout.prop(self, "form")
+        if self.form in _WRITERS:
+            self.layout.prop(self, "preset")
+        self.layout.prop(self, "frames")
+
     def source(self, context: bpy.types.Context, path: Path) -> int:
         """Write the motion, or the joints."""
         armature = find_body(context)

@@ -54,13 +54,13 @@ def story(driver: Driver) -> Wait:
     driver.check("the keypoints are written", len(people) == 1, [found.name for found in FOLDER.iterdir()])
     yield SETTLE
     yield from write(driver, user, "ikol.export(", "SMPL_CODEC", "3_motion")
-    driver.snap("4_writing")
     yield from driver.wait_until((FOLDER / "IKOL Body.smpl").is_file, WRITE_SECONDS)
     written = sorted(found.name for found in FOLDER.iterdir())
     driver.check("the motion is written, and nothing else", written == ["IKOL Body.smpl", path.name], written)
     yield SETTLE
-    yield from write(driver, user, "ikol.export(", "TRC", "5_markers")
-    yield from driver.hover_viewport()
+    yield from write(driver, user, "ikol.export(", "TRC", "4_markers")
+    yield 0.3  # drawn
+    driver.snap("5_writing")
     driver.input.key("Escape")
     yield 4.0
     driver.check("Esc gives up: there is no file", not (FOLDER / "IKOL Body.trc").exists(), notice())
