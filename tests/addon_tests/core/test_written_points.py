@@ -54,6 +54,18 @@ def test_a_placed_joint_takes_the_name_of_its_landmark(record):
     assert "R_Knee" not in found
 
 
+def test_a_place_in_space_is_taken_to_the_picture(record):
+    front = replace(CAMERA, rotation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0), translation=(0.0, 0.0, 2.0))
+    record = replace(record, solution=replace(record.solution, camera=front))
+    found = rows(keypoints.move_positions(record, {"R_Knee": (0.2, 0.1, 0.5), "L_Knee": (0.0, 0.0, 0.0)}))
+    assert found["right_knee"] == pytest.approx((360.0, 260.0, 1.0))  # 500 px over 2.5 m
+    assert found["left_knee"] == pytest.approx((320.0, 240.0, 1.0))
+    assert "R_Knee" not in found
+    assert "right_knee" not in rows(
+        keypoints.mute(keypoints.move_positions(record, {"right_knee": (0, 0, 0)}), ["right_knee"])
+    )
+
+
 def test_what_has_no_say_stays_at_home(record):
     assert "nose" not in rows(keypoints.mute(record, ["nose"]))
     assert "nose" not in rows(keypoints.remove(record, ["nose"]))
