@@ -29,6 +29,7 @@ ALLOWED = {
     ("tests/server_tests/test_check_calls.py", "all interfaces"): "the code that the check must find",
     ("scripts/bench_peers/peer_smplfitter.py", "unpickler"): "writes the only kind of body file that this peer reads",
     ("tests/ikol_tests/body/test_default_body.py", "allow_pickle"): "writes the hostile file",
+    ("tests/ikol_tests/exchange/test_points_file.py", "allow_pickle"): "writes the hostile file",
     ("tests/ikol_tests/body/test_array_archive.py", "unpickler"): "makes the hostile file, and shows that it works",
     ("tests/ikol_tests/restricted_pickle/test_read.py", "unpickler"): "makes the files, and shows that one works",
     ("tests/ikol_tests/exchange/test_motion_files.py", "unpickler"): "makes the files, and shows that ours can be read",
