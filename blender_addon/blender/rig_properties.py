@@ -4,6 +4,9 @@
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, PointerProperty, StringProperty
 
+_KEPT = {"LIBRARY_OVERRIDABLE"}
+"""Of a rig that is linked from another file and overridden, as characters mostly are, the choices are kept here."""
+
 
 def _is_source(settings: bpy.types.PropertyGroup, candidate: bpy.types.Object) -> bool:
     return candidate.type == "ARMATURE" and candidate != settings.id_data
@@ -12,20 +15,28 @@ def _is_source(settings: bpy.types.PropertyGroup, candidate: bpy.types.Object) -
 class IKOL_PG_rig_joint(bpy.types.PropertyGroup):
     """One joint and its bone; `name` is the joint."""
 
-    bone: StringProperty(name="Bone", description="The bone of the rig that moves from this joint on")
-    is_guessed: BoolProperty(name="Guessed", description="The bone's name does not tell its joint; look at it")
+    bone: StringProperty(name="Bone", description="The bone of the rig that moves from this joint on", override=_KEPT)
+    is_guessed: BoolProperty(
+        name="Guessed", description="The bone's name does not tell its joint; look at it", override=_KEPT
+    )
 
 
 class IKOL_PG_rig(bpy.types.PropertyGroup):
     """Choices about one rig."""
 
-    joints: CollectionProperty(type=IKOL_PG_rig_joint, name="Joints", description="The bones of the joints")
-    way: StringProperty(name="Found By", description="How the bones were found")
+    joints: CollectionProperty(
+        type=IKOL_PG_rig_joint,
+        name="Joints",
+        description="The bones of the joints",
+        override=_KEPT | {"USE_INSERTION"},
+    )
+    way: StringProperty(name="Found By", description="How the bones were found", override=_KEPT)
     source: PointerProperty(
         type=bpy.types.Object,
         poll=_is_source,
         name="Like",
         description="The IKOL body, or another posed armature, whose pose the rig takes",
+        override=_KEPT,
     )
     place: EnumProperty(
         name="Place",
@@ -41,9 +52,13 @@ class IKOL_PG_rig(bpy.types.PropertyGroup):
             ("OWN", "Where the Rig Is", "The pose is taken about the rig's own origin; it stays where you put it"),
         ],
         default="PHOTO",
+        override=_KEPT,
     )
     camera: PointerProperty(
-        type=bpy.types.Object, name="Camera", description="That sees the rig as the photograph shows the person"
+        type=bpy.types.Object,
+        name="Camera",
+        description="That sees the rig as the photograph shows the person",
+        override=_KEPT,
     )
     stride: EnumProperty(
         name="Steps",
@@ -53,8 +68,9 @@ class IKOL_PG_rig(bpy.types.PropertyGroup):
             ("LEGS", "By the Legs", "Ways along the floor grow with the length of the legs, as for a giant or a child"),
         ],
         default="SAME",
+        override=_KEPT,
     )
-    set_keys: BoolProperty(name="Set Keys", description="Key the bones that are posed", default=True)
+    set_keys: BoolProperty(name="Set Keys", description="Key the bones that are posed", default=True, override=_KEPT)
 
 
 CLASSES = (IKOL_PG_rig_joint, IKOL_PG_rig)
@@ -62,7 +78,7 @@ CLASSES = (IKOL_PG_rig_joint, IKOL_PG_rig)
 
 def register() -> None:
     """Give every object the choices; the classes are registered already."""
-    bpy.types.Object.ikol_rig = PointerProperty(type=IKOL_PG_rig)
+    bpy.types.Object.ikol_rig = PointerProperty(type=IKOL_PG_rig, override=_KEPT)
 
 
 def unregister() -> None:

@@ -5,6 +5,7 @@ Whatever rotation, scale or mirror an armature has in the scene is in one matrix
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +39,9 @@ from .posing import RotationLocks, rotation_locks, unlocked
 
 LEAST_SCALE = 1e-6
 """Of an axis of an armature, in metres for a unit: below it the matrix tells no directions."""
+
+SAME_SCALE = 1e-4
+"""Of bones: a tenth of a millimetre on a leg."""
 
 FREE = 10.0
 """Radians: a range that allows everything."""
@@ -133,12 +137,13 @@ def chosen_fingers(armature: bpy.types.Object) -> dict[str, str]:
 def choose_map(armature: bpy.types.Object, found: RigMap) -> None:
     """Show a mapping in the panel, and keep it with the armature."""
     settings = armature.ikol_rig
-    settings.joints.clear()
     bones = {**found.bones, **found.fingers}
     for joint in (*RIG_JOINTS, *FINGER_JOINTS):
-        row = settings.joints.add()
-        row.name, row.bone = joint, bones.get(joint, "")
-        row.is_guessed = joint in found.guessed
+        row = settings.joints.get(joint)  # those that an overridden rig has from its file cannot be removed
+        if row is None:
+            row = settings.joints.add()
+            row.name = joint
+        row.bone, row.is_guessed = bones.get(joint, ""), joint in found.guessed
     settings.way = found.way
 
 
@@ -162,7 +167,21 @@ def rig_skeleton(armature: bpy.types.Object) -> Skeleton:
     """
     bones, joints = rest_bones(armature), chosen_map(armature)
     check_map(bones, {**joints, **chosen_fingers(armature)})
-    return build_skeleton(bones, joints, metres_per_unit(armature))
+    return _as_large_as_posed(armature, bones, joints)
+
+
+def _as_large_as_posed(armature: bpy.types.Object, bones: Bones, joints: Mapping[str, str]) -> Skeleton:
+    """Return the skeleton of bones that are as large as they are posed: characters are scaled by a master bone too."""
+    metres = metres_per_unit(armature)
+    skeleton = build_skeleton(bones, joints, metres)
+    pose = np.array(armature.pose.bones[skeleton.joints[0].bone].matrix)[:3, :3]
+    scale = float(abs(np.linalg.det(pose)) ** (1 / 3))
+    if scale < LEAST_SCALE:
+        raise SceneError(f"the bones of {armature.name} are scaled to nothing; give their scale other numbers than 0")
+    if abs(scale - 1.0) < SAME_SCALE:
+        return skeleton
+    larger = {name: replace(bone, head=scale * bone.head, tail=scale * bone.tail) for name, bone in bones.items()}
+    return build_skeleton(larger, joints, metres)
 
 
 def rig_fingers(armature: bpy.types.Object, skeleton: Skeleton) -> Fingers:
@@ -203,7 +222,7 @@ def source_skeleton(armature: bpy.types.Object) -> Skeleton:
         return build_skeleton(bones, joints, metres, metres * _body_floor(armature))
     joints = chosen_map(armature) or find_map(armature).bones
     check_map(bones, joints)
-    return build_skeleton(bones, joints, metres)
+    return _as_large_as_posed(armature, bones, joints)
 
 
 def _body_floor(armature: bpy.types.Object) -> float:

@@ -51,11 +51,16 @@ def check_rig(armature: bpy.types.Object, skeleton: Skeleton) -> None:
     """Check that the rig can be written on.
 
     Raises:
-        SceneError: It is linked, in edit mode, shown at rest, or its root cannot move.
+        SceneError: It is linked without an override to edit, in edit mode, shown at rest, or its root cannot move.
     """
     if armature.library is not None:
         text = f"{armature.name} is linked from another file; make a library override or a local copy of it first"
         raise SceneError(text)
+    override = armature.override_library
+    if override is not None and override.is_system_override:  # Blender's own commands pose it no more than this one
+        raise SceneError(
+            f"{armature.name} is a library override that cannot be edited; choose Object > Library Override > Make"
+        )
     if armature.mode == "EDIT":
         raise SceneError(f"{armature.name} is in edit mode; press Tab to leave it")
     if armature.data.pose_position == "REST":

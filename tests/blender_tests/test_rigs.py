@@ -79,7 +79,7 @@ def soles(part, rig, body):
     for foot in found.feet:
         carrier, rest = own.points[f"{sides[foot.point[0]]}{foot.point[1:]}"]
         bone = rig.pose.bones[own.joints[carrier].bone]
-        at_rest = Vector(np.linalg.solve(own.to_rig, rest))
+        at_rest = Vector(np.linalg.solve(own.to_rig, rest)) / bone.matrix.median_scale
         x, y, z = rig.matrix_world @ bone.matrix @ bone.bone.matrix_local.inverted() @ at_rest
         rows.append((np.array([x, z, -y]), foot))  # Z up to Y up
     return rows
@@ -165,6 +165,31 @@ def test_the_rig_stands_where_the_body_stands_whatever_its_transform(rigs, body,
         for joint, near in (("Ankle", 0.12), ("Wrist", 0.2)):  # bodies of other proportions, and of other ankles
             bone = names[f"{swap[side]}_{joint}"]
             assert np.linalg.norm(places[bone] - person[f"{side}_{joint}"]) < near, (side, joint)
+
+
+@pytest.mark.parametrize("place", ["SCENE", "PHOTO"])
+def test_a_rig_that_its_master_bone_scales_and_moves_stands_all_the_same(rigs, body, part, place):
+    from blender_rigs import activate
+
+    rig = rigs("Unreal", 1.15, 50)
+    activate(rig)
+    bpy.ops.object.mode_set(mode="EDIT")
+    master = rig.data.edit_bones.new("master")
+    master.tail = (0.0, 0.0, 0.3)
+    rig.data.edit_bones["pelvis"].parent = master
+    bpy.ops.object.mode_set(mode="OBJECT")
+    rig.pose.bones["master"].scale = (1.2,) * 3
+    rig.pose.bones["master"].location = (0.4, 0.1, 0.0)
+    bpy.context.view_layer.update()
+    pose(rig, body, place=place)
+    assert residual(part, rig) < RESIDUAL  # 190 mm with bones as long as at rest
+    assert foot_error(part, rig, body)[0] < FOOT
+    if place == "SCENE":
+        assert ball_error(part, rig, body) < FOOT
+    rig.pose.bones["master"].scale = (0.0,) * 3
+    bpy.context.view_layer.update()
+    with pytest.raises(RuntimeError, match="scaled to nothing"):
+        bpy.ops.ikol.pose_rig()
 
 
 def test_the_rig_can_stay_where_it_is(rigs, body):
