@@ -358,8 +358,7 @@ def write_copy(
         scene.frame_start, scene.frame_end = first, last
         (_RIG_WRITERS if is_rig else _WRITERS)[form](path, first, last)
     except (RuntimeError, OSError) as error:  # the exporter's own report
-        reason = str(error).removeprefix("Error: ").strip()
-        raise SceneError(f"{Path(path).name} could not be written: {reason}") from error
+        raise SceneError(f"{Path(path).name} could not be written: {_reason(error)}") from error
     finally:
         remove_copy([thing for thing in scene.objects if thing.name not in before])
         scene.frame_start, scene.frame_end = kept[:2]
@@ -370,3 +369,10 @@ def write_copy(
         layer.objects.active = active
         if mode != "OBJECT":
             bpy.ops.object.mode_set(mode=mode)
+
+
+def _reason(error: Exception) -> str:
+    """Return what an exporter of Blender says; one that is a program in Python gives all of its own lines with it."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Location:")]
+    text = lines[-1] if lines and "Traceback" in str(error) else " ".join(lines)
+    return text.removeprefix("Error: ").strip()

@@ -244,6 +244,15 @@ def test_a_body_that_is_scaled_unevenly_is_refused_and_nothing_is_left_behind(bo
     assert set(bpy.data.objects) == things
 
 
-def test_a_folder_that_cannot_be_written_to_is_said(body, tmp_path):
-    with pytest.raises(RuntimeError, match=r"a\.fbx could not be written"):
-        bpy.ops.ikol.export(filepath=str(tmp_path / "none" / "a.fbx"), form="FBX", preset="UNREAL", frames="CURRENT")
+@pytest.mark.parametrize("form", SUFFIX)
+def test_a_place_that_cannot_be_written_to_is_said_in_a_sentence(body, tmp_path, form):
+    path = tmp_path / f"a{SUFFIX[form]}"
+    path.mkdir()
+    things = set(bpy.data.objects)
+    with pytest.raises(RuntimeError, match=rf"a\{SUFFIX[form]} could not be written: ") as caught:
+        bpy.ops.ikol.export(filepath=str(path), form=form, preset="UNREAL", frames="CURRENT")
+    said = str(caught.value).strip()
+    assert "Traceback" not in said
+    assert "\n" not in said
+    assert any(word in said for word in ("Is a directory", "Permission denied", "unable to")), said
+    assert set(bpy.data.objects) == things
