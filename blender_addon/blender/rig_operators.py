@@ -37,10 +37,11 @@ from .rig_scene import (
     source_skeleton,
     to_scene,
 )
-from .rig_writing import check_rig, is_unknown_control_rig, key_rig, use_controls, why_not_kept, write_pose
+from .rig_writing import Written, check_rig, is_unknown_control_rig, key_rig, use_controls, why_not_kept, write_pose
 from .solve_operator import SolveOperator
 from .text import capitalised, iface
 
+FAR = 0.01  # metres of a joint from where it was solved: a foot that should stand does not
 MOST_FRAMES = 2000
 """Of one command; each takes some 20 ms and is held in memory until all are done."""
 
@@ -253,33 +254,33 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
             raise SceneError(f"bones of {rig.name} were removed meanwhile; find its bones again")
         check_rig(rig, self._skeleton)
         adopt_correctives(rig)
-        rest, worst, unkeyed = rest_bones(rig), 0.0, ()
+        rest, done, unkeyed = rest_bones(rig), list[Written](), ()
         now = context.scene.frame_current
         for frame, pose, turns in zip(self._frames, result.rig_poses, self._finger_turns, strict=True):
             if len(self._frames) > 1:
                 context.scene.frame_set(frame)  # controls and drivers may be animated
             touched = use_controls(rig, rest, self._skeleton)
             fingers = self._own_fingers.turned(self._their_fingers, turns, posed(self._skeleton, pose), self._placement)
-            written = write_pose(rig, rest, self._skeleton, pose, fingers)
-            worst = max(worst, written.residual)
+            done.append(write_pose(rig, rest, self._skeleton, pose, fingers))
             if rig.ikol_rig.set_keys:
-                unkeyed += key_rig(rig, written.bones, touched, frame)
+                unkeyed += key_rig(rig, done[-1].bones, touched, frame)
         lost = why_not_kept(rig, self._skeleton, touched, unkeyed if rig.ikol_rig.set_keys else None)
         if lost:
             self.report({"WARNING"}, capitalised(lost))
         if context.scene.frame_current != now:
             context.scene.frame_set(now)
-        self._warn(rig, written.followers)
+        worst = max(done, key=lambda written: written.residual)
+        self._warn(rig, worst)
         if result.rig_px < 0.0:
-            return iface("Posed {rig}, joints within {residual:.1f} mm", rig=rig.name, residual=1e3 * worst)
+            return iface("Posed {rig}, joints within {residual:.1f} mm", rig=rig.name, residual=1e3 * worst.residual)
         source = bpy.data.objects.get(self._source_name)
         if source is not None and result.rig_camera is not None:
             show_camera(context, rig, source, result.rig_camera)
         return iface("Posed {rig}, keypoints met within {pixels:.1f} px", rig=rig.name, pixels=result.rig_px)
 
-    def _warn(self, rig: bpy.types.Object, followers: tuple[str, ...]) -> None:
+    def _warn(self, rig: bpy.types.Object, worst: Written) -> None:
         """Say of which bones the pose is not seen, or not kept by the user's own controls."""
-        bones = ", ".join(followers[:4])
+        followers, bones = worst.followers, ", ".join(worst.followers[:4])
         if is_unknown_control_rig(rig, self._skeleton):
             text = iface(
                 "the controls of {rig} are not known: its deform bones were posed instead; choose its FK controls "
@@ -295,6 +296,13 @@ class IKOL_OT_pose_rig(SolveOperator, bpy.types.Operator):
                 )
         elif followers:
             text = iface("{bones} follow constraints and not their pose; mute these", bones=bones)
+        elif worst.residual > FAR:
+            text = iface(
+                "{joint} is {far:.0f} mm from where it was solved: limits in world space, of a location or of a scale, "
+                "or scaled bones put it there",
+                joint=worst.joint,
+                far=1e3 * worst.residual,
+            )
         else:
             return
         self.report({"WARNING"}, capitalised(text))

@@ -115,6 +115,11 @@ RIGS = {
     "{bones} follow constraints and not their pose; mute these": (
         "{bones} folgen Constraints und nicht ihrer Pose; diese stumm schalten"
     ),
+    "{joint} is {far:.0f} mm from where it was solved: limits in world space, of a location or of a scale, or scaled "
+    "bones put it there": (
+        "{joint} liegt {far:.0f} mm neben der gelösten Stelle: Grenzen im Weltraum, der Position oder der Skalierung, "
+        "oder skalierte Knochen halten es dort"
+    ),
     "the controls of {rig} are not known: its deform bones were posed instead; choose its FK controls under Bones to "
     "pose by these": (
         "die Steuerknochen von {rig} sind nicht bekannt: posiert wurden die Verformungsknochen; unter Knochen die "

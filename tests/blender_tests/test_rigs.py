@@ -2,6 +2,7 @@
 """Pose My Rig with the real solver: rigs of the field's names, Rigify's two, any transform, mode, lock and limit."""
 
 import math
+import re
 from pathlib import Path
 
 import bpy
@@ -377,6 +378,26 @@ def test_bones_whose_turns_are_locked_in_part_keep_that_and_the_feet_stand(rigs,
     assert residual(part, rig) < RESIDUAL
     assert foot_error(part, rig, body)[0] < FOOT
     assert ball_error(part, rig, body) < FOOT
+
+
+@pytest.mark.parametrize("kind", ["limit in the world", "limit of the location", "scaled thigh"])
+def test_what_the_solver_does_not_know_is_said_where_it_moves_joints(rigs, body, kind, capfd):
+    rig = rigs("Unreal", 1.1, 40)
+    if kind == "limit in the world":
+        limit = rig.pose.bones["calf_l"].constraints.new("LIMIT_ROTATION")
+        limit.use_limit_x, limit.min_x, limit.max_x = True, -0.1, 0.1
+    elif kind == "limit of the location":
+        limit = rig.pose.bones["pelvis"].constraints.new("LIMIT_LOCATION")
+        limit.use_max_z, limit.max_z = True, 0.5
+    else:
+        rig.pose.bones["thigh_l"].scale = (1.2,) * 3
+    pose(rig, body)
+    assert re.search(r"\d\d mm from where it was solved", "".join(capfd.readouterr()))
+    for limit in [*rig.pose.bones["calf_l"].constraints, *rig.pose.bones["pelvis"].constraints]:
+        limit.mute = True
+    rig.pose.bones["thigh_l"].scale = (1.0,) * 3
+    pose(rig, body)
+    assert "from where it was solved" not in "".join(capfd.readouterr())
 
 
 def test_bones_that_inherit_nothing_are_turned_all_the_same(rigs, body, part):
