@@ -30,19 +30,43 @@ def body(extension, part):
     preferences.solver_python = ""
 
 
+@pytest.fixture(scope="module")
+def rigify_file(body, tmp_path_factory):
+    """A file with the rig that Rigify generates, which takes it ten seconds."""
+    from blender_rigs import rigify_rigs
+
+    before = set(bpy.data.objects.keys())
+    path = tmp_path_factory.mktemp("rigify") / "rig.blend"
+    bpy.data.libraries.write(str(path), {rigify_rigs()[1]})
+    remove_all_but(before)
+    return path
+
+
+def remove_all_but(names):
+    for name in set(bpy.data.objects.keys()) - names:
+        bpy.data.objects.remove(bpy.data.objects[name])
+
+
+def appended(path):
+    with bpy.data.libraries.load(str(path)) as (there, here):
+        here.objects = [name for name in there.objects if not name.startswith("WGT")]
+    (rig,) = here.objects
+    bpy.context.scene.collection.objects.link(rig)
+    return rig
+
+
 @pytest.fixture(params=["Rigify", "Auto-Rig Pro"])
-def rig(request, body):
+def rig(request, body, rigify_file):
     """A rig with IK/FK switches, and a control above the posed ones that has keys; it is removed afterwards."""
-    from blender_rigs import activate, auto_rig, rigify_rigs
+    from blender_rigs import activate, auto_rig
 
     before = set(bpy.data.objects.keys())  # undo makes all objects anew
     bpy.context.scene.frame_set(FRAME)
-    made = rigify_rigs()[1] if request.param == "Rigify" else auto_rig()
+    made = appended(rigify_file) if request.param == "Rigify" else auto_rig()
     activate(made)
     made.ikol_rig.source, made.ikol_rig.place = bpy.data.objects[body], "SCENE"
     yield made.name
-    for name in set(bpy.data.objects.keys()) - before:
-        bpy.data.objects.remove(bpy.data.objects[name])
+    remove_all_but(before)
     for action in list(bpy.data.actions):
         bpy.data.actions.remove(action)
 
