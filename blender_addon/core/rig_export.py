@@ -39,18 +39,20 @@ def plan_export(
         preset: How joints are named; None to keep the rig's own names.
 
     Raises:
-        SceneError: No bones are known as the joints that the preset names.
+        SceneError: It has no bones, or none is known from which the preset names the others.
     """
     written, is_control = dict(bones), any(not bones[name].is_deform for name in joints.values())
     if is_control:
         written = _deforming(bones)
         found = map_rig(written)
         joints, fingers = found.bones, find_fingers(written, found.bones)
+    if not written:
+        raise SceneError("the rig has no bones to write; select another one")
     names = {name: name for name in written}
     root = ""
     if preset is not None:
-        if not joints:
-            raise SceneError("no bone of the rig is known as a joint; choose Find Bones, or export its own names")
+        if "Pelvis" not in joints:
+            raise SceneError("no bone of the rig is known as its Pelvis; choose Find Bones, or export its own names")
         names = _renamed(written, joints, fingers, preset)
         if written[joints["Pelvis"]].parent is None:
             root = preset.root

@@ -109,3 +109,13 @@ def test_a_rig_whose_joints_are_not_known_cannot_be_named_by_a_preset() -> None:
     with pytest.raises(SceneError, match="choose Find Bones, or export its own names"):
         plan_export(bones, {}, {}, PRESETS["UNITY"])
     assert list(plan_export(bones, {}, {}, None).bones) == ["tail"]
+
+
+def test_a_rig_whose_pelvis_was_taken_out_of_the_list_or_without_bones_is_refused() -> None:
+    bones = rest_bones(humanoid("Mixamo"))
+    joints = {joint: bone for joint, bone in map_rig(bones).bones.items() if joint != "Pelvis"}
+    with pytest.raises(SceneError, match="known as its Pelvis"):
+        plan_export(bones, joints, {}, PRESETS["UNREAL"])
+    assert len(plan_export(bones, joints, {}, None).bones) == len(bones)
+    with pytest.raises(SceneError, match="has no bones"):
+        plan_export({}, {}, {}, None)
