@@ -121,7 +121,8 @@ def as_body_motion(motion: Motion, name: str) -> Motion:
     missing = [joint for joint in SMPL_TREE.names[:22] if joint not in motion.joint_names]
     if missing:
         raise InputError(
-            f"{name} holds motions of SMPL's joints; this one has no {', '.join(missing[:5])}: write it as .bvh"
+            f"{name} holds motions of SMPL's joints; this one has no {', '.join(missing[:5])}. Other joints stay in "
+            "a .bvh, which Blender's own importer (File > Import > Motion Capture) reads"
         )
     return motion
 
