@@ -10,6 +10,8 @@ import bpy
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 MAX_ERROR = 1e-4  # metres, what the issue asks for; .smpl, .pk and .c3d hold float32
 FRAMES = (3, 4, 5, 6)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from own_body import own_arrays
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = {"female": 0.94, "male": 1.05, "neutral": 1.0}
 FILES = {"female": "basicModel_f_lbs_10_207_0_v1.0.0.npz", "male": "SMPL_MALE.npz", "neutral": "SMPL_NEUTRAL.npz"}

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from own_body import more_betas, own_arrays, write_own_body
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = ROOT / "samples" / "front_step.jpg"
 BONE_ERROR = 1e-5  # metres; heads of bones are float32

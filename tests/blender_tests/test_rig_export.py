@@ -331,7 +331,7 @@ def test_an_armature_that_is_no_humanoid_keeps_its_names_or_says_why_not(body, t
             bone.parent = rig.data.edit_bones[number - 1]
     bpy.ops.object.mode_set(mode="OBJECT")
     try:
-        with pytest.raises(RuntimeError, match="(?i)no bone of the rig is known as a joint"):
+        with pytest.raises(RuntimeError, match="(?i)no bone of the rig is known as its Pelvis"):
             bpy.ops.ikol.export_rig(filepath=str(tmp_path / "rig.fbx"), form="FBX", preset="UNREAL", frames="CURRENT")
         path = str(tmp_path / "own.fbx")
         assert bpy.ops.ikol.export_rig(filepath=path, form="FBX", preset="OWN", frames="CURRENT") == {"FINISHED"}

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from mathutils import Quaternion
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 FINGERS = ("Thumb", "Index", "Middle", "Ring", "Pinky")
 MAX_DEG = 0.1  # float32: an angle between equal directions is read as 0.02 at times

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from mathutils import Quaternion
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 FRAME, FIRST, LAST = 10, 1, 40
 SAME = 1e-5  # metres: the same float32 numbers, evaluated twice

@@ -7,6 +7,8 @@ import bpy
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = ROOT / "samples" / "front_step.jpg"
 
