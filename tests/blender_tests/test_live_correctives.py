@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from numpy_body import quat_to_rotmat
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {"SMPL": 207, "SMPL-H": 459}
 SKIN_ERROR = 2e-4  # metres; weights below 1e-4 are left out, sums are float32
@@ -17,8 +19,6 @@ VALUE_ERROR = 1e-5  # of a corrective: bones and values are float32
 MAKE = """
 import sys, pathlib, numpy as np
 from model_files import model_arrays, write_model
-
-pytestmark = pytest.mark.slow
 count = len(model_arrays(sys.argv[2])["v_template"])
 noise = np.random.default_rng(3).normal(scale=0.01, size=(count, 3, int(sys.argv[3])))
 write_model(pathlib.Path(sys.argv[1]), sys.argv[2], posedirs=noise)
