@@ -16,6 +16,7 @@ from ikol.distortion import Coefficients, check_distortion
 from ikol.errors import InputError
 from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat
 from ikol.pipeline import evidence as named
+from ikol.pipeline.multiview import View
 from solver_server import protocol
 from solver_server.protocol import ArrayRef, CameraSpec, Frames, FrameWriter, PoseSpec
 
@@ -101,6 +102,15 @@ class Reader:
         count = min(len(betas), self._num_betas)  # of another body it may be longer; the pipeline passes over that one
         mean[:count], spread[:count] = betas[:count], sigma[:count]
         return named.Shape(body, mean, spread)
+
+    def held_shape(self, body: str, ref: ArrayRef) -> named.Shape:
+        """Give a shape that stays as it is told.
+
+        Raises:
+            InputError: Says what is wrong with the array.
+        """
+        betas = self._betas("the shape", ref)
+        return named.Shape(body, betas, torch.full_like(betas, HELD_SIGMA))
 
     def _betas(self, what: str, ref: ArrayRef) -> Tensor:
         """Give as many betas as the body has: those that are not told are zero."""
@@ -214,6 +224,29 @@ def extrinsics(camera: CameraSpec) -> tuple[Tensor, Tensor] | None:
     if error > MAX_ROTATION_ERROR or float(torch.linalg.det(R)) < 0:
         raise InputError(f"the rotation of the camera must be a rotation matrix, got {camera.rotation}")
     return R, torch.tensor(camera.translation, dtype=torch.float64)
+
+
+def read_views(request: protocol.SolveViews, reader: Reader, body: str) -> list[View]:
+    """Give several pictures of one request.
+
+    Args:
+        request: What is asked.
+        reader: Of its arrays.
+        body: The name of the body, for a shape that is held.
+
+    Raises:
+        InputError: Says what is wrong; or some cameras are placed and others not.
+    """
+    held = None if request.betas is None else reader.held_shape(body, request.betas)
+    views: list[View] = []
+    for view in request.views:
+        evidence = [reader.evidence(block) for block in view.evidence]
+        if held is not None:
+            evidence = [*(block for block in evidence if not isinstance(block, named.Shape)), held]
+        views.append(View(tuple(evidence), intrinsics(view.camera), extrinsics(view.camera)))
+    if len({view.extrinsics is None for view in views}) > 1:
+        raise InputError("the cameras of some pictures are placed and of others not; place all of them, or none")
+    return views
 
 
 class Writer:

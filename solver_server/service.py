@@ -7,20 +7,17 @@ left to the worker, which logs it. Imports: protocol, ikol, torch.
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypedDict, cast
+from typing import cast
 
 import torch
-from torch import Tensor
 
 from ikol.body.smpl_file import load_smpl_body
 from ikol.errors import Cancelled, IkolError, ImageError, InputError
 from ikol.pipeline import PosePipeline
 from ikol.pipeline import evidence as named
-from ikol.pipeline.alternatives import Alternative
-from ikol.pipeline.inspection import Inspection
 from ikol.regressor.manifest import OwnNetwork, load_own_network
 from ikol.threads import shared_threads
 from solver_server.conversion import (
@@ -32,8 +29,10 @@ from solver_server.conversion import (
     extrinsics,
     intrinsics,
     placed_camera,
+    read_views,
 )
 from solver_server.memory import is_out_of_memory
+from solver_server.pipeline_interface import Pipeline, Progress, Question
 from solver_server.protocol import (
     MAX_POSES,
     MAX_TEXT,
@@ -47,13 +46,14 @@ from solver_server.protocol import (
     FrameWriter,
     Inspect,
     InspectReply,
-    Limb,
     Person,
     Problem,
     Result,
     Solve,
     SolveReply,
     SolveStatus,
+    SolveViews,
+    SolveViewsReply,
     Work,
 )
 from solver_server.self_test import DefaultBodySolver, check_solver, rest_answer
@@ -63,80 +63,6 @@ BODY = "default"
 _log = logging.getLogger(__name__)
 FIRST_BETAS = 10  # all that clients before protocol 1.5 know of
 OWN_MODEL = "own"  # the first of the user's networks, whatever its name
-
-Progress = Callable[[float, str], None]
-"""Takes a fraction of 0 to 1 and the present step; raises `ikol.errors.Cancelled` to stop."""
-
-
-class Pipeline(Protocol):
-    """What the service needs of `ikol.pipeline.PosePipeline`, which says what the arguments mean."""
-
-    def detect(  # noqa: D102
-        self,
-        image: bytes,
-        *,
-        model: str,
-        max_persons: int,
-        boxes: Sequence[tuple[float, float, float, float]],
-        rotation_deg: float,
-        thorough: bool,
-        focal_px: float | None,
-        progress: Progress | None,
-    ) -> named.Detection: ...
-
-    def solve(  # noqa: D102
-        self,
-        evidence: Sequence[named.NamedEvidence],
-        *,
-        intrinsics: named.Intrinsics | None,
-        extrinsics: tuple[Tensor, Tensor] | None,
-        initial: named.Pose | None,
-        start: named.Pose | None,
-        joints: Sequence[str],
-        solve_shape: bool,
-        progress: Progress | None,
-    ) -> named.PoseSolution: ...
-
-    def inspect(  # noqa: D102
-        self,
-        evidence: Sequence[named.NamedEvidence],
-        *,
-        intrinsics: named.Intrinsics | None,
-        extrinsics: tuple[Tensor, Tensor] | None,
-        initial: named.Pose | None,
-        start: named.Pose | None,
-        joints: Sequence[str],
-        solve_shape: bool,
-        progress: Progress | None,
-    ) -> Inspection: ...
-
-    def alternatives(  # noqa: D102
-        self,
-        evidence: Sequence[named.NamedEvidence],
-        *,
-        intrinsics: named.Intrinsics | None,
-        extrinsics: tuple[Tensor, Tensor] | None,
-        initial: named.Pose | None,
-        start: named.Pose | None,
-        joints: Sequence[str],
-        solve_shape: bool,
-        progress: Progress | None,
-        limb: Limb,
-        count: int,
-    ) -> tuple[Alternative, ...]: ...
-
-
-class Question(TypedDict):
-    """What the pipeline's three methods that solve are all asked."""
-
-    evidence: Sequence[named.NamedEvidence]
-    intrinsics: named.Intrinsics | None
-    extrinsics: tuple[Tensor, Tensor] | None
-    initial: named.Pose | None
-    start: named.Pose | None
-    joints: Sequence[str]
-    solve_shape: bool
-    progress: Progress | None
 
 
 class Service:
@@ -185,6 +111,8 @@ class Service:
                     return solve_tree(request, request.tree, frames, progress)
                 case Solve():
                     return self._solve(request, self._question(request, frames, progress), start)
+                case SolveViews():
+                    return self._solve_views(request, frames, progress, start)
                 case Inspect():
                     return self._inspect(request, self._question(request, frames, progress), start)
                 case Alternatives():
@@ -240,8 +168,7 @@ class Service:
         return DetectReply(request.id, camera, persons, seconds=time.perf_counter() - start), writer.frames
 
     def _question(self, request: Problem, frames: Frames, progress: Progress) -> Question:
-        if request.body != BODY:
-            raise InputError(f"the solver has no body {request.body!r}, only {BODY!r}")
+        _check_body(request.body)
         reader = Reader(frames, self._num_joints, self._num_betas, None if request.all_betas else FIRST_BETAS)
         camera = request.camera
         evidence = [reader.evidence(block) for block in request.evidence]
@@ -263,23 +190,34 @@ class Service:
     def _solve(self, request: Solve, question: Question, start: float) -> tuple[SolveReply, FrameWriter]:
         solution = self._pipeline.solve(**question)
         writer = Writer()
-        lens = question["intrinsics"]
-        reply = SolveReply(
+        solution = replace(solution, pose=_told(request, solution.pose))
+        seconds = time.perf_counter() - start
+        return _solve_reply(request.id, solution, question["intrinsics"], writer, seconds), writer.frames
+
+    def _solve_views(
+        self, request: SolveViews, frames: Frames, progress: Progress, start: float
+    ) -> tuple[SolveViewsReply, FrameWriter]:
+        _check_body(request.body)
+        views = read_views(request, Reader(frames, self._num_joints, self._num_betas), self._body)
+        names, places, sigma = (), torch.zeros(0, 3), torch.zeros(0)
+        if request.same == "pose":
+            found = self._pipeline.solve_views(views, progress=progress)
+            told = self._pipeline.inspect_views(views, found)
+            solutions, names, places, sigma = told.pictures, told.point_names, told.point_positions, told.point_sigma
+        else:
+            solutions = self._pipeline.solve_same_person(views, progress=progress)
+        writer = Writer()
+        seconds = time.perf_counter() - start
+        reply = SolveViewsReply(
             id=request.id,
-            pose=writer.pose(_told(request, solution.pose)),
-            camera=None
-            if solution.camera is None or lens is None
-            else placed_camera(solution.camera, lens.focal_source, lens.distortion),
-            joints=writer.array(solution.joints),
-            point_names=solution.point_names,
-            point_positions=writer.array(solution.point_positions),
-            point_pixels=writer.array(solution.point_pixels),
-            status=cast("SolveStatus", solution.status),  # encoding checks it
-            iterations=solution.iterations,
-            cost=solution.cost,
-            reprojection_px_median=solution.reprojection_px_median,
-            seconds=time.perf_counter() - start,
-            unreached=solution.unreached,
+            solutions=tuple(
+                _solve_reply(request.id, solution, view.intrinsics, writer, seconds)
+                for solution, view in zip(solutions, views, strict=True)
+            ),
+            point_names=names,
+            point_positions=writer.array(places),
+            point_sigma=writer.array(sigma),
+            seconds=seconds,
         )
         return reply, writer.frames
 
@@ -357,6 +295,33 @@ def make_service(
     posed, problem = pipeline.body, "; ".join(problems)
     return Service(
         pipeline, name, posed.tree.num_joints, posed.num_betas, pipeline.own_models, problem, body=posed.name
+    )
+
+
+def _check_body(name: str) -> None:
+    if name != BODY:
+        raise InputError(f"the solver has no body {name!r}, only {BODY!r}")
+
+
+def _solve_reply(
+    request_id: int, solution: named.PoseSolution, lens: named.Intrinsics | None, writer: Writer, seconds: float
+) -> SolveReply:
+    return SolveReply(
+        id=request_id,
+        pose=writer.pose(solution.pose),
+        camera=None
+        if solution.camera is None or lens is None
+        else placed_camera(solution.camera, lens.focal_source, lens.distortion),
+        joints=writer.array(solution.joints),
+        point_names=solution.point_names,
+        point_positions=writer.array(solution.point_positions),
+        point_pixels=writer.array(solution.point_pixels),
+        status=cast("SolveStatus", solution.status),  # encoding checks it
+        iterations=solution.iterations,
+        cost=solution.cost,
+        reprojection_px_median=solution.reprojection_px_median,
+        seconds=seconds,
+        unreached=solution.unreached,
     )
 
 

@@ -246,7 +246,9 @@ class Solver:
                 self._state = solver_state.pinged(self._state, message.ready, message.device)
             case wire.Progress():
                 self._requests.progress(message)
-            case wire.DetectReply() | wire.SolveReply() | wire.InspectReply() | wire.AlternativesReply():
+            case wire.DetectReply() | wire.SolveReply() | wire.SolveViewsReply():
+                self._requests.answer(message, frames)
+            case wire.InspectReply() | wire.AlternativesReply():
                 self._requests.answer(message, frames)
             case wire.Error():
                 self._take_error(session, message)

@@ -18,6 +18,7 @@ from .keypoints import effective_evidence
 from .numbered import Numbered, from_solver
 from .record import Evidence, Keypoints3D, PhotoCamera, Pose, Record, Solution
 from .rig_call import TreeCall, TreeSolution
+from .views_call import SolveViewsCall, ViewsSolution
 
 MAX_PERSONS = 4
 """Bodies made of one photograph at most; each takes a solve and some 13,000 vertices."""
@@ -75,7 +76,7 @@ class AlternativesCall:
     limb: Limb
 
 
-Call = DetectCall | SolveCall | InspectCall | AlternativesCall | TreeCall
+Call = DetectCall | SolveCall | SolveViewsCall | InspectCall | AlternativesCall | TreeCall
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class Alternatives:
     seconds: float = 0.0
 
 
-Answer = Detection | Solution | Inspection | Alternatives | TreeSolution
+Answer = Detection | Solution | ViewsSolution | Inspection | Alternatives | TreeSolution
 
 
 @dataclass(frozen=True)

@@ -25,3 +25,4 @@ from ikol.pipeline.multiview import ViewsSolution as ViewsSolution
 from ikol.pipeline.pose_pipeline import Model as Model
 from ikol.pipeline.pose_pipeline import PosePipeline as PosePipeline
 from ikol.pipeline.swaps import Swap as Swap
+from ikol.pipeline.views_inspection import ViewsInspection as ViewsInspection

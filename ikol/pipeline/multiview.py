@@ -145,7 +145,7 @@ def solve_views(body: BodyModel, views: Sequence[View], progress: Progress | Non
         return _solution(body, views, found[0].problems, found[1])
     cameras, poses = _laid_on_each_other(body, singles)
     problem, result = _solved(body, views, cameras, poses)
-    problem, result = _with_better_cameras(body, views, problem, result)
+    problem, result = _with_better_cameras(body, views, problem, result, report)
     return _upright(body, views, problem, result)
 
 
@@ -250,10 +250,11 @@ def _laid_on_each_other(body: BodyModel, singles: Sequence[PoseSolution]) -> tup
 
 
 def _with_better_cameras(
-    body: BodyModel, views: Sequence[View], problem: ViewsProblem, result: SolveResult
+    body: BodyModel, views: Sequence[View], problem: ViewsProblem, result: SolveResult, report: Progress
 ) -> tuple[ViewsProblem, SolveResult]:
     """Improve cameras and pose in turn, until a round gains little. Each step lowers the cost, or is not taken."""
-    for _ in range(MAX_ROUNDS):
+    for number in range(MAX_ROUNDS):
+        report(0.5 + 0.5 * number / MAX_ROUNDS, "solving all pictures")
         pose = _pose(result)
         others = [_resected(body, one, pose) for one in problem.problems[1:]]
         cameras = [_problem_camera(problem.problems[0]), *others]

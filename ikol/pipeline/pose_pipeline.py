@@ -31,6 +31,7 @@ from ikol.pipeline.reading import detected_person, intrinsics_of
 from ikol.pipeline.same_person import solve_same_person
 from ikol.pipeline.sides import with_sides_of
 from ikol.pipeline.swaps import Swap
+from ikol.pipeline.views_inspection import ViewsInspection, inspect_views
 from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, decode_image
 from ikol.regressor.head import LandmarkHead, load_head
 from ikol.regressor.manifest import OwnNetwork
@@ -300,6 +301,10 @@ class PosePipeline:
     def solve_views(self, views: Sequence[View], *, progress: Progress | None = None) -> ViewsSolution:
         """Find the pose that fits 2 to 8 pictures of it best; see `multiview.solve_views`."""
         return solve_views(self.body, views, progress)
+
+    def inspect_views(self, views: Sequence[View], solution: ViewsSolution) -> ViewsInspection:
+        """Return how sure a pose of several pictures is; see `views_inspection.inspect_views`."""
+        return inspect_views(self.body, views, solution)
 
     def solve_same_person(
         self, pictures: Sequence[View], *, progress: Progress | None = None

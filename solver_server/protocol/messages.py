@@ -15,6 +15,7 @@ MAX_NAMES = 512
 MAX_TEXT = 4096
 MAX_ROWS = 16384  # sixteen blocks of 512 names, and as many rows of what nobody sent: stance, limits, stay
 MAX_POSES = 4
+MAX_VIEWS = 8
 
 RequestId = Annotated[int, Meta(ge=0, le=MAX_ID)]
 FrameIndex = Annotated[int, Meta(ge=0, lt=MAX_FRAMES)]
@@ -28,6 +29,7 @@ Seconds = Annotated[float, Meta(ge=0)]
 Timeout = Annotated[float, Meta(gt=0, le=3600)]
 Dtype = Literal["<f4", "<f8", "<i4", "<i8", "|u1"]
 FocalSource = Literal["exif", "default", "given"]
+SameKind = Literal["pose", "person"]
 SolveStatus = Literal["converged", "stalled", "max_iterations", "failed"]
 Limb = Literal["left_arm", "right_arm", "left_leg", "right_leg", "head", "torso", "arms", "legs", "sides"]
 
@@ -281,6 +283,30 @@ class Alternatives(Problem, frozen=True, tag="alternatives", kw_only=True):
     limb: Limb
 
 
+class ViewSpec(Struct, frozen=True):
+    """One of several pictures: what it says of a person, and its camera."""
+
+    evidence: Annotated[tuple[Evidence, ...], Meta(max_length=16)]
+    camera: CameraSpec
+
+
+class SolveViews(Struct, frozen=True, tag="solve_views"):
+    """Find what fits several pictures best: of one pose (`same` is pose), or one shape for the poses of one person.
+
+    Either all cameras come with extrinsics or none. Cameras of one pose that nobody knows are found from the person;
+    the first stays, and the body's size is the scale. Of one person each picture has a world of its own, in which the
+    body stands on the floor at the origin. `betas` (B) hold the shape; None finds it. `timeout_seconds` is as that of
+    `Detect`.
+    """
+
+    id: RequestId
+    views: Annotated[tuple[ViewSpec, ...], Meta(min_length=2, max_length=MAX_VIEWS)]
+    same: SameKind = "pose"
+    body: Name = "default"
+    betas: ArrayRef | None = None
+    timeout_seconds: Timeout | None = None
+
+
 class Cancel(Struct, frozen=True, tag="cancel"):
     """Give up request `target`; that request is then answered with the error `cancelled`."""
 
@@ -300,7 +326,7 @@ class Shutdown(Struct, frozen=True, tag="shutdown"):
     id: RequestId
 
 
-Work = Detect | Solve | Inspect | Alternatives
+Work = Detect | Solve | SolveViews | Inspect | Alternatives
 """The requests that the worker computes; all others are answered at once."""
 
 Request = Hello | Ping | Work | Cancel | Stats | Shutdown
@@ -377,6 +403,21 @@ class SolveReply(Struct, frozen=True, tag="solve_reply"):
     reprojection_px_median: float
     seconds: float
     unreached: dict[Name, float] = {}
+
+
+class SolveViewsReply(Struct, frozen=True, tag="solve_views_reply"):
+    """The answer for each picture, in their order, as that to a `solve` of it would be; of one pose all have the same.
+
+    Of one pose also how sure it is: `point_sigma` (K) are standard deviations in metres of the body's joints and
+    landmarks `point_names`, which are at `point_positions` (K, 3) in the world. Of one person these are empty.
+    """
+
+    id: RequestId
+    solutions: Annotated[tuple[SolveReply, ...], Meta(max_length=MAX_VIEWS)]
+    point_names: Names
+    point_positions: ArrayRef
+    point_sigma: ArrayRef
+    seconds: float
 
 
 class EvidenceRow(Struct, frozen=True):
@@ -465,5 +506,5 @@ class Error(Struct, frozen=True, tag="error"):
     message: Text
 
 
-Result = DetectReply | SolveReply | InspectReply | AlternativesReply
+Result = DetectReply | SolveReply | SolveViewsReply | InspectReply | AlternativesReply
 Reply = HelloReply | Pong | Progress | Result | CancelReply | StatsReply | ShutdownReply | Error

@@ -341,6 +341,26 @@ def test_question_about_evidence_without_sense_gives_finite_numbers_or_a_sentenc
     assert client.stats().worker_pid == audited.worker.pid
 
 
+ON_PICTURES = tuple(name for name, (template, _) in EVIDENCE.items() if not template.joints and not template.start)
+
+
+@pytest.mark.parametrize("same", ["pose", "person"])
+@pytest.mark.parametrize("name", ON_PICTURES)
+def test_pictures_without_sense_give_finite_numbers_or_a_sentence(
+    audited: Audited, client: Client, name: str, same: Any
+) -> None:
+    template, writer = EVIDENCE[name]
+    camera = CAMERA if template.camera is not None else PLACED
+    view = protocol.ViewSpec(template.evidence, camera)
+    start = time.monotonic()
+    reply = client.ask(protocol.SolveViews(client.next_id(), (view,) * 3, same), writer)
+    seconds = time.monotonic() - start
+    assert getattr(reply, "code", "ok") in ("ok", "bad_input"), reply
+    print(f"{getattr(reply, 'message', 'ok')}, {seconds:.2f} s")
+    assert seconds < 60
+    assert client.stats().worker_pid == audited.worker.pid
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_number_that_is_not_finite_is_refused(client: Client, number: float) -> None:
     points = BODY.copy()

@@ -96,6 +96,11 @@ def ask(client: Client, make: Callable[[FrameWriter], protocol.Request]) -> tupl
     """Send a request; give its reply with the frames."""
     writer = FrameWriter()
     client.send(make(writer), writer)
+    return answer(client)
+
+
+def answer(client: Client) -> tuple[Any, protocol.Frames]:
+    """Give the next reply that is no progress, with its frames."""
     while True:
         reply, frames = protocol.decode_reply(client.socket.recv_multipart())
         if not isinstance(reply, protocol.Progress):
@@ -240,6 +245,43 @@ def test_alternatives_without_a_picture_are_refused(client: Client, stood: Stood
     assert reply.code == "bad_input"
 
 
+def several(client: Client, same: Any, views: int = 2) -> tuple[Any, protocol.Frames]:
+    """Ask for what fits the photograph several times over."""
+    writer = FrameWriter()
+    image = writer.add_blob((ROOT / "samples" / "front_step.jpg").read_bytes())
+    found, frames = ask_raw(client, protocol.Detect(id=client.next_id(), image=image), writer)
+    arrays = FrameWriter()
+    for index in range(len(frames)):
+        arrays.add_blob(frames.blob(protocol.BlobRef(index)))
+    view = protocol.ViewSpec(found.persons[0].evidence, found.camera)
+    return ask_raw(client, protocol.SolveViews(client.next_id(), (view,) * views, same), arrays)
+
+
+def ask_raw(client: Client, request: protocol.Request, writer: FrameWriter) -> tuple[Any, protocol.Frames]:
+    """Send a request whose arrays are written already; give its reply with the frames."""
+    client.send(request, writer)
+    return answer(client)
+
+
+def test_the_same_picture_twice_is_one_pose_before_one_camera(client: Client) -> None:
+    reply, frames = several(client, "pose")
+    first, second = reply.solutions
+    assert first.status in ("converged", "stalled")
+    assert first.camera.rotation == pytest.approx(second.camera.rotation, abs=0.02)
+    assert max(first.reprojection_px_median, second.reprojection_px_median) < 15.0  # of 1920; a hand is 40 wide
+    sigma = dict(zip(reply.point_names, np.asarray(frames.array(reply.point_sigma)), strict=True))
+    assert {"L_Wrist", "left_wrist", "Spine2"} < sigma.keys()
+    # metres: surer than a guess, and not surer than two looks from one side can be
+    assert all(0.001 < value < 0.5 for value in sigma.values()), sigma
+
+
+def test_pictures_of_one_person_have_one_shape(client: Client) -> None:
+    reply, frames = several(client, "person")
+    first, second = (np.asarray(frames.array(one.pose.betas)) for one in reply.solutions)
+    assert first.tolist() == second.tolist()
+    assert reply.point_names == ()
+
+
 def test_unknown_keypoint_is_refused_by_name(client: Client) -> None:
     reply, _ = solve(client, ("tail",), np.zeros((1, 3)))
     assert reply.code == "bad_input"
@@ -341,6 +383,38 @@ def test_every_step_of_a_solve_can_be_cancelled(body_service: Service) -> None:
     steps: list[float] = []
     body_service.handle(request, frames, lambda fraction, text: steps.append(fraction))
     assert steps  # one for each iteration, or one in all where the compiled solver does them in a millisecond
+    for last in range(len(steps)):
+        seen = 0
+
+        def stop(fraction: float, text: str, last: int = last) -> None:
+            nonlocal seen
+            seen += 1
+            if seen > last:
+                raise Cancelled("the request was given up")
+
+        reply, _ = body_service.handle(request, frames, stop)
+        assert isinstance(reply, protocol.Error)
+        assert (reply.code, seen) == ("cancelled", last + 1)
+
+
+@pytest.mark.parametrize("same", ["pose", "person"])
+def test_every_step_of_several_pictures_can_be_cancelled(body_service: Service, same: Any) -> None:
+    writer = FrameWriter()
+    rng = np.random.default_rng(5)
+
+    def picture() -> protocol.ViewSpec:
+        names = tuple(ANSWER)
+        pixels = 600.0 * np.array(list(ANSWER.values()))[:, :2] + rng.normal(size=(len(names), 2))
+        block = protocol.Keypoints2D(names, writer.add_array(pixels), writer.add_array(np.full(len(names), 3.0)))
+        return protocol.ViewSpec((block,), protocol.CameraSpec(640, 480, 600.0, 600.0, 320.0, 240.0))
+
+    request = protocol.SolveViews(1, (picture(), picture()), same)
+    frames = protocol.Frames(writer.frames)
+    steps: list[float] = []
+    reply, _ = body_service.handle(request, frames, lambda fraction, text: steps.append(fraction))
+    assert isinstance(reply, protocol.SolveViewsReply)
+    assert steps == sorted(steps)
+    assert len(steps) > 2
     for last in range(len(steps)):
         seen = 0
 

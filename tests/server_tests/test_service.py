@@ -12,6 +12,7 @@ from fake_pipeline import NUM_BETAS, NUM_JOINTS, ROTATION, FakePipeline, evidenc
 
 from ikol.errors import Cancelled, ImageError, InputError
 from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat
+from ikol.pipeline import Shape
 from solver_server import protocol
 from solver_server.conversion import Writer, camera_of_lens, intrinsics
 from solver_server.protocol import FrameWriter
@@ -337,6 +338,64 @@ def test_answer_about_a_pose_that_is_not_finite_never_leaves(kind: str, number: 
         ask(FakePipeline(joints=torch.full((NUM_JOINTS, 3), number)), aside(kind))
 
 
+# ---- several pictures ------------------------------------------------------------------------------------------------
+
+
+def views(*cameras: protocol.CameraSpec, betas: Any = None, **options: Any) -> Callable[[FrameWriter], Any]:
+    """Give a request about pictures of these cameras, each with a keypoint and a guess of the shape."""
+
+    def make(writer: FrameWriter) -> protocol.SolveViews:
+        def picture(camera: protocol.CameraSpec) -> protocol.ViewSpec:
+            points, sigma = writer.add_array(np.array([[1.0, 2.0]])), writer.add_array(np.ones(1))
+            shape = protocol.Shape("other body", writer.add_array(np.ones(2)), writer.add_array(np.ones(2)))
+            return protocol.ViewSpec((protocol.Keypoints2D(("nose",), points, sigma), shape), camera)
+
+        held = None if betas is None else writer.add_array(np.array(betas))
+        return protocol.SolveViews(6, tuple(map(picture, cameras)), betas=held, **options)
+
+    return make
+
+
+@pytest.mark.parametrize(("same", "method"), [("pose", "solve_views"), ("person", "solve_same_person")])
+def test_pictures_arrive_in_their_order_with_lens_and_place(same: Any, method: str) -> None:
+    pipeline = FakePipeline()
+    ask(pipeline, views(camera(), camera(width=20), same=same))
+    (call,) = pipeline.calls
+    assert call["method"] == method
+    assert [view.intrinsics.width for view in call["views"]] == [10, 20]
+    assert [type(block).__name__ for block in call["views"][1].evidence] == ["Keypoints2D", "Shape"]
+    assert call["views"][0].extrinsics[1].tolist() == list(PLACE["translation"])
+    ask(pipeline, views(CAMERA, CAMERA, same=same))
+    assert [view.extrinsics for view in pipeline.calls[-1]["views"]] == [None, None]
+
+
+def test_one_pose_comes_back_for_each_picture_with_how_sure_it_is() -> None:
+    reply, frames = ask(FakePipeline(), views(CAMERA, CAMERA, CAMERA))
+    assert (reply.id, len(reply.solutions), reply.point_names) == (6, 3, ("L_Hip", "nose"))
+    for solution in reply.solutions:
+        assert (solution.point_names, solution.reprojection_px_median, solution.status) == (("nose",), 2.5, "converged")
+        assert solution.camera.rotation == pytest.approx(ROTATION)
+        assert np.asarray(frames.array(solution.joints)).shape == (NUM_JOINTS, 3)
+    assert np.asarray(frames.array(reply.point_positions)).tolist() == [[0.0, 0.5, 1.0], [1.5, 2.0, 2.5]]
+    assert np.asarray(frames.array(reply.point_sigma)).tolist() == [0.5, 1.0]
+
+
+def test_poses_of_one_person_come_back_without() -> None:
+    reply, frames = ask(FakePipeline(), views(CAMERA, CAMERA, same="person"))
+    assert [np.asarray(frames.array(one.pose.transl))[0] for one in reply.solutions] == [0.0, 1.0]
+    assert reply.point_names == ()
+    assert np.asarray(frames.array(reply.point_positions)).shape == (0, 3)
+
+
+def test_a_shape_that_is_held_takes_the_place_of_the_pictures_guesses() -> None:
+    pipeline = FakePipeline()
+    ask(pipeline, views(CAMERA, CAMERA, betas=[0.5]))
+    for view in pipeline.calls[-1]["views"]:
+        (shape,) = (block for block in view.evidence if isinstance(block, Shape))
+        assert shape.betas.tolist() == [0.5, 0.0]  # what is not told is zero
+        assert float(shape.sigma.max()) < 1e-3
+
+
 def test_lens_survives_the_wire() -> None:
     assert camera_of_lens(intrinsics(CAMERA)) == CAMERA
 
@@ -392,6 +451,11 @@ def camera(**changes: Any) -> protocol.CameraSpec:
         pytest.param(orientations([[1.0, 0, 0, 0]] * 2, [0.1]), "shape (1, 4), got (2, 4)", id="more turns than names"),
         pytest.param(orientations([[1.0, 0, 0, 0]], [0.0]), "deviation of orientations must be", id="sigma of a turn"),
         pytest.param(orientations([[math.inf, 0, 0, 0]], [0.1]), "must be finite", id="infinite turn"),
+        pytest.param(views(CAMERA, camera()), "of some pictures are placed and of others not", id="one camera placed"),
+        pytest.param(views(CAMERA, camera(rotation=MIRROR)), "rotation matrix", id="mirror of a picture"),
+        pytest.param(views(CAMERA, CAMERA, body="smpl"), "no body 'smpl'", id="pictures of an unknown body"),
+        pytest.param(views(CAMERA, CAMERA, betas=[0.0] * 3), "the shape needs an array", id="too many betas held"),
+        pytest.param(views(CAMERA, CAMERA, betas=[math.nan]), "must be finite", id="shape NaN"),
         pytest.param(solve(joints=("L_Hip", "L_Hip")), "joints has the name L_Hip more than once", id="joint twice"),
     ],
 )
@@ -421,8 +485,10 @@ def test_bad_input_is_refused_with_a_sentence_before_the_pipeline_sees_it(make: 
         solve(),
         lambda writer: protocol.Inspect(id=6, evidence=()),
         lambda writer: protocol.Alternatives(id=6, evidence=(), limb="head"),
+        views(CAMERA, CAMERA),
+        views(CAMERA, CAMERA, same="person"),
     ],
-    ids=["detect", "solve", "inspect", "alternatives"],
+    ids=["detect", "solve", "inspect", "alternatives", "views", "person"],
 )
 def test_fault_of_the_request_becomes_an_error_with_its_code(fault: Exception, code: str, text: str, make: Any) -> None:
     reply, _ = ask(FakePipeline(fault=fault), make)

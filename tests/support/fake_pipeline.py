@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pipeline for the server's tests: the interface of `ikol.pipeline.PosePipeline`, without networks or a solver."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,8 @@ from ikol.pipeline import evidence as named
 from ikol.pipeline.alternatives import Alternative
 from ikol.pipeline.evidence import Progress
 from ikol.pipeline.inspection import InspectedRow, Inspection
+from ikol.pipeline.multiview import View, ViewsSolution
+from ikol.pipeline.views_inspection import ViewsInspection
 
 NUM_JOINTS = 3
 NUM_BETAS = 2
@@ -135,6 +138,29 @@ class FakePipeline:
             Alternative(named.Pose(float64(3, start=cost), turn(cost), float64(NUM_BETAS)), cost, -1.0, self.joints)
             for cost in (0.25, 0.5)[: self.num_alternatives]
         )
+
+    def solve_views(self, views: Sequence[View], *, progress: Progress | None) -> ViewsSolution:
+        self.calls.append({"method": "solve_views", "views": views})
+        self._step(progress)
+        pose = named.Pose(float64(3), turn(0.25), float64(NUM_BETAS))
+        count = len(views)
+        return ViewsSolution(pose, (camera(),) * count, self.joints, self.status, 7, 1.5, (2.5,) * count)
+
+    def inspect_views(self, views: Sequence[View], solution: ViewsSolution) -> ViewsInspection:
+        pictures = tuple(self._picture(number) for number in range(len(views)))
+        return ViewsInspection(pictures, ("L_Hip", "nose"), float64(2, 3), float64(2, start=0.5))
+
+    def solve_same_person(
+        self, pictures: Sequence[View], *, progress: Progress | None
+    ) -> tuple[named.PoseSolution, ...]:
+        self.calls.append({"method": "solve_same_person", "views": pictures})
+        self._step(progress)
+        return tuple(self._picture(number) for number in range(len(pictures)))
+
+    def _picture(self, number: int) -> named.PoseSolution:
+        pose = named.Pose(float64(3, start=number), turn(0.25), float64(NUM_BETAS))
+        points = ("nose",), float64(1, 3, start=1.0), float64(1, 2, start=100.0)
+        return named.PoseSolution(pose, camera(), self.joints, *points, self.status, 7, 1.5, 2.5)
 
     def _step(self, progress: Progress | None) -> None:
         if progress is not None:

@@ -115,6 +115,27 @@ def _problem(frames: FrameWriter) -> dict[str, Any]:
     }
 
 
+def _solve_views(frames: FrameWriter) -> protocol.SolveViews:
+    return protocol.SolveViews(
+        id=12,
+        views=tuple(protocol.ViewSpec(evidence(frames), camera(is_placed)) for is_placed in (True, False)),
+        same="person",
+        betas=frames.add_array(floats(10)),
+        timeout_seconds=2.5,
+    )
+
+
+def _solve_views_reply(frames: FrameWriter) -> protocol.SolveViewsReply:
+    return protocol.SolveViewsReply(
+        id=12,
+        solutions=(_solve_reply(frames), _solve_reply(frames)),
+        point_names=("L_Hip", "nose"),
+        point_positions=frames.add_array(floats(2, 3, start=1.0, kind="d")),
+        point_sigma=frames.add_array(floats(2, start=0.5, kind="d")),
+        seconds=0.5,
+    )
+
+
 def _solve_reply(frames: FrameWriter) -> protocol.SolveReply:
     return protocol.SolveReply(
         id=8,
@@ -179,6 +200,7 @@ def cases() -> dict[str, Case]:
         "solve": lambda frames: protocol.Solve(id=8, **_problem(frames)),
         "solve_tree": lambda frames: protocol.Solve(id=9, evidence=evidence(frames)[1:2], tree=tree(frames)),
         "solve_minimal": lambda frames: protocol.Solve(id=9, evidence=()),
+        "solve_views": _solve_views,
         "inspect": lambda frames: protocol.Inspect(id=10, **_problem(frames)),
         "alternatives": lambda frames: protocol.Alternatives(id=11, limb="left_arm", **_problem(frames)),
         "cancel": _plain(protocol.Cancel(id=3, target=2)),
@@ -193,6 +215,7 @@ def cases() -> dict[str, Case]:
             id=2, camera=camera(is_placed=False), persons=(_person(frames),), seconds=0.25
         ),
         "solve_reply": _solve_reply,
+        "solve_views_reply": _solve_views_reply,
         "inspect_reply": _inspect_reply,
         "alternatives_reply": _alternatives_reply,
         "cancel_reply": _plain(protocol.CancelReply(id=3, found=True)),

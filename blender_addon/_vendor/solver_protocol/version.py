@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .errors import VersionError
 
-PROTOCOL_VERSION = (1, 5)
+PROTOCOL_VERSION = (1, 6)
 """(major, minor). A new optional field or message raises the minor; anything else raises the major."""
 
 

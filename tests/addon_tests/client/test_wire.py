@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the add-on stores travels unchanged, up to float32."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -31,6 +33,7 @@ from blender_addon.core.record import (
     Twist,
 )
 from blender_addon.core.rig import JOINT_NAMES
+from blender_addon.core.views_call import PictureView, SolveViewsCall, SurePoint, ViewsSolution
 
 IDENTITY = ((1.0, 0.0, 0.0, 0.0),) * 24
 CAMERA = PhotoCamera(640, 480, 500.5, 501.5, 320, 240, (1, 0, 0, 0, 0, -1, 0, 1, 0), (0.5, 1.5, 4.0), "exif")
@@ -69,6 +72,49 @@ def reply(**changes):
     numbers = {"iterations": 3, "cost": 1.0, "reprojection_px_median": 2.0, "seconds": 0.1}
     message = wire.SolveReply(7, **fields, status="converged", **numbers, unreached={"left_heel": 0.25})
     return wire.decode_reply(wire.encode(message, writer))
+
+
+VIEWS = SolveViewsCall((PictureView(EVIDENCE[:1], CAMERA), PictureView(EVIDENCE, CAMERA)), "person", (0.5, 1.5))
+
+
+def test_every_picture_travels_with_its_evidence_and_its_camera():
+    request, frames = wire.decode_request(encode_call(VIEWS, 7))
+    assert (request.id, request.same) == (7, "person")
+    assert [len(view.evidence) for view in request.views] == [1, len(EVIDENCE)]
+    assert [view.camera.translation for view in request.views] == [CAMERA.translation] * 2
+    assert np.asarray(frames.array(request.betas)).tolist() == [0.5, 1.5]
+    assert wire.decode_request(encode_call(replace(VIEWS, betas=None), 7))[0].betas is None
+
+
+def test_several_pictures_are_not_sent_to_a_solver_that_cannot_read_them():
+    with pytest.raises(
+        SolverError, match=r"needs a newer solver \(it speaks protocol 1\.5, needed is 1\.6\)"
+    ) as refused:
+        encode_call(VIEWS, 7, server=(1, 5))
+    assert refused.value.code == "unsupported_version"
+
+
+def views_reply(sigma=(0.25, 0.5), names=("L_Hip", "nose"), places=((0, 1, 2), (3, 4, 5))):
+    """Give a reply about two pictures, with a point that no body of ours has."""
+    solution, solved = reply()
+    writer = wire.FrameWriter()
+    for index in range(len(solved)):
+        writer.add_blob(solved.blob(wire.BlobRef(index)))
+    message = wire.SolveViewsReply(7, (solution,) * 2, names, add(writer, places), add(writer, sigma), 0.5)
+    return wire.decode_reply(wire.encode(message, writer))
+
+
+def test_the_answer_for_each_picture_and_how_sure_points_are_is_read():
+    answer = read_answer(*views_reply(names=("L_Hip", "tail")))
+    assert answer == ViewsSolution(
+        (read_solution(*reply()),) * 2, {"L_Hip": SurePoint((0.0, 1.0, 2.0), 0.25)}, answer.seconds
+    )
+
+
+@pytest.mark.parametrize("changes", [{"sigma": (0.5,)}, {"sigma": (0.5, -0.5)}, {"places": ((0, 1), (2, 3))}])
+def test_an_answer_about_several_pictures_that_does_not_fit_is_not_used(changes):
+    with pytest.raises(SolverError, match="update add-on and solver"):
+        read_answer(*views_reply(**changes))
 
 
 def test_every_kind_of_evidence_arrives_as_it_was_stored():

@@ -127,6 +127,17 @@ messages_of_a_drag = st.one_of(
     st.builds(protocol.Inspect, **problems),
     st.builds(protocol.Alternatives, limb=st.sampled_from(get_args(protocol.Limb)), **problems),
     st.builds(
+        protocol.SolveViews,
+        id=ids,
+        views=st.lists(
+            st.builds(protocol.ViewSpec, st.lists(blocks, max_size=16).map(tuple), st.just(protocol_cases.camera())),
+            min_size=2,
+            max_size=8,
+        ).map(tuple),
+        same=st.sampled_from(["pose", "person"]),
+        betas=st.none() | st.just(REF),
+    ),
+    st.builds(
         protocol.InspectReply,
         id=ids,
         joint_covariance=st.just(REF),
@@ -217,6 +228,15 @@ def test_other_major_is_refused_with_both_versions(theirs: tuple[int, int], fix:
 
 PING = header(type="ping", id=1)
 LONG_NAME = header(type="hello", id=4, protocol=[1, 0], client="x" * 129)
+BETAS_OF_FRAME_9 = {"dtype": "<f4", "shape": [10], "frame": 9}
+
+
+def views(count: int, evidence: list[Any] | None = None, **fields: Any) -> bytes:
+    """Give a request about so many pictures."""
+    camera = {"width": 9, "height": 9, "focal_x": 9.0, "focal_y": 9.0, "center_x": 4.5, "center_y": 4.5}
+    return header(type="solve_views", id=4, views=[{"evidence": evidence or [], "camera": camera}] * count, **fields)
+
+
 IMAGE_OF_FRAME_3 = header(type="detect", id=9, image={"frame": 3})
 
 
@@ -256,6 +276,12 @@ IMAGE_OF_FRAME_3 = header(type="detect", id=9, image={"frame": 3})
             [header(type="solve", id=4, evidence=[], joints=["x"] * 513)], "bad_message", 4, "512", id="joints"
         ),
         pytest.param([header(type="solve", id=4, evidence=[], start=[])], "bad_message", 4, "start", id="start"),
+        pytest.param([views(1)], "bad_message", 4, "views", id="one picture"),
+        pytest.param([views(9)], "bad_message", 4, "views", id="nine pictures"),
+        pytest.param([views(2, same="dog")], "bad_message", 4, "dog", id="same dog"),
+        pytest.param([views(2, evidence=[{"type": "pins"}] * 17)], "bad_message", 4, "views", id="evidence of a view"),
+        pytest.param([views(2, betas=BETAS_OF_FRAME_9)], "bad_frame", 4, "extra frame 9, but has 0", id="betas"),
+        pytest.param([views(2, betas={**BETAS_OF_FRAME_9, "frame": 256})], "bad_message", 4, "betas", id="frame 256"),
         pytest.param([PING] * 258, "too_large", None, "at most 256 extra frames, got 257", id="too many frames"),
         pytest.param([bytes(2**20 + 1)], "too_large", None, "header", id="header too large"),
     ],

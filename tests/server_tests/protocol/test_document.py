@@ -19,6 +19,7 @@ PARTS = {
     part.__name__: part
     for part in (
         protocol.CameraSpec,
+        protocol.ViewSpec,
         protocol.PoseSpec,
         protocol.TreeSpec,
         protocol.LimitsSpec,
