@@ -76,6 +76,7 @@ class IKOL_MT_add(bpy.types.Menu):
     def draw(self, _context: bpy.types.Context) -> None:
         """Draw the menu."""
         self.layout.operator("ikol.pick_image", icon="IMAGE_DATA")
+        self.layout.operator("ikol.pick_images", icon="RENDERLAYERS")
         self.layout.operator("ikol.pick_keypoints", icon="EMPTY_DATA")
         self.layout.operator("ikol.pick_motion", icon="ACTION")
 

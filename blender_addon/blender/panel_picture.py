@@ -33,6 +33,7 @@ class IKOL_PT_picture(SubPanel, bpy.types.Panel):
         actions = layout.column(align=True)
         if big_button(runtime.get().solver.state).operator != "ikol.pick_image":
             actions.operator("ikol.pick_image", icon="IMAGE_DATA")
+        actions.operator("ikol.pick_images", icon="RENDERLAYERS")
         actions.operator("ikol.pick_people", icon="COMMUNITY")
         if has_people(context.scene.camera):
             actions.operator("ikol.choose_people", icon="RESTRICT_SELECT_OFF")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from bpy.props import BoolProperty, StringProperty
+from bpy.props import BoolProperty, CollectionProperty, StringProperty
 from msgspec.structs import replace
 
 from ..core import jobs, picture_jobs
@@ -201,8 +201,13 @@ class IKOL_OT_pose_from_image(PosesPicture, bpy.types.Operator):
         "Find the persons on a photograph and make a posed, keyed armature of each, with a camera that sees them so"
     )
 
+    directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"})
+    files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE", "HIDDEN"})
+
     def invoke(self, context: bpy.types.Context, event: "bpy.types.Event") -> set[str]:
-        """Ask for a file unless one was dropped."""
+        """Ask for a file unless one was dropped; several that were dropped are for the command on several."""
+        if len(self.files) > 1:
+            return self._start_on_several("INVOKE_DEFAULT")
         if not self.filepath:
             bpy.ops.ikol.pick_image("INVOKE_DEFAULT")
             return {"CANCELLED"}
@@ -212,9 +217,15 @@ class IKOL_OT_pose_from_image(PosesPicture, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Run to the end; where persons are to be chosen, until they are found."""
+        if len(self.files) > 1:
+            return self._start_on_several("EXEC_DEFAULT")
         if context.scene.ikol.persons == "CHOOSE":
             return start_on_file(self, bpy.ops.ikol.find_people, "EXEC_DEFAULT")
         return super().execute(context)
+
+    def _start_on_several(self, how: str) -> set[str]:
+        files = [{"name": each.name} for each in self.files]
+        return start(self, bpy.ops.ikol.pick_images, how, directory=self.directory, files=files)
 
 
 FIT_DESCRIPTION = (
@@ -334,9 +345,14 @@ class IKOL_OT_solve_keypoints(SolveOperator, bpy.types.Operator):
 
 
 def start_on_file(operator: bpy.types.Operator, command: Callable[..., set[str]], how: str) -> set[str]:
-    """Start another command on an operator's file; what it refuses is its user's business, not an exception."""
+    """Start another command on an operator's file."""
+    return start(operator, command, how, filepath=operator.filepath)
+
+
+def start(operator: bpy.types.Operator, command: Callable[..., set[str]], how: str, **values: object) -> set[str]:
+    """Start another command; what it refuses is its user's business, not an exception."""
     try:
-        answer = command(how, filepath=operator.filepath)
+        answer = command(how, **values)
     except RuntimeError as error:  # its report, which Blender turns into an exception when a script calls
         operator.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
         return {"CANCELLED"}

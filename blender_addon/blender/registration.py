@@ -102,6 +102,7 @@ from .rig_properties import IKOL_PG_rig, IKOL_PG_rig_joint
 from .settings import IKOL_PG_body, IKOL_PG_settings
 from .shape_properties import IKOL_PG_shape
 from .view_operators import IKOL_OT_look_through
+from .views_operators import IKOL_OT_pick_images, IKOL_OT_pose_from_images
 
 CLASSES = (
     IKOL_PG_settings,
@@ -135,6 +136,8 @@ CLASSES = (
     IKOL_OT_solve_keypoints,
     IKOL_OT_pick_image,
     IKOL_OT_pick_keypoints,
+    IKOL_OT_pose_from_images,
+    IKOL_OT_pick_images,
     IKOL_OT_find_people,
     IKOL_OT_pick_people,
     IKOL_OT_pose_person,

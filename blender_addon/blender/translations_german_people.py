@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""German: persons of a photograph, doubtful poses, swapped sides, the scene's camera and the lens."""
+"""German: persons of a photograph, several photographs, doubtful poses, swapped sides, the scene's camera, the lens."""
 
 PEOPLE = {
     "Find Persons": "Personen finden",
@@ -107,4 +107,34 @@ PEOPLE = {
     "The body faces the other way: all that is left is right": (
         "Der Körper schaut in die andere Richtung: alles Linke ist rechts"
     ),
+    "Pose from Several Images": "Pose aus mehreren Bildern",
+    "Pictures Show": "Bilder zeigen",
+    "One Pose": "Eine Pose",
+    "One Person": "Eine Person",
+    "What the pictures have in common": "Was die Bilder gemeinsam haben",
+    "One person at one moment, from several sides: one body, and a camera for each picture": (
+        "Eine Person in einem Augenblick, von mehreren Seiten: ein Körper, und eine Kamera für jedes Bild"
+    ),
+    "One person in several poses: a body for each picture, side by side, all of the same shape": (
+        "Eine Person in mehreren Posen: ein Körper für jedes Bild, nebeneinander, alle von derselben Form"
+    ),
+    (
+        "Find the person on two to eight photographs and solve all of them together: one pose that was seen from "
+        "several sides, or one person in several poses"
+    ): (
+        "Die Person auf zwei bis acht Fotos finden und alle zusammen lösen: eine Pose, die von mehreren Seiten gesehen "
+        "wurde, oder eine Person in mehreren Posen"
+    ),
+    "Choose two to eight photographs of one pose from several sides, or of one person in several poses": (
+        "Zwei bis acht Fotos von einer Pose von mehreren Seiten wählen, oder von einer Person in mehreren Posen"
+    ),
+    "{number} picture": "{number} Bild",
+    "{number} pictures": "{number} Bildern",
+    "Posed from {pictures}, keypoints met within {pixels:.1f} px": (
+        "Aus {pictures} posiert, Punkte auf {pixels:.1f} px getroffen"
+    ),
+    "Looking at picture {number} of {count}": "Sieht Bild {number} von {count} an",
+    "Solving all pictures": "Löst alle Bilder",
+    "Solving picture {number}": "Löst Bild {number}",
+    "Picture {number} with the shape of all": "Bild {number} mit der Form aller",
 }

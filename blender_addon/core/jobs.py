@@ -167,7 +167,8 @@ class JobResult:
 
     `inspection` and `alternatives` are there when they were asked for; the record is then the one they are about.
     `detection` is there when persons were looked for, to choose from or in a box. `rig_poses` are those of a rig, one a
-    frame; on a photograph `rig_camera` sees it, with its keypoints missed by `rig_px` (median).
+    frame; on a photograph `rig_camera` sees it, with its keypoints missed by `rig_px` (median). `cameras` are those of
+    all pictures of one pose.
     """
 
     records: tuple[Record, ...]
@@ -179,6 +180,7 @@ class JobResult:
     rig_poses: tuple[TreeSolution, ...] = ()
     rig_camera: PhotoCamera | None = None
     rig_px: float = -1.0
+    cameras: tuple[PhotoCamera, ...] = ()
 
 
 Steps = Generator[Step, Answer, JobResult]

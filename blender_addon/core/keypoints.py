@@ -13,6 +13,7 @@ from typing import cast
 from msgspec.structs import replace
 
 from .errors import EvidenceError
+from .limbs import is_middle, limb_of, regions_of
 from .record import (
     Evidence,
     KeypointEdit,
@@ -29,9 +30,6 @@ from .record import (
     Vector3,
 )
 from .rig import POINT_NAMES
-
-_LEG = {"hip", "knee", "ankle", "foot", "heel", "foot_index"}
-_ARM = {"collar", "shoulder", "elbow", "wrist", "hand", "pinky", "index", "thumb"}
 
 PIXEL_SHARE = 0.00075
 """Standard deviation of a point placed on the picture, in parts of its longer side: 0.75 px of 1000. At twice that a
@@ -52,6 +50,14 @@ LOOSE_PIXELS = 16.0
 
 FREE_SIGMA = 10.0
 """Metres: what a network said of a point along the picture's axes has no say once the user has placed it there."""
+
+LOOSENED_SIGMA = 0.1
+"""Metres: what several pictures said of points beside one that the user has placed otherwise, which shall follow it.
+With less, the elbow holds a pulled hand back; with none, nothing would say where the elbow was."""
+
+YIELDING_SIGMA = 0.03
+"""The same of what joins these to the rest: before a trunk that stayed within millimetres an elbow that was pulled by
+14 cm missed its place by 75 mm, before this one by 49."""
 
 DOUBTFUL = 0.5
 """Confidence below which a detected point is shown as a guess."""
@@ -347,6 +353,7 @@ def _under_edits(record: Record, block: Evidence, detected: Mapping[str, Vector2
     if not isinstance(block, Keypoints2D | Keypoints3D | RelativeKeypoints3D):
         return block
     rows: list[tuple[str, object, object]] = []
+    moved = _moved_regions(record)
     for name, point, sigma in zip(block.names, block.points, block.sigma, strict=True):
         edit = record.edits.get(name, _NONE)
         if edit.position is not None or not _has_say(record, name):
@@ -355,8 +362,9 @@ def _under_edits(record: Record, block: Evidence, detected: Mapping[str, Vector2
             case Keypoints2D() if edit.pixel is None:
                 tolerance = edit.tolerance_px or max(cast("float", sigma), record.detected_px or 0.0)
                 rows.append((name, _target_pixel(record, name, detected), tolerance))
-            case Keypoints3D():
-                rows.append((name, point, edit.tolerance_m or sigma))
+            case Keypoints3D() if record.camera is None or not _is_placed_elsewhere(record, name):
+                least = max(_loosened(name, moved), _metres_of_detected(record, point))
+                rows.append((name, point, edit.tolerance_m or max(cast("float", sigma), least)))
             case RelativeKeypoints3D():
                 is_moved = _target_pixel(record, name, detected) != detected.get(name)
                 rows.append((name, point, _free(sigma, is_moved, name in record.without_depth)))
@@ -368,28 +376,59 @@ def _under_edits(record: Record, block: Evidence, detected: Mapping[str, Vector2
     return replace(block, names=names, points=points, sigma=sigmas)
 
 
+def _is_placed_elsewhere(record: Record, name: str) -> bool:
+    """Return whether the user has said where a point belongs: by this name, by its twin's, or by whom it follows."""
+    leader = _LEADERS.get(name, name)
+    for each in (name, TWINS.get(name, name), leader, TWINS.get(leader, leader)):
+        edit = record.edits.get(each, _NONE)
+        if each in record.without_depth or (_has_say(record, each) and (edit.pixel or edit.position)):
+            return True
+    return False
+
+
+def _moved_regions(record: Record) -> set[str]:
+    """Return the regions of a body on pictures in which the user has placed or turned something."""
+    if record.camera is None:
+        return set()
+    placed = [name for name, edit in record.edits.items() if edit.pixel or edit.position or edit.orientation]
+    return {
+        region
+        for name in (*placed, *record.without_depth)
+        if name in record.without_depth or _has_say(record, name)
+        for region in regions_of(name)
+    }
+
+
+def _loosened(name: str, moved: set[str]) -> float:
+    """Return the least standard deviation of a point when something in these regions was placed, metres."""
+    regions = regions_of(name)
+    if regions & moved:
+        return LOOSENED_SIGMA
+    joins = "trunk" in regions if "trunk" not in moved else is_middle(name)
+    return YIELDING_SIGMA if moved and joins else 0.0
+
+
+def _metres_of_detected(record: Record, point: object) -> float:
+    """Return what the least standard deviation of detected points is at the distance of one in space, in metres."""
+    camera = record.camera
+    if record.detected_px is None or camera is None or camera.rotation is None or camera.translation is None:
+        return 0.0
+    x, y, z = cast("Vector3", point)
+    depth = camera.rotation[6] * x + camera.rotation[7] * y + camera.rotation[8] * z + camera.translation[2]
+    return record.detected_px * max(depth, 0.0) / camera.focal_x
+
+
 def _twists_left(record: Record, block: Twist) -> Twist | None:
     """Return the twists of the limbs that the user has not posed otherwise: they belong to the pose that was seen."""
-    changed = {_limb_of(name) for name in record.without_depth}
+    changed = {limb_of(name) for name in record.without_depth}
     for name, edit in record.edits.items():
         if edit.position or edit.orientation or (edit.pixel and record.camera is not None):
-            changed.add(_limb_of(name))
-    kept = [row for row, name in enumerate(block.names) if _limb_of(name) not in changed]
+            changed.add(limb_of(name))
+    kept = [row for row, name in enumerate(block.names) if limb_of(name) not in changed]
     if not kept:
         return None
     names, angles, sigma = (tuple(column[row] for row in kept) for column in (block.names, block.angles, block.sigma))
     return replace(block, names=names, angles=angles, sigma=sigma)
-
-
-def _limb_of(name: str) -> str:
-    """Return a name that a point shares with all joints and landmarks of the same arm or leg, or of the rest."""
-    side, _, part = name.lower().partition("_")
-    if side[:1] not in ("l", "r") or not part:
-        return "trunk"
-    for limb, parts in (("leg", _LEG), ("arm", _ARM)):
-        if part in parts:
-            return f"{side[0]} {limb}"
-    return "trunk"
 
 
 def _free(sigma: object, is_moved: bool, is_without_depth: bool) -> Vector3:

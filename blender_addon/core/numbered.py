@@ -10,6 +10,9 @@ SOLVER_SAYS = (
     "Landmarks of person {number}",
     "Landmarks found",
     "Solving",
+    "Solving picture {number}",
+    "Solving all pictures",
+    "Picture {number} with the shape of all",
     "Inspecting",
     "Looking for alternatives",
 )

@@ -6,7 +6,7 @@ What the user has said of a point is of the point by that name, and stays.
 
 from msgspec.structs import replace
 
-from .record import Evidence, Keypoints2D, Record, RelativeKeypoints3D, Twist, Vector3
+from .record import Evidence, Keypoints2D, Keypoints3D, Record, RelativeKeypoints3D, Twist, Vector3
 
 SWAPS = ("arms", "legs", "sides")
 
@@ -54,6 +54,9 @@ def _swapped(block: Evidence, swap: str) -> Evidence | None:
             moved = [_turned(name, point, sigma, swap) for name, point, sigma in rows]
             points, sigmas = zip(*moved, strict=True)
             return replace(block, names=_names(block.names, swap), points=points, sigma=sigmas)
+        case Keypoints3D():  # of several pictures, whose pose the swap contradicts
+            kept = [row for row in zip(block.names, block.points, block.sigma, strict=True) if _is_kept(row[0], swap)]
+            return Keypoints3D(*zip(*kept, strict=True)) if kept else None
         case Twist():
             kept = [row for row in zip(block.names, block.angles, block.sigma, strict=True) if _is_kept(row[0], swap)]
             if not kept:

@@ -66,6 +66,14 @@ def fixed_camera(width: int, height: int) -> wire.CameraSpec:
     )
 
 
+def turned_camera(camera: wire.CameraSpec, angle: float) -> wire.CameraSpec:
+    """Give the camera after a walk around the person by an angle (radians about the vertical)."""
+    c, s = np.cos(angle), np.sin(angle)
+    turn = np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
+    rotation = np.array(camera.rotation).reshape(3, 3) @ turn.T
+    return msgspec.structs.replace(camera, rotation=tuple(rotation.ravel().tolist()))
+
+
 def project(camera: wire.CameraSpec, points: np.ndarray) -> np.ndarray:
     """Give the pixels of world points, by the text book."""
     seen = points @ np.array(camera.rotation).reshape(3, 3).T + np.array(camera.translation)
@@ -129,7 +137,7 @@ class FakeSolver:
             case wire.Ping():
                 problem = NO_TORCH if self.mode == "problem" else ""
                 yield wire.Pong(request.id, not problem, False, 0, device="cpu", problem=problem), None
-            case wire.Detect() | wire.Problem():
+            case wire.Detect() | wire.Problem() | wire.SolveViews():
                 if self.mode == "problem":
                     yield wire.Error(request.id, "start_failed", NO_TORCH), None
                     return
@@ -141,6 +149,8 @@ class FakeSolver:
                 match request:
                     case wire.Detect():
                         yield from self.detect(request, frames)
+                    case wire.SolveViews():
+                        yield self.solve_views(request, frames)
                     case wire.Inspect():
                         yield self.inspect(request)
                     case wire.Alternatives():
@@ -251,6 +261,26 @@ class FakeSolver:
             ),
             writer,
         )
+
+    def solve_views(self, request, frames):
+        """Give the fixed pose for each picture, seen by a camera that goes around the person; it is sure to 2 cm."""
+        betas = np.array(BETAS, float) if request.betas is None else np.array(frames.array(request.betas))
+        body = pose_body(TRANSL, random_quats(POSE_SEED), betas)
+        writer = wire.FrameWriter()
+        joints = dict(zip(JOINTS, body.joints, strict=True))
+        places = {**joints, **body.landmarks}
+        solutions = []
+        for number, view in enumerate(request.views):
+            camera = turned_camera(fixed_camera(view.camera.width, view.camera.height), 0.5 * number)
+            names = tuple(view.evidence[0].names)
+            points = np.stack([places[name] for name in names])
+            pose = wire.PoseSpec(add(writer, TRANSL), add(writer, random_quats(POSE_SEED)), add(writer, betas))
+            seen = add(writer, body.joints), names, add(writer, points), add(writer, project(camera, points))
+            solutions.append(wire.SolveReply(request.id, pose, camera, *seen, "converged", 9, 1.5, 2.5, 0.01))
+        points = tuple(places) if request.same == "pose" else ()
+        spots = np.array([places[name] for name in points]).reshape(-1, 3)
+        sure = add(writer, spots), add(writer, np.full(len(points), 0.02))
+        return wire.SolveViewsReply(request.id, tuple(solutions), points, *sure, 0.02), writer
 
     def inspect(self, request):
         """Be the surer of a joint the earlier it comes; each keypoint pulls the head up by its own millimetres."""

@@ -232,3 +232,88 @@ def test_without_a_camera_there_is_nothing_on_the_picture(record):
     bare = replace(record, solution=replace(record.solution, camera=None))
     moved = keypoints.move_pixels(bare, {"L_Elbow": (40.0, 50.0)})
     assert effective_evidence(moved) == record.evidence
+
+
+# ---- what several pictures say in space ------------------------------------------------------------------------------
+
+SPACE = Keypoints3D(
+    (
+        "L_Shoulder", "L_Elbow", "L_Wrist", "L_Hand", "left_wrist", "left_index", "R_Wrist", "Spine3", "L_Knee", "nose",
+        "L_Ankle", "left_foot_index",
+    ),
+    ((0.0, 0.0, 0.0),) * 12,
+    (0.01,) * 12,
+)  # fmt: skip
+LOOSE = keypoints.LOOSENED_SIGMA
+
+
+@pytest.fixture
+def spatial(record):
+    return replace(record, evidence=(SEEN, SPACE, TWIST))
+
+
+def in_space(record):
+    """Give the deviations of what several pictures said, by name."""
+    found = effective_evidence(record)[1]
+    assert isinstance(found, Keypoints3D)
+    return dict(zip(found.names, found.sigma, strict=True))
+
+
+def test_what_several_pictures_say_is_sent_as_it_is(spatial):
+    assert effective_evidence(spatial) == spatial.evidence
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda record: keypoints.move_positions(record, {"L_Wrist": (1.0, 2.0, 3.0)}),
+        lambda record: keypoints.move_pixels(record, {"left_wrist": (11.0, 22.0)}),
+        lambda record: keypoints.move_positions(record, {"left_wrist": (1.0, 2.0, 3.0)}),
+    ],
+    ids=["handle", "photograph", "landmark in space"],
+)
+def test_a_placed_hand_wins_and_its_arm_follows(spatial, move):
+    said = in_space(move(spatial))
+    # neither the wrist by either name nor the knuckles that go along with it
+    assert not {"L_Wrist", "left_wrist", "left_index"} & said.keys()
+    assert {said["L_Shoulder"], said["L_Elbow"], said["L_Hand"]} == {LOOSE}
+    assert {said["Spine3"], said["nose"]} == {keypoints.YIELDING_SIGMA}
+    assert {said["R_Wrist"], said["L_Knee"]} == {0.01}
+
+
+def test_a_placed_trunk_takes_hips_and_shoulders_along_and_leaves_the_ends(spatial):
+    said = in_space(keypoints.move_positions(spatial, {"Pelvis": (0.0, 0.0, 0.0)}))
+    assert {said["Spine3"], said["L_Shoulder"], said["nose"]} == {LOOSE}
+    assert {said["L_Knee"], said["L_Elbow"]} == {keypoints.YIELDING_SIGMA}
+    assert {said["L_Ankle"], said["R_Wrist"]} == {0.01}
+
+
+def test_a_turned_foot_is_not_held_by_its_toes(spatial):
+    said = in_space(keypoints.turn(spatial, "L_Ankle", (0.0, 1.0, 0.0, 0.0)))
+    assert {said["left_foot_index"], said["L_Knee"]} == {LOOSE}
+    assert said["L_Elbow"] == 0.01
+
+
+def test_what_has_no_say_holds_nothing_loose(spatial):
+    moved = keypoints.move_positions(spatial, {"L_Wrist": (1.0, 2.0, 3.0)})
+    assert in_space(keypoints.mute(moved, ["L_Wrist"]))["L_Elbow"] == 0.01
+    assert in_space(keypoints.lock(spatial, ["L_Wrist"]))["L_Elbow"] == 0.01  # held where it is
+
+
+def test_a_taken_pose_of_a_limb_is_not_held_back(spatial):
+    said = in_space(keypoints.forget_depth(spatial, ("L_Wrist", "left_wrist")))
+    assert not {"L_Wrist", "left_wrist"} & said.keys()
+    assert said["L_Elbow"] == LOOSE
+
+
+def test_mine_first_loosens_what_several_pictures_say_by_as_much_as_the_photograph(spatial):
+    # 16 times 0.75 px at 3 m from a camera of 900 px are 4 cm
+    assert in_space(PRESETS["MINE"].apply(spatial))["L_Knee"] == pytest.approx(0.04)
+
+
+def test_measured_keypoints_of_a_file_stay_as_they_are_beside_an_edit(spatial):
+    measured = replace(spatial, evidence=(SPACE,), solution=replace(spatial.solution, camera=None))
+    moved = keypoints.move_positions(measured, {"L_Wrist": (1.0, 2.0, 3.0)})
+    said = effective_evidence(moved)[0]
+    assert set(said.sigma) == {0.01}
+    assert set(SPACE.names) - set(said.names) == {"L_Wrist"}

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is asked of the solver about several photographs of one pose or of one person, as steps (jobs.py).
+
+A pose that several pictures tell is kept as the keypoints of the first, and as what all of them say in space: where
+each joint and landmark is, and how sure that is. So everything that works on one photograph works on it too.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from .errors import SolverError
+from .jobs import (
+    MIN_SECOND_SCORE,
+    Answer,
+    Betas,
+    DetectCall,
+    DetectedPerson,
+    Detection,
+    JobResult,
+    Model,
+    Step,
+    Steps,
+    wrong_answer,
+)
+from .keypoints import POSITION_SIGMA
+from .numbered import numbered
+from .photo import Photo
+from .picture_jobs import Lens, as_told
+from .record import Evidence, Keypoints2D, Keypoints3D, PhotoCamera, Record, Shape, Solution, Twist
+from .views_call import MAX_VIEWS, MIN_VIEWS, PictureView, Same, SolveViewsCall, SurePoint, ViewsSolution
+
+DETECT_SHARE = 0.7
+"""Of the progress: on two cores a picture takes a second, and the solve of four half a second."""
+
+
+SPACE_SHARE = 0.5
+"""Of the standard deviations of places in space. At their word 85 % of errors are within one (docs/evaluation.md), and
+the priors that a second solve adds to what they have shaped already move a hand by 1 to 2 cm; so by half of that."""
+
+
+def pose_from_images(
+    photos: Sequence[Photo],
+    same: Same = "pose",
+    model: Model = "heavy",
+    body_betas: Betas | None = None,
+    lens: Lens = as_told,
+) -> Steps:
+    """Look for the person on each photograph, and solve all together.
+
+    Args:
+        photos: The pictures; the camera of the first is the record's.
+        same: What they have in common: one pose from several sides, or one person in several poses.
+        model: Which landmark network.
+        body_betas: Shape of the body that the pose is for; None: the shape is solved as well.
+        lens: The camera that has taken each picture, without a place.
+
+    Returns:
+        The steps; of one pose they end with one record and the camera of each picture, of one person with one record
+        for each picture.
+
+    Raises:
+        SolverError: There are too few or too many pictures, nobody was found on one of them, or no pose fits.
+    """
+    check_number(len(photos))
+    persons: list[DetectedPerson] = []
+    cameras: list[PhotoCamera] = []
+    warnings: list[str] = []
+    seconds = 0.0
+    for number, photo in enumerate(photos):
+        detection = yield from _detect(photo, number, len(photos), model)
+        found = [person for person in detection.persons[1:] if person.score >= MIN_SECOND_SCORE]
+        if found:
+            warnings.append(f"{photo.name} shows {1 + len(found)} persons; the largest was taken")
+        persons.append(detection.persons[0])
+        cameras.append(lens(detection.camera))
+        seconds += detection.seconds
+    views = tuple(PictureView(person.evidence, camera) for person, camera in zip(persons, cameras, strict=True))
+    answer = yield Step(SolveViewsCall(views, same, body_betas), "Solving all pictures", DETECT_SHARE, 1.0)
+    solutions = _usable(answer, photos)
+    if same == "person":
+        records = tuple(
+            Record(
+                photo.name, person.evidence, solution, person.confidence, person.score, person.box, doubts=person.doubts
+            )
+            for photo, person, solution in zip(photos, persons, solutions.solutions, strict=True)
+        )
+        return JobResult(records, tuple(warnings), seconds)
+    record = record_of_pose(f"{photos[0].name} + {len(photos) - 1}", persons, solutions)
+    placed = tuple(solution.camera for solution in solutions.solutions if solution.camera is not None)
+    return JobResult((record,), tuple(warnings), seconds, cameras=placed)
+
+
+def check_number(count: int) -> None:
+    """Check how many pictures there are.
+
+    Raises:
+        SolverError: Too few or too many.
+    """
+    if not MIN_VIEWS <= count <= MAX_VIEWS:
+        raise SolverError(f"choose {MIN_VIEWS} to {MAX_VIEWS} pictures at once, not {count}")
+
+
+def record_of_pose(source: str, persons: Sequence[DetectedPerson], solved: ViewsSolution) -> Record:
+    """Return what is remembered of one pose on several pictures.
+
+    Of the first picture its keypoints and twists; of all of them the shape, and where the body's points are. What the
+    network guessed of the first picture's depth has no say beside these.
+    """
+    first, solution = persons[0], solved.solutions[0]
+    kept: list[Evidence] = [block for block in first.evidence if isinstance(block, Keypoints2D | Twist)]
+    kept += [_shape(block, solution) for block in first.evidence if isinstance(block, Shape)]
+    confidence: dict[str, float] = {}
+    for person in persons:
+        for name, value in person.confidence.items():
+            confidence[name] = max(value, confidence.get(name, 0.0))
+    points = {**solution.points, **{name: point.position for name, point in solved.points.items()}}
+    doubts = tuple(dict.fromkeys(doubt for person in persons for doubt in person.doubts))
+    worst = max(each.reprojection_px for each in solved.solutions)
+    return Record(
+        source,
+        (*kept, _in_space(solved.points)),
+        replace(solution, points=points, reprojection_px=worst),
+        confidence,
+        min(person.score for person in persons),
+        first.box,
+        doubts=doubts,
+    )
+
+
+def _detect(photo: Photo, number: int, count: int, model: Model) -> Generator[Step, Answer, Detection]:
+    """Look for the person on one of the photographs; whatever goes wrong is said with its name."""
+    text = numbered("Looking at picture {number} of {count}", number=number + 1, count=count)
+    share = DETECT_SHARE / count
+    try:
+        detection = yield Step(DetectCall(photo.data, model), text, number * share, (number + 1) * share)
+    except SolverError as error:
+        raise SolverError(f"{photo.name}: {error}", error.fix, error.code) from error
+    if not isinstance(detection, Detection):
+        raise wrong_answer()
+    if not detection.persons:
+        raise SolverError(
+            f"no person was found on {photo.name}; leave this picture out, or crop it so that the person is larger"
+        )
+    return detection
+
+
+def _usable(answer: Answer, photos: Sequence[Photo]) -> ViewsSolution:
+    """Return the answer to a solve of several pictures.
+
+    Raises:
+        SolverError: It is none, or no pose fits.
+    """
+    if not isinstance(answer, ViewsSolution) or len(answer.solutions) != len(photos):
+        raise wrong_answer()
+    for photo, solution in zip(photos, answer.solutions, strict=True):
+        if solution.camera is None or solution.camera.rotation is None:
+            raise wrong_answer()
+        if solution.status == "failed":
+            raise SolverError(f"no pose fits the keypoints of {photo.name} and the others; leave a picture out")
+    return answer
+
+
+def _shape(block: Shape, solution: Solution) -> Shape:
+    """Return the shape that was solved, as sure as one picture's guess."""
+    betas = solution.pose.betas[: len(block.betas)]
+    return replace(block, betas=betas, sigma=block.sigma[: len(betas)])
+
+
+def _in_space(points: Mapping[str, SurePoint]) -> Keypoints3D:
+    """Return where the points are; none is believed more than one that the user places."""
+    return Keypoints3D(
+        tuple(points),
+        tuple(point.position for point in points.values()),
+        tuple(max(SPACE_SHARE * point.sigma, POSITION_SIGMA) for point in points.values()),
+    )
