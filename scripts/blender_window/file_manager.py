@@ -55,7 +55,7 @@ class FileManager:
         )
         return found.stdout.split()
 
-    def drag(self, name: str, x: int, y: int, picture: str = "") -> Wait:
+    def drag(self, name: str, x: int, y: int, picture: str = "", *, with_others: bool = False) -> Wait:
         """Drag a file to a pixel of the screen and drop it there.
 
         Args:
@@ -63,12 +63,14 @@ class FileManager:
             x: Pixels from the left of the screen.
             y: Pixels from its top.
             picture: When given, a picture of this name is taken just before the drop.
+            with_others: All files of the folder are selected and dragged.
         """
         names = sorted((path.name for path in self._folder.iterdir()), key=str.lower)
         row, column = divmod(names.index(name), COLUMNS)
         from_x = LEFT + FIRST_ICON[0] + column * ICON_STEP[0]
         from_y = TOP + FIRST_ICON[1] + row * ICON_STEP[1]
-        moves = [f"mousemove {from_x} {from_y} sleep 0.5 mousedown 1 sleep 0.3"]
+        select = "click 1 sleep 0.3 key ctrl+a sleep 0.5 " if with_others else ""
+        moves = [f"mousemove {from_x} {from_y} sleep 0.5 {select}mousedown 1 sleep 0.3"]
         for step in range(1, DRAG_STEPS + 1):
             at = from_x + (x - from_x) * step // DRAG_STEPS, from_y + (y - from_y) * step // DRAG_STEPS
             moves.append(f"mousemove {at[0]} {at[1]} sleep {STEP_SECONDS}")
