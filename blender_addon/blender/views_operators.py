@@ -87,6 +87,9 @@ class IKOL_OT_pose_from_images(SeveralPictures, SolveOperator, bpy.types.Operato
             return {"CANCELLED"}
         return super().invoke(context, event)
 
+    def draw(self, _context: bpy.types.Context) -> None:
+        """Draw nothing: another choice would solve again at once, and Blender would stand still meanwhile."""
+
     def prepare(self, context: bpy.types.Context) -> Steps:
         """Read the picture files."""
         settings, paths = context.scene.ikol, self.paths()
@@ -181,6 +184,8 @@ class IKOL_OT_pick_images(SeveralPictures, bpy.types.Operator):
         try:
             self.paths()
         except AddonError as error:
+            runtime.get().notice = error
+            runtime.redraw()
             self.report({"ERROR"}, runtime.sentence(error))
             return {"CANCELLED"}
         return context.window_manager.invoke_props_dialog(self, width=DIALOG_WIDTH)

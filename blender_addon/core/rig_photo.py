@@ -106,7 +106,7 @@ class Shot:
             excess = more / (SAME_POSE * metres) - 1.0
             found[name] = max(found.get(name, 1.0), 1.0 + max(0.0, excess) ** 2)
 
-        for block in effective_evidence(self.record):
+        for block in _said(self.record):
             if isinstance(block, Keypoints2D):
                 for name, pixel in _known(block, known):
                     far = (
@@ -119,6 +119,15 @@ class Shot:
                     at = _moved(self.to_scene, np.array(point))
                     doubt(name, _far(now.place(name), at) - metres * _far(solution.points[name], point))
         return found
+
+
+def _said(record: Record) -> tuple[Evidence, ...]:
+    """Return the evidence, but for where several pictures saw the body: a rig of other proportions is not there.
+
+    What they say is in the source's pose.
+    """
+    own = tuple(block for block in record.evidence if not isinstance(block, Keypoints3D))
+    return effective_evidence(msgspec.structs.replace(record, evidence=own))
 
 
 def _known(block: Keypoints2D | Keypoints3D | Pins, known: set[str]) -> Iterator[tuple[str, tuple[float, ...]]]:
@@ -182,7 +191,7 @@ def _on_photographs(task: Task, shots: Sequence[Shot], doubts: Sequence[Mapping[
 
 
 def _picture(shot: Shot, names: set[str], doubts: Mapping[str, float], grow: FloatArray) -> RigPicture:
-    evidence = effective_evidence(shot.record)
+    evidence = _said(shot.record)
     space = grow @ shot.to_scene
     return RigPicture(
         camera_in(shot.camera, space),

@@ -6,6 +6,7 @@ With `-s` each prints the row of docs/rigs.md's table.
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from rig_cases import TOUCHING, missed, steps_of, task_of, touching, with_legs
@@ -13,6 +14,7 @@ from rig_photos import PICTURES, posed_shot, shot
 
 from blender_addon.core import keypoints
 from blender_addon.core.jobs import JobResult
+from blender_addon.core.record import Keypoints3D
 from blender_addon.core.rig_call import TreeSolution
 from blender_addon.core.rig_job import Task, copy_rotations, posed
 from blender_addon.core.rig_photo import Shot, on_photograph
@@ -148,3 +150,16 @@ def test_wherever_body_and_rig_stand_the_picture_is_the_same() -> None:
     again = steps_of(task)
     assert again.rig_px == pytest.approx(straight.rig_px, abs=0.3)  # rounds end when the camera moves by under 2 mm
     assert missed(task, again.rig_poses).feet.max() < FEET
+
+
+def test_where_several_pictures_saw_the_body_does_not_pull_at_a_rig_of_other_proportions() -> None:
+    taken, source = shot(PICTURES[0])
+    points = taken.record.solution.points
+    said = Keypoints3D(tuple(points), tuple(points.values()), (0.01,) * len(points))
+    several = replace(taken, record=msgspec.structs.replace(taken.record, evidence=(*taken.record.evidence, said)))
+    plain = task_of(with_legs("Unreal", 50.0, source.skeleton, 1.15), [source])
+    (alone,), (together,) = on_photograph(plain, taken).pictures, on_photograph(plain, several).pictures
+    assert alone is not None
+    assert together is not None
+    assert together.places == alone.places == {}
+    assert together.keypoints == alone.keypoints
