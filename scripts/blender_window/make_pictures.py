@@ -82,6 +82,7 @@ PICTURES = (
     ),
     Picture("rigs_panel", ("rigs/metarig",), (1036, 80, 1326, 960), 290),
     Picture("own_network", ("own_network/4_posed", "own_network/6_dragged"), (480, 150, 1300, 800), 560),
+    Picture("views", tuple(f"views/{3 + number}_camera_{number}" for number in range(4)), (414, 170, 908, 760), 260),
     Picture("nobody", ("trouble/3_wall",), SIDEBAR, 290),
     Picture("killed", ("trouble/5_killed",), SIDEBAR, 290),
 )
