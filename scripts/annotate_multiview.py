@@ -17,9 +17,9 @@ from tqdm import tqdm
 from ikol.errors import IkolError
 from ikol.evaluation.annotation import annotate, difference, held_out, sightings
 from ikol.evaluation.landmark_cache import LandmarkCache
-from ikol.evaluation.recording import LIMB_LANDMARKS, MIN_VIEWS, find_truth, read_truth
+from ikol.evaluation.recording import MIN_VIEWS, find_truth, read_truth
 from ikol.pipeline import PosePipeline
-from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS
+from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS, LIMB_LANDMARKS
 
 
 def main() -> int:

@@ -18,7 +18,6 @@ from ikol.distortion import undistort
 from ikol.evaluation.camera_refinement import refine_cameras
 from ikol.evaluation.landmark_cache import LandmarkCache
 from ikol.evaluation.recording import (
-    LIMB_LANDMARKS,
     MAX_REPROJECTION_PX,
     MIN_VIEWS,
     Clip,
@@ -28,7 +27,7 @@ from ikol.evaluation.recording import (
 from ikol.evaluation.trajectories import smooth_paths
 from ikol.evaluation.triangulation import reprojection_residual, triangulate
 from ikol.pipeline import Model, PosePipeline
-from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS, NUM_LANDMARKS
+from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS, LIMB_LANDMARKS, NUM_LANDMARKS
 
 Progress = Callable[[float, str], None]
 _KEPT = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))

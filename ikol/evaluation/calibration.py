@@ -16,6 +16,7 @@ from torch import Tensor
 from ikol.body.model import BodyModel
 from ikol.pipeline import Intrinsics, NamedEvidence, PoseSolution
 from ikol.pipeline.blocks import block_targets, solver_blocks
+from ikol.pipeline.calibrated import stretch
 from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.problem import make_problem
 from ikol.pipeline.start import begin_state
@@ -58,7 +59,8 @@ def relative_covariance(
     blocks = solver_blocks(problem, block_targets(problem))
     watched = body.points.select(tuple(dict.fromkeys((*names, *origin))))
     optimum = find_optimum(problem.skeleton, blocks, result, problem.config, watched)
-    return covariance_between(optimum, watched.names, names, origin, camera.R_camera_world)
+    axes = camera.R_camera_world @ stretch(problem)
+    return covariance_between(optimum, watched.names, names, origin, axes)
 
 
 def covariance_between(

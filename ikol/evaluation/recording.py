@@ -21,11 +21,8 @@ from ikol.errors import FileFormatError, InputError
 from ikol.evaluation.samples import EvaluationSample, Truth
 from ikol.files import read_limited
 from ikol.pipeline import Intrinsics
-from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS, NUM_LANDMARKS
+from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS, LIMB_LANDMARKS, NUM_LANDMARKS
 
-LIMB_LANDMARKS = tuple(
-    f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
-)
 MIN_VIEWS = 3  # a point that fewer cameras agree on is not a truth
 MAX_REPROJECTION_PX = 12.0  # the triangulation's own limit: half a wrist's width in these pictures
 MIN_VALID_POINTS = 10

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ikol.errors import InputError
 from ikol.pipeline import blocks
+from ikol.pipeline.calibrated import stretch
 from ikol.pipeline.evidence import (
     Anchor,
     Keypoints2D,
@@ -115,8 +116,9 @@ def inspect_problem(problem: Problem, prepared: PreparedProblems) -> Inspection:
     moved = torch.einsum("jcf,fr->rjc", joints, -optimum.inverse.solve(gradients.T[None])[0][0])
     known = optimum.without(_information_of_stay(groups, joints)[None])
     spread = known.inverse.solve(joints.flatten(0, 1).T[None])[0][0]
-    covariance = torch.einsum("jcf,fjd->jcd", joints, spread.unflatten(-1, (-1, 3)))
-    next_points, gains = _next_points(problem, known, watched, joints - joints[:1])
+    S = stretch(problem)
+    covariance = S @ torch.einsum("jcf,fjd->jcd", joints, spread.unflatten(-1, (-1, 3))) @ S
+    next_points, gains = _next_points(problem, known, watched, S @ (joints - joints[:1]))
     return Inspection(covariance, rows, moved, next_points, gains)
 
 

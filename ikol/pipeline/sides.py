@@ -13,14 +13,10 @@ from torch import Tensor
 
 from ikol.pipeline.evidence import Intrinsics
 from ikol.regressor.head import HeadPrediction
-from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS, LEFT_RIGHT
+from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS, LEFT_RIGHT, LIMB_LANDMARKS
 from ikol.regressor.person import PersonLandmarks
 
-_LIMBS = tuple(
-    BLAZEPOSE_LANDMARKS.index(f"{side}_{part}")
-    for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-    for side in ("left", "right")
-)
+_LIMBS = tuple(BLAZEPOSE_LANDMARKS.index(name) for name in LIMB_LANDMARKS)
 # Of 763 rendered validation people 40 have other sides: 22 of them are told by these two, and nobody else.
 PLAINLY_NEARER = 0.1
 """Metres by which the limbs' landmarks must lie nearer to the head's when they are renamed, on average."""

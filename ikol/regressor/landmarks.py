@@ -59,6 +59,10 @@ def _counterpart(name: str) -> str:
 LEFT_RIGHT: tuple[int, ...] = tuple(BLAZEPOSE_LANDMARKS.index(_counterpart(name)) for name in BLAZEPOSE_LANDMARKS)
 """For each landmark the index of the same one on the other side; of the nose, itself."""
 
+LIMB_LANDMARKS = tuple(
+    f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
+)
+
 NUM_LANDMARKS = len(BLAZEPOSE_LANDMARKS)
 NUM_WITH_AUXILIARY = 39  # the network adds six; 33 and 34 are the middle of the hips and a point of the body's circle
 AUXILIARY_CENTER, AUXILIARY_RIM = 33, 34

@@ -9,9 +9,9 @@ import torch
 from recordings import BODY, FOCAL, camera_around, walking_pose, write_recording
 
 from ikol.errors import FileFormatError, InputError
-from ikol.evaluation.recording import LIMB_LANDMARKS, Clip, Recording
+from ikol.evaluation.recording import Clip, Recording
 from ikol.pipeline.placement import point_positions
-from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS
+from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS, LIMB_LANDMARKS
 
 
 @pytest.fixture(scope="module")

@@ -170,7 +170,7 @@ def test_a_solve_from_its_own_result_is_done_at_once(body: BodyModel) -> None:
         start=first.pose,
         solve_shape=False,
     )
-    assert again.iterations <= 2 < first.iterations
+    assert again.iterations <= 3 < first.iterations
     torch.testing.assert_close(again.joints, first.joints, atol=1e-4, rtol=0)
 
 

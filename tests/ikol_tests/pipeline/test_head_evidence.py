@@ -68,6 +68,16 @@ def test_without_a_head_nothing_is_added() -> None:
     assert len(evidence_of(one_person(), HeadPrediction())) == 2
 
 
+@pytest.mark.parametrize(("apart", "expected"), [(0.005, 0.1), (0.0165, 0.1 / 3**0.5), (0.03, 0.1 / 3)])
+def test_the_head_is_believed_more_where_the_crops_disagree(apart: float, expected: float) -> None:
+    person = one_person()
+    # the picture has 350 px a metre, so that somebody of 1.7 m has 595 px
+    _, relative, *_ = evidence_of(replace(person, image_sigma=torch.full((33,), 595 * apart)), prediction())
+    assert isinstance(relative, RelativeKeypoints3D)
+    elbow = relative.sigma[relative.names.index("left_elbow")]
+    torch.testing.assert_close(elbow, torch.full((3,), expected).double(), rtol=1e-2, atol=0)
+
+
 def test_what_the_head_cannot_place_is_doubtful() -> None:
     person = one_person()
     plain = detected_person(person, prediction())

@@ -13,6 +13,7 @@ from ikol.body.model import BodyModel
 from ikol.errors import InputError
 from ikol.pipeline import Anchor, Inspection, Keypoints2D, NamedEvidence, Orientations, Pins, Pose, Twist
 from ikol.pipeline.blocks import STAY, block_targets, solver_blocks
+from ikol.pipeline.calibrated import stretch
 from ikol.pipeline.inspection import PLACED_SIGMA, inspect_problem
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.prepared import PreparedProblems
@@ -154,7 +155,8 @@ def test_covariance_is_what_the_evidence_says_without_staying_near_the_initial_p
         body, evidence, intrinsics=LENS, extrinsics=PLACED, initial=pose, start=pose, solve_shape=False
     )
     inspection = inspected(problem)
-    expected = covariance(problem.skeleton, blocks, result, problem.config).position
+    S = stretch(problem)
+    expected = S @ covariance(problem.skeleton, blocks, result, problem.config).position @ S
     torch.testing.assert_close(inspection.joint_covariance, expected, rtol=1e-3, atol=1e-7)
     assert float(inspection.joint_covariance[0, 2, 2].sqrt()) > 0.03  # how far away somebody is, one picture says badly
 

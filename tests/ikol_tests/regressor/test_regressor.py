@@ -13,6 +13,8 @@ from PIL import Image
 
 from ikol.errors import Cancelled, InputError
 from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, PersonLandmarks, decode_image
+from ikol.regressor.person import AUGMENTATIONS
+from ikol.regressor.regressor import SECOND_LOOK
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 NAMES = {name: i for i, name in enumerate(BLAZEPOSE_LANDMARKS)}
@@ -217,6 +219,12 @@ def test_max_persons_limits_the_results() -> None:
 def test_the_same_picture_gives_the_same_numbers() -> None:
     again = regressor().detect(photo("person_standing.jpg"))
     assert torch.equal(again[0].image_points, persons("person_standing.jpg")[0].image_points)
+
+
+def test_the_large_network_looks_again_around_the_body_that_it_has_found() -> None:
+    counts = [persons("person_standing.jpg"), regressor("full").detect(photo("person_standing.jpg"))]
+    first, looked_twice = len(AUGMENTATIONS), len(AUGMENTATIONS) + sum(map(len, SECOND_LOOK))
+    assert [len(found[0].samples.points) for found in counts if found[0].samples] == [looked_twice, first]
 
 
 def test_the_small_network_works_too() -> None:
