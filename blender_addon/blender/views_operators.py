@@ -17,7 +17,7 @@ from ..core.rig import CAMERA_PROPERTY
 from ..core.wording import count_text
 from . import runtime
 from .bodies import body_to_world, get_body
-from .camera import build_camera, look_through
+from .camera import build_camera, look_through, place_camera
 from .default_scene import hide_default_cube
 from .handles import show_handles
 from .own_body import current_body
@@ -140,7 +140,8 @@ class IKOL_OT_pose_from_images(SeveralPictures, SolveOperator, bpy.types.Operato
             self._build_camera(context, armature, photo, picture)
             for photo, picture in zip(result.cameras, self._pictures, strict=True)
         ]
-        context.scene.camera = armature[CAMERA_PROPERTY] = cameras[0]
+        armature[CAMERA_PROPERTY] = cameras[0]
+        self._look_through_first(context, armature, result.cameras[0])
         show_handles(context, armature, record)
         return armature
 
@@ -154,8 +155,13 @@ class IKOL_OT_pose_from_images(SeveralPictures, SolveOperator, bpy.types.Operato
             armature[CAMERA_PROPERTY] = self._build_camera(context, armature, record.camera, picture)
             show_handles(context, armature, record)
             armatures.append(armature)
-        context.scene.camera = armatures[0][CAMERA_PROPERTY]
+        self._look_through_first(context, armatures[0], result.records[0].camera)
         return armatures[0]
+
+    def _look_through_first(self, context: bpy.types.Context, armature: bpy.types.Object, photo: PhotoCamera) -> None:
+        """Let the scene render through a body's camera, in the size of its picture: the others have left theirs."""
+        context.scene.camera = armature[CAMERA_PROPERTY]
+        place_camera(context, context.scene.camera, photo, body_to_world(armature))
 
     def _build_camera(
         self,

@@ -151,6 +151,15 @@ def test_each_body_of_one_person_stands_where_its_own_camera_sees_it(solver, pho
         assert np.abs(seen_by(each["ikol_camera"], place) - expected).max() < 0.05
 
 
+@pytest.mark.parametrize("same", ["pose", "person"])
+def test_the_render_takes_the_size_of_the_picture_that_is_looked_through(solver, tmp_path, make_png, same):
+    sizes = {"upright.png": (300, 400), "wide.png": (400, 200)}
+    pose([make_png(tmp_path / name, *size) for name, size in sizes.items()], same=same)
+    render = bpy.context.scene.render
+    assert bpy.context.scene.camera.data.background_images[0].image.name == "upright.png"
+    assert (render.resolution_x, render.resolution_y) == (300, 400)
+
+
 def test_several_persons_on_a_picture_are_told_by_its_name(solver, photos, part):
     solver.behave(persons=2)
     pose(photos[:2])
