@@ -56,8 +56,9 @@ LOOSENED_SIGMA = 0.1
 With less, the elbow holds a pulled hand back; with none, nothing would say where the elbow was."""
 
 YIELDING_SIGMA = 0.03
-"""The same of what joins these to the rest: before a trunk that stayed within millimetres an elbow that was pulled by
-14 cm missed its place by 75 mm, before this one by 49."""
+"""The same of what joins these to the rest, which a pull beyond an arm's reach takes along. What is within reach is met
+to 5 mm; an elbow pulled 9 cm beyond, by 48 mm, before a trunk that stayed within millimetres by 75. One picture alone,
+which knows less of the trunk, gives it 10 mm and moves the head by 12 cm."""
 
 DOUBTFUL = 0.5
 """Confidence below which a detected point is shown as a guess."""
@@ -85,6 +86,19 @@ TWINS = MappingProxyType(
     | {f"{side}_{joint.lower()}": f"{letter}_{joint}" for letter, side in _SIDES.items() for joint in _LIMB_JOINTS}
 )
 """Joints and landmarks that are the same place of the body."""
+
+_SEEN_BY = MappingProxyType(
+    {
+        f"{letter}_{joint}": f"{side}_{landmark}"
+        for letter, side in _SIDES.items()
+        for joint, landmark in (
+            *((joint, joint.lower()) for joint in _LIMB_JOINTS),
+            ("Hand", "wrist"),
+            ("Foot", "ankle"),
+        )
+    }
+)
+"""Joints of the limbs, by the landmark that shows where they are."""
 
 
 _NONE = KeypointEdit()
@@ -362,7 +376,9 @@ def _under_edits(record: Record, block: Evidence, detected: Mapping[str, Vector2
             case Keypoints2D() if edit.pixel is None:
                 tolerance = edit.tolerance_px or max(cast("float", sigma), record.detected_px or 0.0)
                 rows.append((name, _target_pixel(record, name, detected), tolerance))
-            case Keypoints3D() if record.camera is None or not _is_placed_elsewhere(record, name):
+            case Keypoints3D() if record.camera is None or not (
+                _is_placed_elsewhere(record, name) or _is_unseen(record, name)
+            ):
                 least = max(_loosened(name, moved), _metres_of_detected(record, point))
                 rows.append((name, point, edit.tolerance_m or max(cast("float", sigma), least)))
             case RelativeKeypoints3D():
@@ -384,6 +400,12 @@ def _is_placed_elsewhere(record: Record, name: str) -> bool:
         if each in record.without_depth or (_has_say(record, each) and (edit.pixel or edit.position)):
             return True
     return False
+
+
+def _is_unseen(record: Record, name: str) -> bool:
+    """Return whether a joint's landmark was muted or removed: the joint is known from the same pixels."""
+    edit = record.edits.get(_SEEN_BY.get(name, name), _NONE)
+    return edit.is_muted or edit.is_removed
 
 
 def _moved_regions(record: Record) -> set[str]:

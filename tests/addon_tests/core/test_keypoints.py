@@ -300,6 +300,17 @@ def test_what_has_no_say_holds_nothing_loose(spatial):
     assert in_space(keypoints.lock(spatial, ["L_Wrist"]))["L_Elbow"] == 0.01  # held where it is
 
 
+@pytest.mark.parametrize("silence", [keypoints.mute, keypoints.remove])
+def test_a_landmark_without_a_say_takes_that_of_its_joint_and_of_the_end_that_hangs_on_it_too(spatial, silence):
+    said = in_space(silence(spatial, ["left_wrist"]))
+    assert set(SPACE.names) - said.keys() == {"left_wrist", "L_Wrist", "L_Hand"}
+    assert set(said.values()) == {0.01}
+
+
+def test_a_handle_without_a_say_leaves_what_the_pictures_say_of_its_landmark(spatial):
+    assert set(SPACE.names) - in_space(keypoints.mute(spatial, ["L_Wrist"])).keys() == {"L_Wrist"}
+
+
 def test_a_taken_pose_of_a_limb_is_not_held_back(spatial):
     said = in_space(keypoints.forget_depth(spatial, ("L_Wrist", "left_wrist")))
     assert not {"L_Wrist", "left_wrist"} & said.keys()
