@@ -69,11 +69,7 @@ def use_scene_camera(
         if background.image is not None and Path(bpy.path.abspath(background.image.filepath)) == image_path:
             camera.data.background_images.remove(background)  # of an earlier run
     _show_photo(camera.data, image_path, orientation)
-    render = context.scene.render
-    seen = render.resolution_x * render.pixel_aspect_x / (render.resolution_y * render.pixel_aspect_y)
-    if not math.isclose(seen, photo.width / photo.height, rel_tol=SAME_SHAPE):
-        render.resolution_x, render.resolution_y = photo.width, photo.height
-        render.pixel_aspect_x = render.pixel_aspect_y = 1.0
+    take_shape(context.scene, photo)
     return camera
 
 
@@ -155,6 +151,15 @@ def _fit_render(scene: bpy.types.Scene, photo: PhotoCamera, converted: BlenderCa
     render = scene.render
     render.resolution_x, render.resolution_y = photo.width, photo.height
     render.pixel_aspect_x, render.pixel_aspect_y = converted.pixel_aspect_x, converted.pixel_aspect_y
+
+
+def take_shape(scene: bpy.types.Scene, photo: PhotoCamera) -> None:
+    """Have the scene rendered in the picture's size where its shape is another one, which the picture does not fit."""
+    render, converted = scene.render, to_blender_camera(photo, np.eye(4))
+    seen = render.resolution_x * render.pixel_aspect_x / (render.resolution_y * render.pixel_aspect_y)
+    shape = photo.width * converted.pixel_aspect_x / (photo.height * converted.pixel_aspect_y)
+    if not math.isclose(seen, shape, rel_tol=SAME_SHAPE):
+        _fit_render(scene, photo, converted)
 
 
 def current_photo_camera(armature: bpy.types.Object, record: Record) -> PhotoCamera | None:

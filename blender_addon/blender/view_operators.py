@@ -3,8 +3,10 @@
 
 import bpy
 
-from .bodies import body_camera, find_body
-from .camera import look_through
+from ..core.errors import AddonError
+from . import runtime
+from .bodies import body_camera, find_body, read_record
+from .camera import look_through, take_shape
 from .text import iface
 
 
@@ -32,7 +34,15 @@ class IKOL_OT_look_through(PhotoCameraOperator, bpy.types.Operator):
     bl_description = "Show the body in the 3D view as its photograph does, with the photograph behind it"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Make the body's camera the scene's and look through it."""
-        context.scene.camera = body_camera(find_body(context))
+        """Make the body's camera the scene's, which is rendered in the picture's shape, and look through it."""
+        armature = find_body(context)
+        try:
+            photo = read_record(armature).camera
+        except AddonError as error:
+            self.report({"ERROR"}, runtime.sentence(error))
+            return {"CANCELLED"}
+        context.scene.camera = body_camera(armature)
+        if photo is not None:
+            take_shape(context.scene, photo)
         look_through(context)
         return {"FINISHED"}

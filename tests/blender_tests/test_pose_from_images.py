@@ -160,6 +160,22 @@ def test_the_render_takes_the_size_of_the_picture_that_is_looked_through(solver,
     assert (render.resolution_x, render.resolution_y) == (300, 400)
 
 
+def test_looking_through_another_body_s_camera_renders_in_the_shape_of_its_picture(solver, tmp_path, make_png):
+    sizes = {"upright.png": (300, 400), "wide.png": (400, 200)}
+    pose([make_png(tmp_path / name, *size) for name, size in sizes.items()], same="person")
+    first, second = bodies()
+    render = bpy.context.scene.render
+    seen = []
+    for body in (second, first):
+        bpy.context.view_layer.objects.active = body
+        assert bpy.ops.ikol.look_through() == {"FINISHED"}
+        seen.append((render.resolution_x, render.resolution_y))
+    assert seen == [(400, 200), (300, 400)]
+    render.resolution_x, render.resolution_y = 600, 800
+    bpy.ops.ikol.look_through()
+    assert (render.resolution_x, render.resolution_y) == (600, 800)  # the same shape: the user's size
+
+
 def test_several_persons_on_a_picture_are_told_by_its_name(solver, photos, part):
     solver.behave(persons=2)
     pose(photos[:2])
