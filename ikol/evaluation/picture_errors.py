@@ -95,7 +95,7 @@ def picture_errors(
     side = (known.amax(0) - known.amin(0)).max()
     sigma = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
     scores = torch.where(valid[:, None] & (sigma > LEAST_SIGMA), (relative - truth) / sigma, torch.nan)
-    turned = _rotation_errors(body, pose, camera, sample)
+    turned = rotation_errors(body, pose, camera, sample)
     pve, shape = _mesh_errors(body, pose, camera, sample, dataset.body)
     up = sample.truth.up
     return PictureErrors(
@@ -140,15 +140,24 @@ def scored_truth(
     return points.double() - sample.truth.select(dataset.origin)[0].double().mean(0), valid
 
 
-def _rotation_errors(
+def rotation_errors(
     body: BodyModel, pose: Pose, camera: Camera, sample: EvaluationSample
 ) -> tuple[Tensor, Tensor] | None:
-    """Return geodesic distance and twist error of each joint in degrees; None without true rotations."""
+    """Return geodesic distance and twist error of each joint in degrees; None without true rotations.
+
+    The root's twist is about the picture's vertical, in axes whose y points up. In the camera's own, with y down,
+    who stands is half a turn away from the rest pose, where a twist means nothing.
+    """
     truth = sample.truth.camera_rotmat
     if truth is None:
         return None
-    predicted = _camera_rotmat(pose, camera)
-    return geodesic_deg(predicted, truth.double()), twist_errors_deg(predicted, truth.double(), bone_axes(body))
+    predicted, truth = (_with_y_up(each) for each in (_camera_rotmat(pose, camera), truth.double()))
+    return geodesic_deg(predicted, truth), twist_errors_deg(predicted, truth, bone_axes(body))
+
+
+def _with_y_up(camera_rotmat: Float[Tensor, "joints 3 3"]) -> Float[Tensor, "joints 3 3"]:
+    flip = camera_rotmat.new_tensor((1.0, -1.0, -1.0))[:, None]
+    return torch.cat((flip * camera_rotmat[:1], camera_rotmat[1:]))
 
 
 def _camera_rotmat(pose: Pose, camera: Camera) -> Float[Tensor, "joints 3 3"]:
