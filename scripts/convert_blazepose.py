@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn the original BlazePose .tflite files into the safetensors that ship in ikol/regressor/data.
+"""Turn the original .tflite files (BlazePose, hands) into the safetensors that ship in ikol/regressor/data.
 
 Run scripts/fetch_blazepose first. What changes: float16 values stay the same bits, sparse weights are written out in
 full, weights go from TensorFlow's layout to torch's, paddings become explicit numbers, operations that only feed the
-segmentation map are left out. The list of operations is JSON in the file's metadata, read by ikol/regressor/graph.py.
-The FlatBuffer is read with numpy alone, by the field numbers of TensorFlow Lite's schema.fbs (version 3).
+segmentation map are left out, fully connected layers become convolutions of one pixel. The list of operations is JSON
+in the file's metadata, read by ikol/regressor/graph.py. The FlatBuffer is read with numpy alone, by the field numbers
+of TensorFlow Lite's schema.fbs (version 3).
 """
 
 import argparse
@@ -21,8 +22,8 @@ from safetensors.numpy import save
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "ikol" / "regressor" / "data"
 
-ADD, CONCAT, CONV, DEPTHWISE, DEPTH_TO_SPACE, DEQUANTIZE, SIGMOID = 0, 2, 3, 4, 5, 6, 14
-MAX_POOL, RESHAPE, RESIZE_BILINEAR, PAD, DENSIFY = 17, 22, 23, 34, 124
+ADD, CONCAT, CONV, DEPTHWISE, DEPTH_TO_SPACE, DEQUANTIZE, FULLY_CONNECTED, SIGMOID = 0, 2, 3, 4, 5, 6, 9, 14
+MAX_POOL, RESHAPE, RESIZE_BILINEAR, PAD, MEAN, DENSIFY = 17, 22, 23, 34, 40, 124
 ACTIVATIONS = {0: "none", 1: "relu", 3: "relu6"}
 DTYPES = {0: np.float32, 1: np.float16, 2: np.int32}
 SAME = 0
@@ -31,6 +32,7 @@ OUTPUTS = {  # our name of an output -> its place among the file's outputs
     "blazepose_detector": {"boxes": 0, "scores": 1},
     "blazepose_full": {"landmarks": 0, "presence": 1, "heatmap": 3, "world": 4},
     "blazepose_heavy": {"landmarks": 0, "presence": 1, "heatmap": 3, "world": 4},
+    "mediapipe_hand": {"landmarks": 0, "presence": 1, "handedness": 2, "world": 3},
 }
 
 Op = dict[str, Any]
@@ -193,6 +195,8 @@ class Converter:
                 self._convolution(code == DEPTHWISE, inputs, outputs[0], options)
             elif code == PAD:
                 self._pad(inputs, outputs[0])
+            elif code == FULLY_CONNECTED:
+                self._fully_connected(inputs, outputs[0], options)
             else:
                 op = self._plain(code, inputs, outputs[0], options)
                 assert not any(value in self.padded for value in op["inputs"]), "only convolutions take padded values"
@@ -210,6 +214,9 @@ class Converter:
             return {"op": "depth_to_space", **op, "block": options.number(0, "i")}
         if code == SIGMOID:
             return {"op": "sigmoid", **op}
+        if code == MEAN:
+            assert self.graph.constants[inputs[1]].tolist() == [1, 2], "the mean is over the picture"
+            return {"op": "mean", **op}
         if code == RESHAPE:
             return {"op": "flatten", **op, "shape": shape[1:]}
         if code == MAX_POOL:
@@ -217,7 +224,7 @@ class Converter:
             assert options.number(0, "b") != SAME
             assert window == [options.number(i, "i") for i in (2, 1)], "window and stride are equal"
             return {"op": "max_pool", **op, "window": window}
-        assert code == RESIZE_BILINEAR, f"operation {code} does not occur in BlazePose"
+        assert code == RESIZE_BILINEAR, f"operation {code} does not occur in these networks"
         assert not options.number(2, "b"), "align_corners does not occur"
         assert options.number(3, "b"), "half-pixel centres only"
         return {"op": "resize", **op, "size": shape[1:3]}
@@ -242,19 +249,38 @@ class Converter:
             assert padding == [0, 0, 0, 0]
             size = self.graph.shapes[inputs[0]][1:3]
             padding = [p for axis in (0, 1) for p in same_padding(size[axis], weight.shape[2 + axis], stride[axis])]
+        groups = weight.shape[0] if depthwise else 1
+        activation = ACTIVATIONS[options.number(4 if depthwise else 3, "b")]
+        self._add([source], output, weight, inputs[2], stride, padding, groups, activation)
+
+    def _fully_connected(self, inputs: list[int], output: int, options: Table) -> None:
+        weight = self.graph.constants[inputs[1]][:, :, None, None]
+        self._add(inputs[:1], output, weight, inputs[2], [1, 1], [0, 0, 0, 0], 1, ACTIVATIONS[options.number(0, "b")])
+
+    def _add(
+        self,
+        inputs: list[int],
+        output: int,
+        weight: np.ndarray,
+        bias: int,
+        stride: list[int],
+        padding: list[int],
+        groups: int,
+        activation: str,
+    ) -> None:
         name = f"conv{output}"
         self.tensors[name + ".weight"] = np.ascontiguousarray(weight)
-        self.tensors[name + ".bias"] = np.ascontiguousarray(self.graph.constants[inputs[2]])
+        self.tensors[name + ".bias"] = np.ascontiguousarray(self.graph.constants[bias])
         self.ops.append(
             {
                 "op": "conv",
-                "inputs": [source],
+                "inputs": inputs,
                 "output": output,
                 "name": name,
                 "stride": stride,
                 "padding": padding,
-                "groups": weight.shape[0] if depthwise else 1,
-                "act": ACTIVATIONS[options.number(4 if depthwise else 3, "b")],
+                "groups": groups,
+                "act": activation,
             }
         )
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Landmarks of an earlier evaluation, in a file: finding them takes most of the time, and they seldom change.
 
-One .npz with the fields of `PersonLandmarks`, one row a picture, what its crops said, and the pictures' names.
+One .npz with the fields of `PersonLandmarks`, one row a picture, what its crops said, the hands, the pictures' names.
 Imports: numpy, torch.
 """
 
@@ -12,6 +12,7 @@ import torch
 
 from ikol.body.array_archive import read_arrays
 from ikol.errors import FileFormatError
+from ikol.regressor.hands import HAND_SHAPES, HandLandmarks
 from ikol.regressor.landmarks import NUM_INNER, NUM_LANDMARKS
 from ikol.regressor.person import CropSamples, PersonLandmarks
 
@@ -81,6 +82,10 @@ class LandmarkCache:
         arrays["has_inner"] = np.array([person.inner is not None for person in rows])
         inner = [person.inner.half().numpy() for person in rows if person.inner is not None]
         arrays["inner"] = np.stack(inner) if inner else np.zeros((0, 2, NUM_INNER), np.float16)
+        arrays["has_hands"] = np.array([person.hands is not None for person in rows])
+        for key, shape in HAND_SHAPES.items():
+            hands = [getattr(person.hands, key).numpy() for person in rows if person.hands is not None]
+            arrays[f"hand_{key}"] = np.stack(hands) if hands else np.zeros((0, *shape), np.float32)
         for key, shape in _CROP_FIELDS.items():
             parts = [np.zeros((0, *shape), np.float32)]
             parts += [getattr(each, key).numpy() for each in crops if each is not None]
@@ -98,6 +103,8 @@ class LandmarkCache:
             "crops_size",
             "has_inner",
             "inner",
+            "has_hands",
+            *(f"hand_{key}" for key in HAND_SHAPES),
             *(f"crops_{key}" for key in _CROP_FIELDS),
         )
         arrays = read_arrays(self.path.read_bytes(), keys, self.path.name, MAX_BYTES)
@@ -108,8 +115,10 @@ class LandmarkCache:
             raise FileFormatError(f"{self.path.name} is damaged: crops has negative numbers; delete it")
         expected = {key: (len(names), *shape) for key, shape in _FIELDS.items()}
         expected |= {f"crops_{key}": (int(crops.sum()), *shape) for key, shape in _CROP_FIELDS.items()}
-        expected |= {key: (len(names),) for key in ("crops", "crops_size", "doubts", "has_inner")}
+        expected |= {key: (len(names),) for key in ("crops", "crops_size", "doubts", "has_inner", "has_hands")}
         expected["inner"] = (int(np.count_nonzero(arrays["has_inner"])), 2, NUM_INNER)
+        num_hands = int(np.count_nonzero(arrays["has_hands"]))
+        expected |= {f"hand_{key}": (num_hands, *shape) for key, shape in HAND_SHAPES.items()}
         for key, shape in expected.items():
             if arrays[key].shape != shape:
                 raise FileFormatError(
@@ -118,6 +127,10 @@ class LandmarkCache:
                 )
         ends = np.cumsum(crops)
         inner = iter(torch.from_numpy(arrays["inner"].astype(np.float32)))
+        hands = (
+            HandLandmarks(*(torch.from_numpy(arrays[f"hand_{key}"][number].copy()) for key in HAND_SHAPES))
+            for number in range(num_hands)
+        )
         for row, name in enumerate(names.tolist()):
             span = slice(int(ends[row] - crops[row]), int(ends[row]))
             tensors = {key: torch.from_numpy(arrays[key][row].copy()) for key in _FIELDS if key != "score"}
@@ -128,4 +141,5 @@ class LandmarkCache:
                 samples=CropSamples(size=float(arrays["crops_size"][row]), **of_crops) if crops[row] else None,
                 doubts=tuple(str(arrays["doubts"][row]).split()),
                 inner=next(inner) if arrays["has_inner"][row] else None,
+                hands=next(hands) if arrays["has_hands"][row] else None,
             )

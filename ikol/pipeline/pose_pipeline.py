@@ -34,6 +34,7 @@ from ikol.pipeline.swaps import Swap
 from ikol.pipeline.views_inspection import ViewsInspection, inspect_views
 from ikol.regressor import BLAZEPOSE_LANDMARKS, LandmarkRegressor, decode_image
 from ikol.regressor.head import LandmarkHead, load_head
+from ikol.regressor.head.forearm import with_forearms
 from ikol.regressor.manifest import OwnNetwork
 from ikol.regressor.person import PersonLandmarks
 
@@ -190,11 +191,15 @@ class PosePipeline:
         """
         if self.head is None or model != "heavy":
             return tuple(detected_person(person) for person in found)
-        predictions = self.head.predict(found, intrinsics.focal, intrinsics.center)
-        return tuple(
-            replace(detected_person(with_sides_of(prediction, person, intrinsics), prediction), landmarks=person)
-            for person, prediction in zip(found, predictions, strict=True)
-        )
+        head, focal, center = self.head, intrinsics.focal, intrinsics.center
+        persons: list[DetectedPerson] = []
+        for person, prediction in zip(found, head.predict(found, focal, center), strict=True):
+            sided = with_sides_of(prediction, person, intrinsics)
+            if head.forearm is not None:
+                factor = head.calibration.forearm
+                prediction = with_forearms(head.forearm, factor, sided, prediction, focal, center)  # noqa: PLW2901
+            persons.append(replace(detected_person(sided, prediction), landmarks=person))
+        return tuple(persons)
 
     def solve(
         self,

@@ -32,6 +32,7 @@ DEFAULT_FOCAL_MM = 35.0
 26 mm and a portrait's 50 mm. On the four-view sample recording it costs 0.2 mm of MPJPE, a lens that is
 wrong by a quarter at most 0.7 mm."""
 MIN_CONFIDENCE = 0.15  # below it the augmented crops disagree by more than twice a hand's length
+HEIGHT = 1.7  # metres, of a standing person
 DEFINITION_SIGMA = 0.010  # of a person's height: how far apart annotators, network and body place one landmark (17 mm)
 FACE_INFLATION = 1.7  # eleven landmarks on one bone count as four: their errors are one error
 TWISTED = (
@@ -87,7 +88,7 @@ def evidence_of(person: PersonLandmarks, prediction: HeadPrediction | None = Non
     if not names:
         return ()
     inflation = _inflation()
-    size = _height_px(person)
+    size = HEIGHT * person.pixels_per_metre()
     pixel_sigma = (person.image_sigma.square() + (DEFINITION_SIGMA * size) ** 2).sqrt() * inflation
     world, world_sigma = person.world_points, person.world_sigma
     if prediction is not None and prediction.landmarks is not None and prediction.landmarks_sigma is not None:
@@ -127,15 +128,6 @@ def _disagreement(person: PersonLandmarks, size: float) -> float:
         return 1.0
     apart = float(person.image_sigma[limbs].mean()) / size
     return min(1.0, max(0.0, (apart - AGREED) / (TORN - AGREED)))
-
-
-def _height_px(person: PersonLandmarks) -> float:
-    """Return how many pixels the whole standing person would have, from the scale of its world landmarks."""
-    seen = person.in_picture
-    world, image = person.world_points[seen, :2], person.image_points[seen]
-    spread = (world - world.mean(0)).norm(dim=-1).mean()
-    pixels_per_metre = (image - image.mean(0)).norm(dim=-1).mean() / spread.clamp_min(0.05)
-    return 1.7 * float(pixels_per_metre)
 
 
 def detected_person(person: PersonLandmarks, prediction: HeadPrediction | None = None) -> DetectedPerson:

@@ -49,6 +49,7 @@ def _exchanged(person: PersonLandmarks) -> PersonLandmarks:
         visibility=person.visibility[swap],
         confidence=person.confidence[swap],
         in_picture=person.in_picture[swap],
+        hands=person.hands and person.hands.exchanged(),
         samples=samples
         and replace(
             samples,

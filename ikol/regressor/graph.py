@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a BlazePose network, described as a list of operations, as a torch module.
+"""Runs a network of MediaPipe, described as a list of operations, as a torch module.
 
-Knows the nine operations that occur in these networks and nothing about pictures or landmarks. Imports torch and
+Knows the ten operations that occur in these networks and nothing about pictures or landmarks. Imports torch and
 ``ikol.regressor.weights``.
 """
 
@@ -183,6 +183,8 @@ class GraphNetwork(nn.Module):
                 return _depth_to_space(x, op.block)
             case "sigmoid":
                 return x.sigmoid()
+            case "mean":
+                return x.mean((2, 3), keepdim=True)
             case "flatten":
                 return x.permute(0, 2, 3, 1).reshape(x.shape[0], *op.shape)
             case "concat":

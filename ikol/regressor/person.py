@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ikol.regressor.crops import PERSON_MARGIN, Crops
+from ikol.regressor.hands import HandLandmarks
 from ikol.regressor.landmarks import LEFT_RIGHT, NUM_LANDMARKS, CropLandmarks
 
 AUGMENTATIONS: Sequence[tuple[float, float, bool]] = (
@@ -87,6 +88,15 @@ class PersonLandmarks:
     """Why the pose may be wrong as a whole (`ikol.regressor.doubts`)."""
     inner: Float[Tensor, "2 inner"] | None = None
     """Mean inner values of the network, of the plain crops and of the mirrored ones; None where it gave none."""
+    hands: HandLandmarks | None = None
+    """What the hand network says; None where it was not asked."""
+
+    def pixels_per_metre(self) -> float:
+        """Return how many pixels a metre at the person has, by how large its world landmarks are on the picture."""
+        seen = self.in_picture if bool(self.in_picture.any()) else torch.ones_like(self.in_picture)
+        world, image = self.world_points[seen, :2], self.image_points[seen]
+        spread = (world - world.mean(0)).norm(dim=-1).mean()
+        return float((image - image.mean(0)).norm(dim=-1).mean() / spread.clamp_min(0.05))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ikol.regressor.crops import PERSON_MARGIN, Crops, sample_crops
 from ikol.regressor.detector import Detections, detect_persons, search_windows
 from ikol.regressor.doubts import QUALITY_SURE, doubts_of, quality
 from ikol.regressor.graph import GraphNetwork, asking_between_layers
+from ikol.regressor.hands import load_hand_network, look_at_hands
 from ikol.regressor.landmarks import (
     AUXILIARY_CENTER,
     AUXILIARY_RIM,
@@ -117,14 +118,14 @@ def _check_boxes(boxes: Sequence[Box]) -> None:
 
 
 class LandmarkRegressor:
-    """Finds persons and their landmarks in pictures. Holds two networks; no state between calls."""
+    """Finds persons and their landmarks in pictures. Holds networks; no state between calls."""
 
     def __init__(self, model: Literal["heavy", "full"] = "heavy", device: str = "cpu") -> None:
         """Load the networks.
 
         Args:
             model: ``heavy``, or ``full`` which takes a fifth of the time and swaps left and right more often. With
-                ``heavy`` each person is looked at twice.
+                ``heavy`` each person is looked at twice, and their hands by a network of their own.
             device: What torch calls it.
         """
         if model not in ("heavy", "full"):
@@ -133,6 +134,7 @@ class LandmarkRegressor:
         self._detector = GraphNetwork(load_network("blazepose_detector")).to(self.device).eval()
         self._landmarks = load_landmark_network(model).to(self.device)
         self._looks_again = model == "heavy"
+        self._hands = load_hand_network().to(self.device) if self._looks_again else None
 
     def detect(
         self,
@@ -176,9 +178,15 @@ class LandmarkRegressor:
             self._look_at_all(rgb, found, persons, max_persons, _part(report, _DETECTION_SHARE, first_end))
             if boxes is None and (thorough or not persons):
                 self._search_again(rgb, rotation, persons, max_persons, _part(report, first_end, 1.0))
+            if self._hands is not None:
+                persons = [self._with_hands(rgb, one, self._hands) for one in persons]
             report(1.0, "landmarks found")
         persons = [replace(one, doubts=doubts_of(one, persons)) for one in persons]
         return persons if boxes is not None else sorted(persons, key=_box_area, reverse=True)
+
+    @staticmethod
+    def _with_hands(rgb: _Picture, person: PersonLandmarks, network: GraphNetwork) -> PersonLandmarks:
+        return replace(person, hands=look_at_hands(network, rgb, person.image_points, person.pixels_per_metre()))
 
     def _search_again(
         self, rgb: _Picture, rotation: float, persons: list[PersonLandmarks], max_persons: int, report: Progress

@@ -124,6 +124,7 @@ def render_shard(
     *,
     seed: int,
     long_side: int | None = None,
+    crop_size: int = CROP_SIZE,
 ) -> dict[str, Tensor]:
     """Return a shard's arrays: every pose photographed once.
 
@@ -134,7 +135,8 @@ def render_shard(
         motion_id: kept with the samples.
         subject_id: kept with the samples.
         seed: what cameras, outfits, light and backgrounds are drawn from.
-        long_side: pixels of whole pictures; None for pictures around the person at the landmark network's size.
+        long_side: pixels of whole pictures; None for pictures around the person.
+        crop_size: pixels of the detector's square in these; the landmark network's own size is the default.
     """
     rest_joints = body.rest_joints(betas)
     rest, faces = body.v_template.numpy(), body.faces.numpy()
@@ -152,7 +154,7 @@ def render_shard(
     views: list[View] = []
     for i in range(len(betas)):
         rng = np.random.default_rng([seed, i])
-        views.append(_draw_view(rng, points[i, 24:], long_side))
+        views.append(_draw_view(rng, points[i, 24:], long_side, crop_size))
         files.append(render_scene(rng, rest, faces, vertices[i].numpy(), views[-1]))
     camera_points = torch.from_numpy(np.stack([v.to_camera(p) for v, p in zip(views, points, strict=True)])).float()
     pixels = np.stack([v.project(p) for v, p in zip(views, camera_points[:, 24:].double().numpy(), strict=True)])
@@ -176,7 +178,9 @@ def render_shard(
     }
 
 
-def _draw_view(rng: np.random.Generator, landmarks: Float[np.ndarray, "33 3"], long_side: int | None) -> View:
+def _draw_view(
+    rng: np.random.Generator, landmarks: Float[np.ndarray, "33 3"], long_side: int | None, crop_size: int
+) -> View:
     """Return a camera that sees most of the body; of its surroundings only, unless a whole picture is asked for."""
     view = draw_view(rng, landmarks, long_side or _FIRST_SIDE)
     for _ in range(_TRIES - 1):
@@ -191,7 +195,7 @@ def _draw_view(rng: np.random.Generator, landmarks: Float[np.ndarray, "33 3"], l
     side = 2.0 * PERSON_MARGIN * circle.radius
     x, y = (float(value) for value in circle.center)
     half = _WINDOW * side / 2
-    return view.window((x - half, y - half), (x + half, y + half), CROP_SIZE / side)
+    return view.window((x - half, y - half), (x + half, y + half), crop_size / side)
 
 
 def _shard_length(path: Path) -> int:

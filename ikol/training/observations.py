@@ -19,12 +19,13 @@ from torch import Tensor
 from ikol.errors import FileFormatError, InputError
 from ikol.regressor.crops import PERSON_MARGIN, Crops, sample_crops
 from ikol.regressor.graph import GraphNetwork
+from ikol.regressor.hands import HAND_SHAPES, HandLandmarks, look_at_hands
 from ikol.regressor.landmarks import run_landmarks
-from ikol.regressor.person import AUGMENTATIONS, CropSamples
+from ikol.regressor.person import AUGMENTATIONS, CropSamples, combine
 from ikol.rendering.dataset import RenderedSample
 from ikol.rendering.viewpoint import body_circle
 
-_FORMAT = "ikol observations 2"
+_FORMAT = "ikol observations 3"
 # How far the detector's circle is from the body's own, standard deviations: of the centre in radii, of the radius's
 # logarithm (its mean is the next), of the direction in radians. Measured on whole rendered pictures, see docs/data.md.
 _CENTER_SPREAD, _RADIUS_SPREAD, _RADIUS_MEAN, _TURN_SPREAD = 0.06, 0.10, -0.05, 0.085
@@ -44,6 +45,10 @@ class Observations:
     presence: Float[Tensor, "samples crops"]
     inner: Float[Tensor, "samples crops inner"]
     """Inner values of the network, float16."""
+    hand_world: Float[Tensor, "samples looks 2 2 21 3"]
+    """What the hand network says (`ikol.regressor.hands`), one look; none where it was not asked."""
+    hand_presence: Float[Tensor, "samples looks 2 2"]
+    hand_handedness: Float[Tensor, "samples looks 2 2"]
     side: Float[Tensor, "samples crops"]
     """Of each crop, pixels."""
     augmentation: Int[Tensor, "samples crops"]
@@ -80,7 +85,14 @@ class Observations:
         return ((self.landmarks_px >= 0) & (self.landmarks_px < self.size[:, None])).all(-1)
 
 
-def observe(network: GraphNetwork, samples: Iterable[RenderedSample], *, seed: int, num_crops: int = 2) -> Observations:
+def observe(
+    network: GraphNetwork,
+    samples: Iterable[RenderedSample],
+    *,
+    seed: int,
+    num_crops: int = 2,
+    hands: GraphNetwork | None = None,
+) -> Observations:
     """Return what the landmark network says about each sample, in crops that a detector might have cut.
 
     Args:
@@ -88,13 +100,14 @@ def observe(network: GraphNetwork, samples: Iterable[RenderedSample], *, seed: i
         samples: pictures around one person each.
         seed: what the crops' faults are drawn from.
         num_crops: of each person; every second one is mirrored.
+        hands: the hand network, where it shall look as well.
 
     Raises:
         InputError: there are no samples.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode():
-        rows = [_observe_one(network, sample, generator, num_crops) for sample in samples]
+        rows = [_observe_one(network, sample, generator, num_crops, hands) for sample in samples]
     if not rows:
         raise InputError("there is nothing to observe: the data set is empty")
     return Observations(**{key: torch.stack([row[key] for row in rows]) for key in rows[0]})
@@ -138,7 +151,11 @@ def read_observations(folder: Path) -> Observations:
 
 
 def _observe_one(
-    network: GraphNetwork, sample: RenderedSample, generator: torch.Generator, num_crops: int
+    network: GraphNetwork,
+    sample: RenderedSample,
+    generator: torch.Generator,
+    num_crops: int,
+    hands: GraphNetwork | None,
 ) -> dict[str, Tensor]:
     circle = body_circle(sample.landmarks_px.numpy())
     draw = torch.randn(4, generator=generator).tolist()
@@ -157,7 +174,15 @@ def _observe_one(
     found = run_landmarks(network, sample_crops(sample.picture, crops, network.input_size, "border"))
     answer = CropSamples.from_crops(crops, found)
     camera = sample.camera
+    looks: list[HandLandmarks] = []
+    if hands is not None:
+        person = combine(answer, camera.width, camera.height)
+        looks = [look_at_hands(hands, sample.picture, person.image_points, person.pixels_per_metre())]
     return {
+        **{
+            f"hand_{name}": torch.stack([getattr(look, name) for look in looks]) if looks else torch.zeros(0, *shape)
+            for name, shape in HAND_SHAPES.items()
+        },
         "points": answer.points,
         "world": answer.world,
         "visibility": answer.visibility,

@@ -131,15 +131,16 @@ def picture() -> bytes:
     return stream.getvalue()
 
 
-def test_server_with_a_damaged_network_says_so_and_does_not_try_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["blazepose_heavy", "mediapipe_hand"])
+def test_server_with_a_damaged_network_says_so_and_does_not_try_again(tmp_path: Path, name: str) -> None:
     for path in SHIPPED.iterdir():
         (tmp_path / path.name).symlink_to(path)
-    (tmp_path / "blazepose_heavy.safetensors").unlink()
-    (tmp_path / "blazepose_heavy.safetensors").write_bytes(b"damaged")
+    (tmp_path / f"{name}.safetensors").unlink()
+    (tmp_path / f"{name}.safetensors").write_bytes(b"damaged")
     with ServerProcess(SERVER, ["--device", "cpu", "--threads", "1"], WEIGHTS=str(tmp_path)) as server:
         client = server.client()
         problem = client.wait_until_ready().problem
-        assert "blazepose_heavy.safetensors has SHA-256" in problem
+        assert f"{name}.safetensors has SHA-256" in problem
         assert "install the package again" in problem
         assert client.receive_for(client.detect("x")).code == "start_failed"
         assert client.stats().worker_restarts == 0

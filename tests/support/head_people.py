@@ -3,7 +3,9 @@
 
 import torch
 
+from ikol.regressor.hands import HAND_SHAPES, HandLandmarks
 from ikol.regressor.head import HeadInput, HeadNetwork
+from ikol.regressor.head.forearm_network import ForearmNetwork
 from ikol.regressor.person import PersonLandmarks
 
 
@@ -47,3 +49,20 @@ def one_person(seed: int = 0) -> PersonLandmarks:
         confidence=torch.ones(33),
         in_picture=torch.ones(33, dtype=torch.bool),
     )
+
+
+def some_hands(seed: int = 0) -> HandLandmarks:
+    """Hands of about 10 cm of which nothing is alike."""
+    generator = torch.Generator().manual_seed(seed)
+    world, presence, handedness = (torch.randn(shape, generator=generator) for shape in HAND_SHAPES.values())
+    return HandLandmarks(0.05 * world, presence.sigmoid(), handedness.sigmoid())
+
+
+def random_forearm(seed: int = 0) -> ForearmNetwork:
+    """A small network whose answer depends on all that it reads."""
+    torch.manual_seed(seed)
+    network = ForearmNetwork(width=32, depth=2).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return network

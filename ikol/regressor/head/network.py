@@ -44,7 +44,9 @@ class HeadOutput:
     hips_sigma: Float[Tensor, "people 3"]
 
 
-class _Block(nn.Module):
+class ResidualBlock(nn.Module):
+    """Two layers beside a path that leaves the values as they are; at first it changes nothing."""
+
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
@@ -54,7 +56,8 @@ class _Block(nn.Module):
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
 
-    def forward(self, values: Float[Tensor, "people width"]) -> Float[Tensor, "people width"]:
+    def forward(self, values: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+        """Return the values, changed."""
         inner = functional.silu(self.inner(self.norm(values)))
         return values + self.outer(self.dropout(inner))
 
@@ -120,7 +123,7 @@ class HeadNetwork(nn.Module):
         self.inlet = nn.Linear(NUM_FEATURES, width)
         self.inner_dropout = nn.Dropout(INNER_DROPOUT)
         self.inner_inlet = nn.Linear(NUM_INNER_FEATURES, width, bias=False)
-        self.blocks = nn.Sequential(*(_Block(width, dropout) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(ResidualBlock(width, dropout) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.outlet = nn.Linear(width, sum(_SIZES))
         self.direct = nn.Linear(NUM_FEATURES, 3 * NUM_NODES, bias=False)

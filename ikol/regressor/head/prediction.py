@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ikol.regressor.head.forearm_network import ForearmNetwork
 from ikol.regressor.head.inputs import HeadInput, canonical
 from ikol.regressor.head.network import NUM_JOINTS, NUM_TREE, HeadNetwork, HeadOutput
 from ikol.regressor.landmarks import LEFT_RIGHT
@@ -57,14 +58,25 @@ class Calibration:
     twist: float = 1.0
     betas: float = 1.0
     depth: float = 1.0
+    forearm: float = 1.0
 
 
 class LandmarkHead:
-    """A trained head. Holds a network; no state between calls."""
+    """A trained head. Holds networks; no state between calls."""
 
-    def __init__(self, network: HeadNetwork, calibration: Calibration, body: str) -> None:
-        """Take a network with its calibration; `body` is the name of the body whose joints and betas it learned."""
+    def __init__(
+        self, network: HeadNetwork, calibration: Calibration, body: str, forearm: ForearmNetwork | None = None
+    ) -> None:
+        """Take a network with its calibration.
+
+        Args:
+            network: reads the landmarks.
+            calibration: of both networks.
+            body: the name of the body whose joints and betas they learned.
+            forearm: reads the hands (`ikol.regressor.head.forearm`).
+        """
         self.network = network.eval()
+        self.forearm = None if forearm is None else forearm.eval()
         self.calibration = calibration
         self.body = body
 

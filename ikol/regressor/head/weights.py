@@ -8,28 +8,39 @@ import hashlib
 import json
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import safetensors.torch
 import torch
 
 from ikol.errors import FileFormatError
+from ikol.regressor.head.forearm_network import ForearmNetwork
 from ikol.regressor.head.network import HeadNetwork
 from ikol.regressor.head.prediction import Calibration, LandmarkHead
 
 HEAD_VERSION = 2
 _MAX_BYTES = 20 << 20
+_FOREARM = "forearm."
+_STATISTICS = ("mean", "scale")
 _DATA = files("ikol.regressor") / "data"
+
+
+# a file of 20 MB cannot hold more, and what it says is allocated before its weights are looked at
+_Width = Annotated[int, msgspec.Meta(ge=1, le=2048)]
+_Depth = Annotated[int, msgspec.Meta(ge=1, le=16)]
 
 
 class HeadDescription(msgspec.Struct, frozen=True):
     """What the JSON in the head's file says."""
 
     version: int
-    width: int
-    depth: int
+    width: _Width
+    depth: _Depth
     body: str
     calibration: dict[str, float]
+    forearm: tuple[_Width, _Depth] | None = None
+    """Width and depth of the network that reads the hands."""
 
 
 def load_head(path: Path | None = None, sha256: str | None = None) -> LandmarkHead:
@@ -59,18 +70,22 @@ def load_head(path: Path | None = None, sha256: str | None = None) -> LandmarkHe
 
 def encode_head(head: LandmarkHead) -> bytes:
     """Return a head as the content of a file, its weights in float16."""
-    network = head.network
+    network, forearm = head.network, head.forearm
     description = HeadDescription(
         HEAD_VERSION,
         network.inlet.out_features,
         len(network.blocks),
         head.body,
         {key: float(value) for key, value in vars(head.calibration).items()},
+        None if forearm is None else (forearm.inlet.out_features, len(forearm.blocks)),
     )
+    values = network.state_dict()
+    if forearm is not None:
+        values |= {_FOREARM + key: value for key, value in forearm.state_dict().items()}
     tensors = {
         # the statistics of the features are small in number and differ by powers of ten
-        key: value.contiguous() if key in ("mean", "scale") else value.to(torch.float16).contiguous()
-        for key, value in network.state_dict().items()
+        key: value.contiguous() if key.removeprefix(_FOREARM) in _STATISTICS else value.to(torch.float16).contiguous()
+        for key, value in values.items()
     }
     return safetensors.torch.save(tensors, {"head": msgspec.json.encode(description).decode()})
 
@@ -86,11 +101,15 @@ def decode_head(data: bytes, name: str) -> LandmarkHead:
         header = json.loads(data[8 : 8 + length])["__metadata__"]["head"]
         description = msgspec.json.decode(header, type=HeadDescription)
         network = HeadNetwork(description.width, description.depth)
-        tensors = safetensors.torch.load(data)
-        network.load_state_dict({key: value.float() for key, value in tensors.items()})
+        tensors = {key: value.float() for key, value in safetensors.torch.load(data).items()}
+        forearm = None if description.forearm is None else ForearmNetwork(*description.forearm)
+        if forearm is not None:
+            own = [key for key in tensors if key.startswith(_FOREARM)]
+            forearm.load_state_dict({key.removeprefix(_FOREARM): tensors.pop(key) for key in own})
+        network.load_state_dict(tensors)
         calibration = Calibration(**description.calibration)
     except (ValueError, KeyError, TypeError, RuntimeError, msgspec.MsgspecError, safetensors.SafetensorError) as error:
         raise FileFormatError(f"{name} is no head of version {HEAD_VERSION} ({error})") from error
     if description.version != HEAD_VERSION:
         raise FileFormatError(f"{name} is a head of version {description.version}, expected {HEAD_VERSION}")
-    return LandmarkHead(network, calibration, description.body)
+    return LandmarkHead(network, calibration, description.body, forearm)

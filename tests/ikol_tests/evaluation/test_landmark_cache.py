@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from head_people import some_hands
 
 from ikol.errors import FileFormatError
 from ikol.evaluation.landmark_cache import LandmarkCache
@@ -51,6 +52,36 @@ def test_landmarks_come_back_with_their_crops_and_doubts(tmp_path: Path) -> None
                 assert torch.equal(getattr(found, part.name), value), part.name
         if one.samples is not None and found.samples is not None:
             assert torch.equal(found.samples.world, one.samples.world)
+
+
+@pytest.mark.parametrize("seen", [("a", "c"), ("b",), ("a", "b", "c"), ()])
+def test_hands_come_back_to_whom_they_belong(seen: tuple[str, ...], tmp_path: Path) -> None:
+    hands = {name: some_hands(number) if name in seen else None for number, name in enumerate("abc")}
+    cache = LandmarkCache(tmp_path / "kept.npz")
+    for name, these in hands.items():
+        cache.keep(name, replace(person(0, 2), hands=these))
+    cache.save()
+    again = LandmarkCache(cache.path)
+    for name, these in hands.items():
+        one = again.find(name)
+        assert one is not None
+        assert (one.hands is None) == (these is None), name
+        if one.hands is not None and these is not None:
+            for key, value in vars(these).items():
+                assert torch.equal(getattr(one.hands, key), value), (name, key)
+
+
+def test_a_hand_too_few_is_refused(tmp_path: Path) -> None:
+    cache = LandmarkCache(tmp_path / "kept.npz")
+    for number, name in enumerate("ab"):
+        cache.keep(name, replace(person(number, 2), hands=some_hands(number)))
+    cache.save()
+    with np.load(cache.path) as data:
+        arrays = dict(data)
+    arrays["hand_presence"] = arrays["hand_presence"][:1]
+    np.savez(cache.path, allow_pickle=False, **arrays)
+    with pytest.raises(FileFormatError, match=r"hand_presence has shape \(1, 2, 2\), expected \(2, 2, 2\)"):
+        LandmarkCache(cache.path)
 
 
 def test_unknown_picture_is_not_found(tmp_path: Path) -> None:

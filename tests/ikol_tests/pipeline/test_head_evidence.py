@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a head says, as evidence."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
-from head_people import one_person
+from head_people import one_person, random_forearm, random_network, some_hands
 from photo_evidence import LENS
 
 from ikol.body.default_body import load_default_body
-from ikol.pipeline import Keypoints2D, RelativeKeypoints3D, Shape, Twist
+from ikol.pipeline import Keypoints2D, NamedEvidence, PosePipeline, RelativeKeypoints3D, Shape, Twist
 from ikol.pipeline.alternatives import alternative_poses
 from ikol.pipeline.posing import solve_pose
 from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.problem import make_problem
 from ikol.pipeline.reading import TWISTED, detected_person, evidence_of
-from ikol.regressor.head import HeadPrediction
+from ikol.pipeline.sides import with_sides_of
+from ikol.regressor.head import HeadPrediction, LandmarkHead
+from ikol.regressor.head.forearm import with_forearms
+from ikol.regressor.head.prediction import Calibration
 from ikol.regressor.networks.joints import SMPL24
 
 
@@ -111,3 +115,27 @@ def test_a_flipped_limb_is_not_held_by_the_twists_of_the_other_way() -> None:
     )
     found = alternative_poses(problem, "left_arm", 4, PreparedProblems())
     assert len(found) >= 1
+
+
+def test_the_hands_have_a_say_in_the_twists_of_elbows_and_wrists() -> None:
+    # so small a factor that every twist is sure enough to be evidence
+    calibration, network, forearm = Calibration(twist=0.1, forearm=0.2), random_network(), random_forearm()
+    person = replace(one_person(), hands=some_hands())
+    (prediction,) = LandmarkHead(network, calibration, "").predict([person], LENS.focal, LENS.center)
+    sided = with_sides_of(prediction, person, LENS)
+    expected = with_forearms(forearm, 0.2, sided, prediction, LENS.focal, LENS.center)
+
+    pipeline = PosePipeline(model="full", head=LandmarkHead(network, calibration, "", forearm))
+    (found,) = pipeline.read([person], LENS)
+    assert found.landmarks is person
+    assert twists(found.evidence) == twists(evidence_of(sided, expected))
+    before = twists(evidence_of(sided, prediction))
+    changed = {name for name, twist in twists(found.evidence).items() if twist != before[name]}
+    assert changed == {"L_Elbow", "R_Elbow", "L_Wrist", "R_Wrist"}
+    (blind,) = pipeline.read([replace(person, hands=None)], LENS)
+    assert twists(blind.evidence) == before
+
+
+def twists(evidence: Sequence[NamedEvidence]) -> dict[str, tuple[float, float]]:
+    (twist,) = (one for one in evidence if isinstance(one, Twist))
+    return dict(zip(twist.names, zip(twist.angles.tolist(), twist.sigma.tolist(), strict=True), strict=True))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from head_people import one_person
+from head_people import one_person, some_hands
 from photo_evidence import LENS
 
 from ikol.pipeline.sides import with_sides_of
@@ -53,6 +53,17 @@ def test_exchanged_sides_are_renamed_and_told_as_a_doubt() -> None:
     assert found.doubts == (*truth.doubts, "swapped")
     again = with_sides_of(head_of(truth), replace(exchanged(truth), doubts=("swapped", "unsteady")), LENS)
     assert again.doubts == ("swapped", "unsteady")
+
+
+def test_exchanged_sides_have_exchanged_hands() -> None:
+    truth, seen = one_person(), some_hands()
+    found = with_sides_of(head_of(truth), replace(exchanged(truth), hands=seen), LENS).hands
+    assert found is not None
+    for name, value in vars(seen.exchanged()).items():
+        assert torch.equal(getattr(found, name), value), name
+    assert not torch.equal(found.world, seen.world)
+    assert with_sides_of(head_of(truth), replace(truth, hands=seen), LENS).hands is seen
+    assert with_sides_of(head_of(truth), exchanged(truth), LENS).hands is None
 
 
 @pytest.mark.parametrize("sigma", [0.15, float("nan")])
