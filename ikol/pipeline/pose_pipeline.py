@@ -68,13 +68,14 @@ class PosePipeline:
         self.body = load_default_body(dtype=torch.float64) if body is None else body
         self.head = load_head() if head == "shipped" else head
         self._prepared = PreparedProblems()
-        self._regressors: dict[str, LandmarkRegressor] = {model: LandmarkRegressor(model, device)}
+        self._regressors: dict[str, LandmarkRegressor] = {}
         self._own = {network.name: network for network in own_networks}
         if len(self._own) < len(own_networks):
             names = ", ".join(network.name for network in own_networks)
             raise InputError(
                 f"each network needs a name of its own, got {names}; change the manifests' or files' names"
             )
+        self._regressor(model)
 
     @property
     def loaded_models(self) -> tuple[str, ...]:
@@ -176,7 +177,8 @@ class PosePipeline:
             if model not in get_args(Model):
                 names = ", ".join((*get_args(Model), *self._own))
                 raise InputError(f"unknown network {model!r}; there are {names}")
-            self._regressors[model] = LandmarkRegressor(cast("Model", model), self.device)
+            reads_hands = self.head is not None and self.head.forearm is not None
+            self._regressors[model] = LandmarkRegressor(cast("Model", model), self.device, looks_at_hands=reads_hands)
         return self._regressors[model]
 
     def read(

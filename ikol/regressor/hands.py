@@ -70,10 +70,9 @@ def look_at_hands(
         network: the hand network.
         rgb: the picture.
         landmarks: where the person's are, pixels.
-        pixels_per_metre: at the person.
+        pixels_per_metre: at the person, more than 0.
     """
-    metre = max(pixels_per_metre, 1.0)
-    crops = Crops.concatenate([_first_crops(landmarks, metre, side) for side in SIDES])
+    crops = Crops.concatenate([_first_crops(landmarks, pixels_per_metre, side) for side in SIDES])
     points, *_ = _run(network, rgb, crops)
     crops = Crops.concatenate([_second_crop(crops[[number]], points[number]) for number in range(len(crops))])
     _, world, presence, handedness = _run(network, rgb, crops)

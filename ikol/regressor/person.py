@@ -92,11 +92,11 @@ class PersonLandmarks:
     """What the hand network says; None where it was not asked."""
 
     def pixels_per_metre(self) -> float:
-        """Return how many pixels a metre at the person has, by how large its world landmarks are on the picture."""
+        """Return how many pixels, at least 1, a metre at the person has, by how large its world landmarks look."""
         seen = self.in_picture if bool(self.in_picture.any()) else torch.ones_like(self.in_picture)
         world, image = self.world_points[seen, :2], self.image_points[seen]
         spread = (world - world.mean(0)).norm(dim=-1).mean()
-        return float((image - image.mean(0)).norm(dim=-1).mean() / spread.clamp_min(0.05))
+        return max(1.0, float((image - image.mean(0)).norm(dim=-1).mean() / spread.clamp_min(0.05)))
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def load_network(name: str) -> NetworkFile:
     """Read one of the shipped networks.
 
     Args:
-        name: ``blazepose_detector``, ``blazepose_full`` or ``blazepose_heavy``.
+        name: ``blazepose_detector``, ``blazepose_full``, ``blazepose_heavy`` or ``mediapipe_hand``.
 
     Raises:
         FileFormatError: The file is missing or is not the one that was shipped.

@@ -18,17 +18,20 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from ikol.errors import InputError
+from ikol.pipeline.evidence import Intrinsics
+from ikol.pipeline.sides import with_sides_of
 from ikol.regressor.head import LandmarkHead, load_head
 from ikol.regressor.head.forearm import SPREAD_UNIT, TURN, TWISTED_JOINTS, forearm_features
 from ikol.regressor.head.forearm_network import NUM_PLACES, ForearmNetwork, ForearmOutput
 from ikol.regressor.head.prediction import circular_sigma
 from ikol.regressor.head.weights import encode_head
+from ikol.training.head.evaluation import angle_error, one_sigma_factor, share_within
+from ikol.training.head.losses import cosine_apart, von_mises
 from ikol.training.head.rendered import MIN_PRESENCE, observed_person
 from ikol.training.observations import Observations, read_observations
 
 Progress = Callable[[float, str], None]
 _READING = 0.5  # share of the progress
-_ONE_SIGMA = 0.683
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,9 @@ def read_arms(observations: Observations, head: LandmarkHead, progress: Callable
         InputError: the hand network has not looked at them, or there are none.
     """
     if not observations.hand_presence.shape[1]:
-        raise InputError("these observations are without hands; make them with scripts/render_dataset --hands")
+        raise InputError(
+            "these observations are without hands; remove them and make them with scripts/render_dataset --hands"
+        )
     kept = (observations.presence.mean(1) >= MIN_PRESENCE).nonzero()[:, 0].tolist()
     if not kept:
         raise InputError("the landmark network takes none of these people for people; render more of them")
@@ -107,6 +112,9 @@ def read_arms(observations: Observations, head: LandmarkHead, progress: Callable
         person = observed_person(observations, index)
         focal, (x, y) = float(observations.focal[index]), observations.center[index].tolist()
         (prediction,) = head.predict([person], (focal, focal), (x, y))
+        width, height = (round(value) for value in observations.size[index].tolist())
+        # as the pipeline does before it reads the arms
+        person = with_sides_of(prediction, person, Intrinsics(width, height, (focal, focal), (x, y), "given"))
         read = forearm_features(person, prediction, (focal, focal), (x, y))
         assert read is not None
         assert prediction.twist is not None
@@ -150,10 +158,7 @@ def train(arms: Arms, config: ForearmTraining, report: Callable[[float, float], 
 
 def twist_loss(output: ForearmOutput, twist: Float[Tensor, "arms 2"]) -> Tensor:
     """Return the mean negative logarithm of von Mises' likelihood, without what is constant."""
-    cosine = output.twist[..., 0] * twist.cos() + output.twist[..., 1] * twist.sin()
-    kappa = output.concentration
-    # ln I0(k) = ln(i0e(k)) + k
-    return (torch.special.i0e(kappa).log() + kappa * (1.0 - cosine)).sum(-1).mean()
+    return von_mises(cosine_apart(output.twist, twist), output.concentration).sum(-1).mean()
 
 
 def _disturbed(
@@ -166,34 +171,27 @@ def _disturbed(
     return torch.cat((places, spread, hands + config.hand_error * noise[:, 6 * NUM_PLACES :]), -1)
 
 
-def _error(angle: Tensor, truth: Tensor) -> Tensor:
-    return torch.atan2((angle - truth).sin(), (angle - truth).cos()).abs()
-
-
 def calibrate(network: ForearmNetwork, arms: Arms) -> float:
     """Return the factor with which two thirds of the errors are within one standard deviation."""
-    error, sigma = _judge(network, arms)
-    return float((error / sigma).flatten().double().quantile(_ONE_SIGMA))
+    return one_sigma_factor(*_judge(network, arms))
 
 
 def scores(network: ForearmNetwork, factor: float, arms: Arms) -> ForearmScores:
     """Return how good a network is; `factor` multiplies its standard deviations."""
     error, sigma = _judge(network, arms)
-    guess = _error(arms.guess, arms.twist)
+    guess = angle_error(torch.stack((arms.guess.cos(), arms.guess.sin()), -1), arms.twist).abs()
     standing = error / (factor * sigma)
     return ForearmScores(
         *(math.degrees(float(value)) for value in (*error.mean(0), error[:, 0].median(), *guess.mean(0))),
-        one_sigma=float((standing < 1.0).double().mean()),
-        two_sigma=float((standing < 2.0).double().mean()),
+        one_sigma=share_within(standing, 1.0),
+        two_sigma=share_within(standing, 2.0),
     )
 
 
 def _judge(network: ForearmNetwork, arms: Arms) -> tuple[Float[Tensor, "arms 2"], Float[Tensor, "arms 2"]]:
     with torch.inference_mode():
         output = network.eval()(arms.features)
-    return _error(torch.atan2(output.twist[..., 1], output.twist[..., 0]), arms.twist), circular_sigma(
-        output.concentration
-    )
+    return angle_error(output.twist, arms.twist).abs(), circular_sigma(output.concentration)
 
 
 def train_forearm(config: ForearmTraining, data: Path, head: Path | None, out: Path, progress: Progress) -> str:

@@ -146,6 +146,10 @@ def read_observations(folder: Path) -> Observations:
             raise FileFormatError(f"{path} cannot be read: {error}; remove it and make it again") from error
         if shard.keys() != {field.name for field in fields(Observations)}:
             raise FileFormatError(f"{path} does not hold observations as this version writes them; make it again")
+        if shards and any(shard[key].shape[1:] != value.shape[1:] for key, value in shards[0].items()):
+            raise FileFormatError(
+                f"{path} has other crops, or other looks at hands, than {paths[0].name}; remove one and make it again"
+            )
         shards.append(shard)
     return Observations(**{key: torch.cat([shard[key] for shard in shards]) for key in shards[0]})
 

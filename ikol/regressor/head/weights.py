@@ -26,9 +26,10 @@ _STATISTICS = ("mean", "scale")
 _DATA = files("ikol.regressor") / "data"
 
 
-# a file of 20 MB cannot hold more, and what it says is allocated before its weights are looked at
-_Width = Annotated[int, msgspec.Meta(ge=1, le=2048)]
-_Depth = Annotated[int, msgspec.Meta(ge=1, le=16)]
+# what a file says is allocated before its weights are looked at: at most 70 MB for each network
+_Width = Annotated[int, msgspec.Meta(ge=1, le=1024)]
+_Depth = Annotated[int, msgspec.Meta(ge=1, le=8)]
+_Factor = Annotated[float, msgspec.Meta(gt=0, le=100)]
 
 
 class HeadDescription(msgspec.Struct, frozen=True):
@@ -38,7 +39,7 @@ class HeadDescription(msgspec.Struct, frozen=True):
     width: _Width
     depth: _Depth
     body: str
-    calibration: dict[str, float]
+    calibration: dict[str, _Factor]
     forearm: tuple[_Width, _Depth] | None = None
     """Width and depth of the network that reads the hands."""
 

@@ -73,27 +73,21 @@ def judge(network: HeadNetwork, examples: HeadExamples) -> Judged:
 
 
 def calibrate(judged: Judged) -> Calibration:
-    """Return the factors with which two thirds of what was judged lies within one standard deviation.
-
-    The 68.3 % quantile of |error| / sigma, so that outliers, which no factor mends, have no say.
-    """
-
-    def factor(error: Tensor, sigma: Tensor) -> float:
-        return float((error.abs() / sigma).flatten().double().quantile(_ONE_SIGMA))
-
+    """Return the factors with which two thirds of what was judged lies within one standard deviation."""
     output, truth = judged.output, judged.truth
     error, sigma = output.joints - truth.joints, output.joints_sigma
     some = torch.linspace(0, len(error) - 1, min(len(error), 2000)).long()  # quantile() takes 16 million numbers
     twisted = list(TWISTED)
     depth = (truth.hips[:, 2] / judged.distance).log()
     return Calibration(
-        joints_plane=factor(error[some, :, :2], sigma[some, :, :2]),
-        joints_depth=factor(error[some, :, 2], sigma[some, :, 2]),
-        twist=factor(
-            _twist_error(output, truth)[some][:, twisted], circular_sigma(output.concentration)[some][:, twisted]
+        joints_plane=one_sigma_factor(error[some, :, :2], sigma[some, :, :2]),
+        joints_depth=one_sigma_factor(error[some, :, 2], sigma[some, :, 2]),
+        twist=one_sigma_factor(
+            angle_error(output.twist, truth.twist)[some][:, twisted],
+            circular_sigma(output.concentration)[some][:, twisted],
         ),
-        betas=factor((output.betas - truth.betas)[some], output.betas_sigma[some]),
-        depth=factor(output.hips[some, 2] - depth[some], output.hips_sigma[some, 2]),
+        betas=one_sigma_factor((output.betas - truth.betas)[some], output.betas_sigma[some]),
+        depth=one_sigma_factor(output.hips[some, 2] - depth[some], output.hips_sigma[some, 2]),
     )
 
 
@@ -106,7 +100,7 @@ def scores(judged: Judged, calibration: Calibration, layer: IKOLLayer) -> HeadSc
     plane = error[..., :2].abs() / (calibration.joints_plane * output.joints_sigma[:, :NUM_JOINTS, :2])
     depth = error[..., 2].abs() / (calibration.joints_depth * output.joints_sigma[:, :NUM_JOINTS, 2])
     every = torch.cat((plane.flatten(), depth.flatten()))
-    twist = _twist_error(output, truth).abs()
+    twist = angle_error(output.twist, truth.twist).abs()
     turned = (twist / (calibration.twist * circular_sigma(output.concentration)))[:, list(TWISTED)]
     shape = (output.betas - truth.betas).abs() / (calibration.betas * output.betas_sigma)
     return HeadScores(
@@ -117,25 +111,35 @@ def scores(judged: Judged, calibration: Calibration, layer: IKOLLayer) -> HeadSc
         twist_deg=math.degrees(float(twist[:, list(TWISTED)].mean())),
         forearm_deg=math.degrees(float(twist[:, 18:20].mean())),
         beta_error=float((output.betas - truth.betas).abs().mean()),
-        one_sigma=_share(every, 1.0),
-        two_sigma=_share(every, 2.0),
-        one_sigma_depth=_share(depth, 1.0),
-        two_sigma_depth=_share(depth, 2.0),
-        twist_one_sigma=_share(turned, 1.0),
-        twist_two_sigma=_share(turned, 2.0),
-        betas_one_sigma=_share(shape, 1.0),
+        one_sigma=share_within(every, 1.0),
+        two_sigma=share_within(every, 2.0),
+        one_sigma_depth=share_within(depth, 1.0),
+        two_sigma_depth=share_within(depth, 2.0),
+        twist_one_sigma=share_within(turned, 1.0),
+        twist_two_sigma=share_within(turned, 2.0),
+        betas_one_sigma=share_within(shape, 1.0),
     )
 
 
 _ONE_SIGMA = 0.683
 
 
-def _share(standing: Tensor, most: float) -> float:
+def one_sigma_factor(error: Tensor, sigma: Tensor) -> float:
+    """Return by what standard deviations must be multiplied to have two thirds of the errors within one.
+
+    The 68.3 % quantile of |error| / sigma, so that outliers, which no factor mends, have no say.
+    """
+    return float((error.abs() / sigma).flatten().double().quantile(_ONE_SIGMA))
+
+
+def share_within(standing: Tensor, most: float) -> float:
+    """Return the share that is below a bound."""
     return float((standing < most).double().mean())
 
 
-def _twist_error(output: HeadOutput, truth: HeadTruth) -> Float[Tensor, "people 24"]:
-    difference = torch.atan2(output.twist[..., 1], output.twist[..., 0]) - truth.twist
+def angle_error(direction: Float[Tensor, "*batch 2"], angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Return how far the angle of (cos, sin) is from another one, radians, in (-pi, pi]."""
+    difference = torch.atan2(direction[..., 1], direction[..., 0]) - angle
     return torch.atan2(difference.sin(), difference.cos())
 
 

@@ -78,11 +78,8 @@ def head_losses(
     """
     error = output.joints - truth.joints
     bones = (output.joints - output.joints[:, parents])[:, 1:] - (truth.joints - truth.joints[:, parents])[:, 1:]
-    angle = torch.atan2(truth.twist.sin(), truth.twist.cos())
-    known = torch.stack((angle.cos(), angle.sin()), -1)
-    cosine = (output.twist * known).sum(-1)[:, 1:]
-    concentration = output.concentration[:, 1:]
-    twist = -concentration * cosine + concentration + torch.special.i0e(concentration).log()
+    cosine = cosine_apart(output.twist, truth.twist)[:, 1:]
+    twist = von_mises(cosine, output.concentration[:, 1:])
     depth = truth.hips[:, 2:]
     hips = torch.cat((truth.hips[:, :2] / depth, (depth / distance[:, None]).log()), -1)
     # x and y are angles times the canonical distance: metres at the person
@@ -121,6 +118,17 @@ def geodesic(one: Float[Tensor, "*batch 3 3"], other: Float[Tensor, "*batch 3 3"
     """
     chord = ((one - other).square().sum((-2, -1)) + _EPSILON).sqrt() / math.sqrt(8.0)
     return 2.0 * torch.asin(chord.clamp_max(1.0 - 1e-3))
+
+
+def cosine_apart(direction: Float[Tensor, "*batch 2"], angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Return the cosine of the angle between a unit vector (cos, sin) and an angle, radians."""
+    return direction[..., 0] * angle.cos() + direction[..., 1] * angle.sin()
+
+
+def von_mises(cosine: Float[Tensor, "*batch"], concentration: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Return von Mises' negative log likelihood without ln(2 pi), by the cosine of the error."""
+    # ln I0(k) = ln(i0e(k)) + k
+    return concentration * (1.0 - cosine) + torch.special.i0e(concentration).log()
 
 
 def _gaussian(error: Tensor, sigma: Tensor) -> Tensor:

@@ -212,3 +212,13 @@ def test_crops_of_one_side_only_have_no_inner_values() -> None:
     mirrored = dataclasses.replace(plain, mirrored=torch.ones(2, dtype=torch.bool))
     assert combine(plain.joined(mirrored), WIDTH, HEIGHT).inner is not None
     assert combine(plain.joined(agreeing(2)), WIDTH, HEIGHT).inner is None
+
+
+def test_a_metre_has_as_many_pixels_as_the_landmarks_say() -> None:
+    points, world = body()
+    world[:, :2] = points / 300.0
+    person = combine(samples(points[None], world[None]), WIDTH, HEIGHT)
+    assert person.pixels_per_metre() == pytest.approx(300.0, rel=1e-3)
+    # of one landmark nothing is known, and lengths on the picture are divided by it
+    alone = dataclasses.replace(person, in_picture=torch.arange(33) == WRIST)
+    assert alone.pixels_per_metre() == 1.0

@@ -120,7 +120,7 @@ def test_whom_the_landmark_network_does_not_see_is_left_out(observed: Observatio
 
 
 def test_observations_without_hands_are_refused(observed: Observations) -> None:
-    with pytest.raises(InputError, match="are without hands; make them with scripts/render_dataset --hands"):
+    with pytest.raises(InputError, match="are without hands; remove them and make them with"):
         read_arms(without_hands(observed), a_head())
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -73,4 +73,12 @@ def test_nothing_to_read_is_said(tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path) -> None:
     save_file({"points": torch.zeros(1)}, observations_path(tmp_path, 0))
     with pytest.raises(FileFormatError, match="make it again"):
+        read_observations(tmp_path)
+
+
+def test_shards_that_were_made_differently_are_refused(observed: Observations, tmp_path: Path) -> None:
+    write_observations(observations_path(tmp_path, 0), observed)
+    looked = replace(observed, hand_presence=torch.zeros(COUNT, 1, 2, 2))
+    write_observations(observations_path(tmp_path, 1), looked)
+    with pytest.raises(FileFormatError, match="other looks at hands, than observations_00000"):
         read_observations(tmp_path)

@@ -150,3 +150,12 @@ def test_a_size_that_no_file_holds_is_refused_before_it_is_allocated(size: list[
 
     with pytest.raises(FileFormatError, match=r"is no head .*(<=|>=)"):
         decode_head(changed(encode_head(head_with_forearm()), grow), "memory")
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, 1e9])
+def test_a_calibration_that_makes_everything_sure_or_nothing_is_refused(factor: float) -> None:
+    def calibrate(description: dict[str, Any], _: dict[str, torch.Tensor]) -> None:
+        description["calibration"]["forearm"] = factor
+
+    with pytest.raises(FileFormatError, match=r"is no head .*(<=|>)"):
+        decode_head(changed(encode_head(head_with_forearm()), calibrate), "memory")
