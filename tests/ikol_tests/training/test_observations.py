@@ -11,6 +11,7 @@ from ikol.errors import FileFormatError, InputError
 from ikol.geometry.rotations import rotvec_to_rotmat
 from ikol.pipeline.prior import relaxed_rotmat
 from ikol.regressor.graph import GraphNetwork
+from ikol.regressor.hands import HAND_SHAPES
 from ikol.regressor.person import AUGMENTATIONS
 from ikol.regressor.weights import load_network
 from ikol.rendering.dataset import RenderedDataset, render_shard, shard_path, write_shard
@@ -78,7 +79,8 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 def test_shards_that_were_made_differently_are_refused(observed: Observations, tmp_path: Path) -> None:
     write_observations(observations_path(tmp_path, 0), observed)
-    looked = replace(observed, hand_presence=torch.zeros(COUNT, 1, 2, 2))
+    hands = {f"hand_{name}": torch.zeros(COUNT, 1, *shape) for name, shape in HAND_SHAPES.items()}
+    looked = replace(observed, **hands)
     write_observations(observations_path(tmp_path, 1), looked)
     with pytest.raises(FileFormatError, match="other looks at hands, than observations_00000"):
         read_observations(tmp_path)
