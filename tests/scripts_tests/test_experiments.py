@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ikol.geometry.rotations import rotvec_to_rotmat
+from ikol.regressor.hands import HAND_SHAPES
 from ikol.training.observations import Observations, observations_path, write_observations
 
 EXPERIMENTS = Path(__file__).parents[2] / "scripts" / "experiments"
@@ -38,7 +39,7 @@ def _write_people(folder: Path, count: int, seed: int) -> None:
         "points": (2, 33, 2), "world": (2, 33, 3), "visibility": (2, 33), "presence": (2,), "side": (2,),
         "augmentation": (2,), "crop_center": (2,), "size": (2,), "t_camera_world": (3,), "transl": (3,),
         "landmarks_camera": (33, 3), "landmarks_px": (33, 2), "twist": (24,), "inner": (2, 0),
-    }  # fmt: skip
+    } | {f"hand_{name}": (0, *shape) for name, shape in HAND_SHAPES.items()}  # fmt: skip
     rest = {each.name: torch.zeros(count, *shapes.get(each.name, ())) for each in fields(Observations)}
     rest |= {name: rest[name].long() for name in ("augmentation", "motion_id", "subject_id")}
     folder.mkdir()
