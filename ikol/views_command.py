@@ -46,7 +46,8 @@ def pose_several(options: argparse.Namespace, pipeline: "PosePipeline") -> None:
         poses, cameras, joints = [found.pose], list(found.cameras), [found.joints]
         for path, error in zip(options.photo, found.reprojection_px_median, strict=True):
             print(f"{path}: reprojection {error:.1f} px (median)")
-        print(f"one pose, {found.status} after {found.iterations} iterations")
+        doubtful = "; doubtful: disagreeing, the pictures may show different moments" if found.doubts else ""
+        print(f"one pose, {found.status} after {found.iterations} iterations{doubtful}")
     else:
         solutions = pipeline.solve_same_person(views)
         poses = [solution.pose for solution in solutions]

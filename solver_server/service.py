@@ -199,10 +199,11 @@ class Service:
     ) -> tuple[SolveViewsReply, FrameWriter]:
         _check_body(request.body)
         views = read_views(request, Reader(frames, self._num_joints, self._num_betas), self._body)
-        names, places, sigma = (), torch.zeros(0, 3), torch.zeros(0)
+        names, places, sigma, doubts = (), torch.zeros(0, 3), torch.zeros(0), ()
         if request.same == "pose":
             found = self._pipeline.solve_views(views, progress=progress)
             told = self._pipeline.inspect_views(views, found)
+            doubts = found.doubts
             solutions, names, places, sigma = told.pictures, told.point_names, told.point_positions, told.point_sigma
         else:
             solutions = self._pipeline.solve_same_person(views, progress=progress)
@@ -218,6 +219,7 @@ class Service:
             point_positions=writer.array(places),
             point_sigma=writer.array(sigma),
             seconds=seconds,
+            doubts=doubts,
         )
         return reply, writer.frames
 

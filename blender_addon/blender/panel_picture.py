@@ -4,7 +4,7 @@
 import bpy
 
 from ..core.errors import AddonError
-from ..core.people import DOUBT_HELP, doubt_text
+from ..core.people import doubt_help, doubt_text
 from ..core.record import Record
 from ..core.solver_state import big_button
 from ..core.wording import focal_text
@@ -84,6 +84,6 @@ def _draw_doubts(layout: bpy.types.UILayout, context: bpy.types.Context, record:
         return
     box, width = layout.box(), sidebar_width(context)
     draw_sentence(box, text, width, icon="ERROR")
-    draw_sentence(box, iface(DOUBT_HELP), width)
+    draw_sentence(box, doubt_help(record.doubts, iface), width)
     if "swapped" in record.doubts:
         box.operator("ikol.alternatives", text=iface("Swap Left and Right"), icon="ARROW_LEFTRIGHT").limb = "sides"

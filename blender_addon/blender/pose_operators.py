@@ -14,7 +14,7 @@ from ..core.body import BodyData, FloatArray
 from ..core.errors import SceneError
 from ..core.jobs import JobResult, Steps
 from ..core.keypoint_files import KEYPOINT_SUFFIXES, read_keypoints
-from ..core.people import DOUBT_HELP, doubt_text
+from ..core.people import doubt_help, doubt_text
 from ..core.photo import PHOTO_SUFFIXES, Orientation, read_photo
 from ..core.record import KeypointEdit, PhotoCamera, Record
 from ..core.rig import CAMERA_PROPERTY
@@ -130,9 +130,9 @@ def choose_lens(
 
 def say_doubts(operator: bpy.types.Operator, records: Iterable[Record]) -> None:
     """Warn of poses that may be wrong as a whole, with what helps."""
-    for text in dict.fromkeys(doubt_text(record.doubts, iface) for record in records):
-        if text:
-            operator.report({"WARNING"}, f"{text}. {iface(DOUBT_HELP)}")
+    for doubts in dict.fromkeys(record.doubts for record in records):
+        if doubts:
+            operator.report({"WARNING"}, f"{doubt_text(doubts, iface)}. {doubt_help(doubts, iface)}")
 
 
 class PosesPicture(SolveOperator):

@@ -33,6 +33,8 @@ PEOPLE = {
     "persons overlap": "Personen überdecken sich",
     "left and right may be swapped": "links und rechts sind vielleicht vertauscht",
     "the network is not sure of what it sees": "das Netz ist unsicher, was es sieht",
+    "the pictures may show different moments": "die Bilder zeigen vielleicht verschiedene Augenblicke",
+    "Choose pictures of one moment": "Wählen Sie Bilder desselben Augenblicks",
     "the solver is not sure": "der Löser ist unsicher",
     "Drag the keypoints, or draw a box around the person": (
         "Ziehen Sie die Punkte, oder ziehen Sie einen Rahmen um die Person auf"

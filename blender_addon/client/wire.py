@@ -245,6 +245,7 @@ def read_views(message: wire.SolveViewsReply, frames: wire.Frames) -> ViewsSolut
             solutions=tuple(read_solution(solution, frames) for solution in message.solutions),
             points={name: SurePoint(place, sigma) for name, place, sigma in rows if name in POINT_NAMES},
             seconds=message.seconds,
+            doubts=message.doubts,
         )
 
     return checked(build)

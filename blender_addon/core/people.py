@@ -30,9 +30,10 @@ DOUBT_REASONS = {
     "crowded": "persons overlap",
     "swapped": "left and right may be swapped",
     "unsteady": "the network is not sure of what it sees",
+    "disagreeing": "the pictures may show different moments",
 }
 DOUBT_HELP = "Drag the keypoints, or draw a box around the person"
-"""What a user can do."""
+MOMENT_HELP = "Choose pictures of one moment"
 
 UNKNOWN_REASON = "the solver is not sure"
 """Of a newer solver's reasons."""
@@ -121,6 +122,13 @@ def doubt_text(doubts: Iterable[str], translate: Translate) -> str:
     if not reasons:
         return ""
     return translate("The pose is doubtful: {reasons}").format(reasons=", ".join(map(translate, reasons)))
+
+
+def doubt_help(doubts: Iterable[str], translate: Translate) -> str:
+    """Return what a user can do about doubts, as a sentence or two."""
+    reasons = set(doubts)
+    helps = [MOMENT_HELP] * ("disagreeing" in reasons) + [DOUBT_HELP] * bool(reasons - {"disagreeing"})
+    return ". ".join(map(translate, helps))
 
 
 def _area(box: Box) -> float:

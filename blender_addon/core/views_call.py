@@ -44,3 +44,5 @@ class ViewsSolution:
     points: Mapping[str, SurePoint]
     """Of one pose: joints and landmarks."""
     seconds: float = 0.0
+    doubts: tuple[str, ...] = ()
+    """Why the one pose may be wrong as a whole, beside what is doubtful of each picture."""

@@ -115,7 +115,7 @@ def record_of_pose(source: str, persons: Sequence[DetectedPerson], solved: Views
         for name, value in person.confidence.items():
             confidence[name] = max(value, confidence.get(name, 0.0))
     points = {**solution.points, **{name: point.position for name, point in solved.points.items()}}
-    doubts = tuple(dict.fromkeys(doubt for person in persons for doubt in person.doubts))
+    doubts = tuple(dict.fromkeys((*solved.doubts, *(doubt for person in persons for doubt in person.doubts))))
     worst = max(each.reprojection_px for each in solved.solutions)
     return Record(
         source,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ikol.body.array_archive import read_arrays
+from ikol.body.array_archive import array_names, read_arrays
 from ikol.errors import FileFormatError
 from ikol.regressor.hands import HAND_SHAPES, HandLandmarks
 from ikol.regressor.landmarks import NUM_INNER, NUM_LANDMARKS
@@ -107,7 +107,15 @@ class LandmarkCache:
             *(f"hand_{key}" for key in HAND_SHAPES),
             *(f"crops_{key}" for key in _CROP_FIELDS),
         )
-        arrays = read_arrays(self.path.read_bytes(), keys, self.path.name, MAX_BYTES)
+        data = self.path.read_bytes()
+        held = array_names(data, self.path.name)
+        missing = [key for key in keys if key not in held]
+        if missing and _FIELDS.keys() <= {*held}:
+            raise FileFormatError(
+                f"{self.path.name} was written by another version, it has no {', '.join(missing)}; delete the file to "
+                "have it made anew"
+            )
+        arrays = read_arrays(data, keys, self.path.name, MAX_BYTES)
         names, crops = arrays[_NAMES], arrays["crops"]
         if crops.dtype.kind != "i" or crops.ndim != 1 or names.dtype.kind != "U" or arrays["doubts"].dtype.kind != "U":
             raise FileFormatError(f"{self.path.name} holds other arrays than landmarks of pictures; name another file")

@@ -56,6 +56,9 @@ STILL = 1e-3  # of the cost: what a round must gain for another one
 # the weights of one picture, 27 (37) with half the pixels' and three times the guesses' deviations, 23 (36) with these.
 PIXEL_SHARE, GUESS_INFLATION = 0.25, 3.0
 VIEWS_LOSS = GemanMcClure(k=8.0)
+# The cost a picture beyond which the pictures do not agree (docs/evaluation.md): on the recording those of one moment
+# have at most 104, those of moments half a second apart 207 in the median.
+MAX_PICTURE_COST = 120.0
 _COMMON = (STANCE, LIMITS, SHAPE)  # blocks that count once, however many pictures there are
 
 
@@ -83,6 +86,11 @@ class ViewsSolution:
     cost: float
     reprojection_px_median: tuple[float, ...]
     """On each picture; -1 where it has no 2D evidence."""
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the pose may be wrong as a whole: `disagreeing`, the pictures may show different moments, or nothing."""
+        return ("disagreeing",) if self.cost > MAX_PICTURE_COST * len(self.cameras) else ()
 
 
 @dataclass(frozen=True, eq=False)

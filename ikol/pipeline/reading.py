@@ -89,14 +89,18 @@ def evidence_of(person: PersonLandmarks, prediction: HeadPrediction | None = Non
         return ()
     inflation = _inflation()
     size = HEIGHT * person.pixels_per_metre()
+    points = person.image_points.clone()
     pixel_sigma = (person.image_sigma.square() + (DEFINITION_SIGMA * size) ** 2).sqrt() * inflation
+    for name, place in ({} if person.hands is None else person.hands.knuckles()).items():
+        row = BLAZEPOSE_LANDMARKS.index(name)
+        points[row], pixel_sigma[row] = place, DEFINITION_SIGMA * size
     world, world_sigma = person.world_points, person.world_sigma
     if prediction is not None and prediction.landmarks is not None and prediction.landmarks_sigma is not None:
         doubled = HEAD_INFLATION * FAITH ** -_disagreement(person, size)
         world, world_sigma = prediction.landmarks, doubled * prediction.landmarks_sigma
     world_sigma = world_sigma * inflation[:, None]
     return (
-        Keypoints2D(names, person.image_points[seen].double(), pixel_sigma[seen].double()),
+        Keypoints2D(names, points[seen].double(), pixel_sigma[seen].double()),
         RelativeKeypoints3D(names, world[seen].double(), world_sigma[seen].double()),
         *(() if prediction is None else _body_evidence(prediction)),
     )

@@ -22,7 +22,12 @@ from ikol.regressor.weights import load_network
 
 NUM_HAND_POINTS = 21
 WRIST, MIDDLE_KNUCKLE = 0, 9
+KNUCKLES = {"thumb": 2, "index": 5, "pinky": 17}
+"""Which points are the landmarks of the body's network that lie on a hand."""
 SIDES = ("left", "right")
+SURE = 0.9
+"""Presence from which on a hand is one: its knuckles are off by 10 mm in the median, those of the body's network by 28
+(rendered people); from 0.5 to 0.8 by 20 to 30."""
 _SIDE = 0.36  # metres of the first crop, twice a hand's length: the wrist is off by a few centimetres
 _REACH = 0.10  # metres at most from the wrist to the first crop's middle
 _KNUCKLES, _FOREARM = 0.09, 0.15  # where that is: the knuckles, no further than a palm, and a part of the forearm on
@@ -43,14 +48,31 @@ class HandLandmarks:
     """Probability that the crop shows a hand."""
     handedness: Float[Tensor, "2 2"]
     """Near 1 where the crop shows a right hand, near 0 where it shows a left one."""
+    points: Float[Tensor, "2 2 21 2"]
+    """Pixels of the picture."""
+
+    def knuckles(self) -> dict[str, Float[Tensor, "2"]]:
+        """Return where `KNUCKLES` are on the picture, as `left_thumb`, of hands that the network is sure of; pixels."""
+        surest = self.presence.argmax(1).tolist()
+        return {
+            f"{side}_{name}": self.points[hand, crop, index]
+            for hand, (side, crop) in enumerate(zip(SIDES, surest, strict=True))
+            if float(self.presence[hand, crop]) >= SURE
+            for name, index in KNUCKLES.items()
+        }
 
     def exchanged(self) -> "HandLandmarks":
         """Return the same hands, the left one taken for the right one."""
-        return HandLandmarks(*(value.flip(0, 1) for value in (self.world, self.presence, self.handedness)))
+        return HandLandmarks(*(getattr(self, name).flip(0, 1) for name in HAND_SHAPES))
 
 
-HAND_SHAPES = {"world": (2, 2, NUM_HAND_POINTS, 3), "presence": (2, 2), "handedness": (2, 2)}
-"""Of the fields of `HandLandmarks`."""
+HAND_SHAPES = {
+    "world": (2, 2, NUM_HAND_POINTS, 3),
+    "presence": (2, 2),
+    "handedness": (2, 2),
+    "points": (2, 2, NUM_HAND_POINTS, 2),
+}
+"""Of the fields of `HandLandmarks`, in their order."""
 
 
 def load_hand_network() -> GraphNetwork:
@@ -75,8 +97,8 @@ def look_at_hands(
     crops = Crops.concatenate([_first_crops(landmarks, pixels_per_metre, side) for side in SIDES])
     points, *_ = _run(network, rgb, crops)
     crops = Crops.concatenate([_second_crop(crops[[number]], points[number]) for number in range(len(crops))])
-    _, world, presence, handedness = _run(network, rgb, crops)
-    return HandLandmarks(world.unflatten(0, (2, 2)), presence.reshape(2, 2), handedness.reshape(2, 2))
+    points, world, presence, handedness = _run(network, rgb, crops)
+    return HandLandmarks(*(value.unflatten(0, (2, 2)) for value in (world, presence, handedness, points)))
 
 
 def _first_crops(landmarks: Float[Tensor, "33 2"], metre: float, side: str) -> Crops:

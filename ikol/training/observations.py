@@ -25,7 +25,7 @@ from ikol.regressor.person import AUGMENTATIONS, CropSamples, combine
 from ikol.rendering.dataset import RenderedSample
 from ikol.rendering.viewpoint import body_circle
 
-_FORMAT = "ikol observations 3"
+_FORMAT = "ikol observations 4"
 # How far the detector's circle is from the body's own, standard deviations: of the centre in radii, of the radius's
 # logarithm (its mean is the next), of the direction in radians. Measured on whole rendered pictures, see docs/data.md.
 _CENTER_SPREAD, _RADIUS_SPREAD, _RADIUS_MEAN, _TURN_SPREAD = 0.06, 0.10, -0.05, 0.085
@@ -49,6 +49,7 @@ class Observations:
     """What the hand network says (`ikol.regressor.hands`), one look; none where it was not asked."""
     hand_presence: Float[Tensor, "samples looks 2 2"]
     hand_handedness: Float[Tensor, "samples looks 2 2"]
+    hand_points: Float[Tensor, "samples looks 2 2 21 2"]
     side: Float[Tensor, "samples crops"]
     """Of each crop, pixels."""
     augmentation: Int[Tensor, "samples crops"]

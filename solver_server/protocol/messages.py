@@ -24,6 +24,7 @@ NameIndex = Annotated[int, Meta(ge=0, lt=MAX_NAMES)]
 ParentIndex = Annotated[int, Meta(ge=-1, lt=MAX_NAMES)]
 Name = Annotated[str, Meta(max_length=128)]
 Names = Annotated[tuple[Name, ...], Meta(max_length=MAX_NAMES)]
+Doubts = Annotated[tuple[Name, ...], Meta(max_length=16)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Seconds = Annotated[float, Meta(ge=0)]
 Timeout = Annotated[float, Meta(gt=0, le=3600)]
@@ -157,7 +158,7 @@ class Person(Struct, frozen=True):
     box: tuple[float, float, float, float]
     evidence: Annotated[tuple[Evidence, ...], Meta(max_length=16)]
     confidence: dict[Name, float]
-    doubts: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()
+    doubts: Doubts = ()
 
 
 class Latency(Struct, frozen=True):
@@ -409,7 +410,8 @@ class SolveViewsReply(Struct, frozen=True, tag="solve_views_reply"):
     """The answer for each picture, in their order, as that to a `solve` of it would be; of one pose all have the same.
 
     Of one pose also how sure it is: `point_sigma` (K) are standard deviations in metres of the body's joints and
-    landmarks `point_names`, which are at `point_positions` (K, 3) in the world. Of one person these are empty.
+    landmarks `point_names`, which are at `point_positions` (K, 3) in the world; and why it may be wrong as a whole
+    (`doubts`). Of one person these are empty.
     """
 
     id: RequestId
@@ -418,6 +420,7 @@ class SolveViewsReply(Struct, frozen=True, tag="solve_views_reply"):
     point_positions: ArrayRef
     point_sigma: ArrayRef
     seconds: float
+    doubts: Doubts = ()
 
 
 class EvidenceRow(Struct, frozen=True):

@@ -63,6 +63,13 @@ def test_one_pose_is_one_body_with_a_camera_for_each_picture(posed, photos):
     assert len(bpy.data.collections[f"{posed.name} Handles"].objects) == 13
 
 
+def test_pictures_of_different_moments_are_warned_of(solver, photos, part):
+    solver.behave("doubtful")
+    pose(photos[:2])
+    record = part("blender.bodies").read_record(bodies()[0])
+    assert record.doubts == ("disagreeing", "small", "swapped")
+
+
 def test_each_camera_sees_the_body_where_its_picture_does(posed, part, solver):
     record = part("blender.bodies").read_record(posed)
     (first, second, third) = cameras()

@@ -380,6 +380,11 @@ def test_one_pose_comes_back_for_each_picture_with_how_sure_it_is() -> None:
     assert np.asarray(frames.array(reply.point_sigma)).tolist() == [0.5, 1.0]
 
 
+def test_pictures_that_do_not_agree_are_told() -> None:
+    assert ask(FakePipeline(), views(CAMERA, CAMERA))[0].doubts == ()
+    assert ask(FakePipeline(cost=1e4), views(CAMERA, CAMERA))[0].doubts == ("disagreeing",)
+
+
 def test_poses_of_one_person_come_back_without() -> None:
     reply, frames = ask(FakePipeline(), views(CAMERA, CAMERA, same="person"))
     assert [np.asarray(frames.array(one.pose.transl))[0] for one in reply.solutions] == [0.0, 1.0]

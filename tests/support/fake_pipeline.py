@@ -87,6 +87,7 @@ class FakePipeline:
     fault: Exception | None = None
     joints: torch.Tensor = field(default_factory=lambda: float64(NUM_JOINTS, 3))
     status: str = "converged"
+    cost: float = 1.5
     num_alternatives: int = 2
     calls: list[dict[str, Any]] = field(default_factory=list)
 
@@ -144,7 +145,7 @@ class FakePipeline:
         self._step(progress)
         pose = named.Pose(float64(3), turn(0.25), float64(NUM_BETAS))
         count = len(views)
-        return ViewsSolution(pose, (camera(),) * count, self.joints, self.status, 7, 1.5, (2.5,) * count)
+        return ViewsSolution(pose, (camera(),) * count, self.joints, self.status, 7, self.cost, (2.5,) * count)
 
     def inspect_views(self, views: Sequence[View], solution: ViewsSolution) -> ViewsInspection:
         pictures = tuple(self._picture(number) for number in range(len(views)))

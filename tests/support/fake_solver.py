@@ -280,7 +280,8 @@ class FakeSolver:
         points = tuple(places) if request.same == "pose" else ()
         spots = np.array([places[name] for name in points]).reshape(-1, 3)
         sure = add(writer, spots), add(writer, np.full(len(points), 0.02))
-        return wire.SolveViewsReply(request.id, tuple(solutions), points, *sure, 0.02), writer
+        doubts = ("disagreeing",) if self.mode == "doubtful" else ()
+        return wire.SolveViewsReply(request.id, tuple(solutions), points, *sure, 0.02, doubts), writer
 
     def inspect(self, request):
         """Be the surer of a joint the earlier it comes; each keypoint pulls the head up by its own millimetres."""

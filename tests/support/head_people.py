@@ -54,8 +54,8 @@ def one_person(seed: int = 0) -> PersonLandmarks:
 def some_hands(seed: int = 0) -> HandLandmarks:
     """Hands of about 10 cm of which nothing is alike."""
     generator = torch.Generator().manual_seed(seed)
-    world, presence, handedness = (torch.randn(shape, generator=generator) for shape in HAND_SHAPES.values())
-    return HandLandmarks(0.05 * world, presence.sigmoid(), handedness.sigmoid())
+    world, presence, handedness, points = (torch.randn(shape, generator=generator) for shape in HAND_SHAPES.values())
+    return HandLandmarks(0.05 * world, presence.sigmoid(), handedness.sigmoid(), 100.0 * points)
 
 
 def random_forearm(seed: int = 0) -> ForearmNetwork:

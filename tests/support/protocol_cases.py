@@ -133,6 +133,7 @@ def _solve_views_reply(frames: FrameWriter) -> protocol.SolveViewsReply:
         point_positions=frames.add_array(floats(2, 3, start=1.0, kind="d")),
         point_sigma=frames.add_array(floats(2, start=0.5, kind="d")),
         seconds=0.5,
+        doubts=("disagreeing",),
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ikol.regressor.crops import PERSON_MARGIN
-from ikol.regressor.hands import HandLandmarks
+from ikol.regressor.hands import HAND_SHAPES, HandLandmarks
 from ikol.regressor.head import HeadInput
 from ikol.regressor.person import AUGMENTATIONS, CropSamples, PersonLandmarks, combine
 from ikol.training.head.examples import HeadExamples
@@ -65,6 +65,6 @@ def observed_person(observations: Observations, index: int) -> PersonLandmarks:
         _IS_MIRRORED[observations.augmentation[index]],
     )
     width, height = (round(value) for value in observations.size[index].tolist())
-    looks = (observations.hand_world, observations.hand_presence, observations.hand_handedness)
-    hands = [HandLandmarks(*one) for one in zip(*(look[index] for look in looks), strict=True)]
+    looks = (getattr(observations, f"hand_{name}")[index] for name in HAND_SHAPES)
+    hands = [HandLandmarks(*one) for one in zip(*looks, strict=True)]
     return replace(combine(samples, width, height), hands=next(iter(hands), None))

@@ -100,14 +100,16 @@ def views_reply(sigma=(0.25, 0.5), names=("L_Hip", "nose"), places=((0, 1, 2), (
     writer = wire.FrameWriter()
     for index in range(len(solved)):
         writer.add_blob(solved.blob(wire.BlobRef(index)))
-    message = wire.SolveViewsReply(7, (solution,) * 2, names, add(writer, places), add(writer, sigma), 0.5)
+    message = wire.SolveViewsReply(
+        7, (solution,) * 2, names, add(writer, places), add(writer, sigma), 0.5, ("disagreeing",)
+    )
     return wire.decode_reply(wire.encode(message, writer))
 
 
 def test_the_answer_for_each_picture_and_how_sure_points_are_is_read():
     answer = read_answer(*views_reply(names=("L_Hip", "tail")))
     assert answer == ViewsSolution(
-        (read_solution(*reply()),) * 2, {"L_Hip": SurePoint((0.0, 1.0, 2.0), 0.25)}, answer.seconds
+        (read_solution(*reply()),) * 2, {"L_Hip": SurePoint((0.0, 1.0, 2.0), 0.25)}, answer.seconds, ("disagreeing",)
     )
 
 

@@ -5,11 +5,14 @@ import pytest
 
 from blender_addon.core.errors import EvidenceError
 from blender_addon.core.people import (
+    DOUBT_HELP,
     DOUBT_REASONS,
+    MOMENT_HELP,
     FoundPerson,
     People,
     box_between,
     decode_people,
+    doubt_help,
     doubt_text,
     encode_people,
     person_at,
@@ -68,4 +71,14 @@ def test_a_doubt_says_its_reasons_and_an_unknown_one_is_still_a_doubt():
         "The pose is doubtful: the person is very small, left and right may be swapped"
     )
     assert doubt_text(("of a later solver",), str) == "The pose is doubtful: the solver is not sure"
-    assert set(DOUBT_REASONS) == {"small", "upside_down", "cut_off", "hidden", "crowded", "swapped", "unsteady"}
+    of_a_picture = {"small", "upside_down", "cut_off", "hidden", "crowded", "swapped", "unsteady"}
+    assert set(DOUBT_REASONS) == of_a_picture | {"disagreeing"}
+
+
+@pytest.mark.parametrize(
+    ("doubts", "helps"),
+    [((), ""), (("small",), DOUBT_HELP), (("disagreeing",), MOMENT_HELP),
+     (("small", "disagreeing"), f"{MOMENT_HELP}. {DOUBT_HELP}")],
+)  # fmt: skip
+def test_what_helps_is_said_for_the_doubts_that_there_are(doubts, helps):
+    assert doubt_help(doubts, str) == helps

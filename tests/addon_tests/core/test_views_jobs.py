@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several photographs: which calls are made in which order, and what is remembered of the answer."""
 
+import dataclasses
+
 import msgspec
 import pytest
 
@@ -88,6 +90,14 @@ def test_the_record_has_the_first_pictures_keypoints_and_what_all_say_in_space()
     assert record.doubts == ("small", "hidden")
     assert record.solution.points["L_Wrist"] == (1.0, 2.0, 3.0)
     assert record.solution.reprojection_px == 4.0
+
+
+def test_pictures_that_do_not_agree_make_a_doubtful_pose():
+    job = begun()
+    for each in (person(), person(doubts=("small",))):
+        job.answer(detection(each))
+    job.answer(dataclasses.replace(solved(), doubts=("disagreeing",)))
+    assert job.result.records[0].doubts == ("disagreeing", "small")
 
 
 def test_every_picture_of_one_pose_has_its_camera():

@@ -110,3 +110,14 @@ def test_landmarks_of_another_number_are_refused(tmp_path: Path) -> None:
     np.savez(cache.path, allow_pickle=False, **arrays)
     with pytest.raises(FileFormatError, match=r"image_points has shape \(1, 17, 2\), expected \(1, 33, 2\)"):
         LandmarkCache(cache.path)
+
+
+def test_a_file_of_an_older_version_says_what_to_do(tmp_path: Path) -> None:
+    cache = LandmarkCache(tmp_path / "kept.npz")
+    cache.keep("a", person(0, 2))
+    cache.save()
+    with np.load(cache.path) as data:
+        arrays = {key: value for key, value in data.items() if key != "hand_points"}
+    np.savez(cache.path, allow_pickle=False, **arrays)
+    with pytest.raises(FileFormatError, match=r"another version, it has no hand_points; delete the file"):
+        LandmarkCache(cache.path)

@@ -54,6 +54,22 @@ def test_the_heads_places_stand_in_for_the_networks_under_the_same_names() -> No
     assert torch.equal(picture.points, before.points)
 
 
+def test_knuckles_of_sure_hands_stand_in_for_the_networks_on_the_picture() -> None:
+    hands = replace(some_hands(), presence=torch.tensor([[0.2, 0.95], [0.2, 0.2]]))
+    before, after = (evidence_of(replace(one_person(), hands=found))[0] for found in (None, hands))
+    assert isinstance(before, Keypoints2D)
+    assert isinstance(after, Keypoints2D)
+    moved = [index for index, name in enumerate(after.names) if name in hands.knuckles()]
+    for index, name in enumerate(after.names):
+        if index in moved:
+            assert torch.equal(after.points[index].float(), hands.knuckles()[name]), name
+            assert float(after.sigma[index]) < 0.5 * float(before.sigma[index]), name
+        else:
+            assert torch.equal(after.points[index], before.points[index]), name
+            assert float(after.sigma[index]) == float(before.sigma[index]), name
+    assert len(moved) == 3
+
+
 def test_sure_twists_are_evidence_and_the_shape_names_its_body() -> None:
     twist, shape = evidence_of(one_person(), prediction())[2:]
     assert isinstance(twist, Twist)

@@ -8,7 +8,7 @@ import torch
 from recordings import BODY, LENS, camera_around, seen_by, walking_pose
 
 from ikol.errors import Cancelled, InputError
-from ikol.geometry.rotations import rotmat_to_rotvec
+from ikol.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 from ikol.pipeline import Keypoints2D, Pose, Shape
 from ikol.pipeline.multiview import View, ViewsSolution, solve_views, views_problem
 from ikol.pipeline.placement import point_positions
@@ -74,6 +74,16 @@ def test_unknown_cameras_leave_the_person_upright_on_the_floor(found_cameras: Vi
     assert float(solution.joints[0, [0, 2]].norm()) == pytest.approx(0.0, abs=1e-9)
     # moving the world must not move anything on any picture
     assert max(solution.reprojection_px_median) < 2.0
+
+
+def test_pictures_of_another_moment_are_doubtful(found_cameras: ViewsSolution) -> None:
+    assert found_cameras.doubts == solve_views(BODY, views(known=True)).doubts == ()
+    local = POSE.local_rotmat.clone()
+    for name, angle in (("L_Shoulder", 1.2), ("R_Hip", -0.9), ("L_Knee", 0.9)):
+        turn = rotvec_to_rotmat(torch.tensor([angle, 0.0, 0.0], dtype=torch.float64))
+        local[BODY.tree.names.index(name)] = turn @ local[BODY.tree.names.index(name)]
+    later = View(seen_by(replace(POSE, local_rotmat=local), CAMERAS[1]), LENS)
+    assert solve_views(BODY, [views(known=False)[0], later]).doubts == ("disagreeing",)
 
 
 def test_a_picture_with_swapped_sides_does_not_spoil_the_pose() -> None:

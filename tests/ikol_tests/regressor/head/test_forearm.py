@@ -68,7 +68,9 @@ def mirrored(person: PersonLandmarks) -> PersonLandmarks:
         world_points=person.world_points[SWAP] * FLIP,
         in_picture=person.in_picture[SWAP],
         # the crops of a mirrored picture look the same: the first still shows the hand as a right one
-        hands=HandLandmarks(hands.world.flip(0) * FLIP, hands.presence.flip(0), hands.handedness.flip(0)),
+        hands=HandLandmarks(
+            hands.world.flip(0) * FLIP, hands.presence.flip(0), hands.handedness.flip(0), hands.points.flip(0)
+        ),
     )
 
 
