@@ -86,6 +86,8 @@ def pose_from_images(
             for photo, person, solution in zip(photos, persons, solutions.solutions, strict=True)
         )
         return JobResult(records, tuple(warnings), seconds)
+    if "disagreeing" in solutions.doubts and len(photos) > MIN_VIEWS:  # of two, neither fits the other
+        warnings.append(f"{_worst(photos, solutions).name} fits the others worst")
     record = record_of_pose(f"{photos[0].name} + {len(photos) - 1}", persons, solutions)
     placed = tuple(solution.camera for solution in solutions.solutions if solution.camera is not None)
     return JobResult((record,), tuple(warnings), seconds, cameras=placed)
@@ -159,6 +161,16 @@ def _usable(answer: Answer, photos: Sequence[Photo]) -> ViewsSolution:
         if solution.status == "failed":
             raise SolverError(f"no pose fits the keypoints of {photo.name} and the others; leave a picture out")
     return answer
+
+
+def _worst(photos: Sequence[Photo], solutions: ViewsSolution) -> Photo:
+    """Return the photograph whose keypoints are met worst for its size."""
+
+    def missed(number: int) -> float:
+        solution = solutions.solutions[number]
+        return 0.0 if solution.camera is None else solution.reprojection_px / solution.camera.width
+
+    return photos[max(range(len(photos)), key=missed)]
 
 
 def _shape(block: Shape, solution: Solution) -> Shape:

@@ -57,7 +57,7 @@ STILL = 1e-3  # of the cost: what a round must gain for another one
 PIXEL_SHARE, GUESS_INFLATION = 0.25, 3.0
 VIEWS_LOSS = GemanMcClure(k=8.0)
 # The cost a picture beyond which the pictures do not agree (docs/evaluation.md): on the recording those of one moment
-# have at most 104, those of moments half a second apart 207 in the median.
+# have at most 106, those of moments a quarter of a second apart 178 to 240 in the median.
 MAX_PICTURE_COST = 120.0
 _COMMON = (STANCE, LIMITS, SHAPE)  # blocks that count once, however many pictures there are
 

@@ -177,8 +177,7 @@ class PosePipeline:
             if model not in get_args(Model):
                 names = ", ".join((*get_args(Model), *self._own))
                 raise InputError(f"unknown network {model!r}; there are {names}")
-            reads_hands = self.head is not None and self.head.forearm is not None
-            self._regressors[model] = LandmarkRegressor(cast("Model", model), self.device, looks_at_hands=reads_hands)
+            self._regressors[model] = LandmarkRegressor(cast("Model", model), self.device)
         return self._regressors[model]
 
     def read(

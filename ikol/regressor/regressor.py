@@ -120,16 +120,13 @@ def _check_boxes(boxes: Sequence[Box]) -> None:
 class LandmarkRegressor:
     """Finds persons and their landmarks in pictures. Holds networks; no state between calls."""
 
-    def __init__(
-        self, model: Literal["heavy", "full"] = "heavy", device: str = "cpu", *, looks_at_hands: bool = True
-    ) -> None:
+    def __init__(self, model: Literal["heavy", "full"] = "heavy", device: str = "cpu") -> None:
         """Load the networks.
 
         Args:
             model: ``heavy``, or ``full`` which takes a fifth of the time and swaps left and right more often. With
                 ``heavy`` each person is looked at twice, and their hands by a network of their own.
             device: What torch calls it.
-            looks_at_hands: False where nobody reads them.
         """
         if model not in ("heavy", "full"):
             raise InputError(f"unknown landmark network {model!r}, expected 'heavy' or 'full'")
@@ -137,7 +134,7 @@ class LandmarkRegressor:
         self._detector = GraphNetwork(load_network("blazepose_detector")).to(self.device).eval()
         self._landmarks = load_landmark_network(model).to(self.device)
         self._looks_again = model == "heavy"
-        self._hands = load_hand_network().to(self.device) if self._looks_again and looks_at_hands else None
+        self._hands = load_hand_network().to(self.device) if self._looks_again else None
 
     def detect(
         self,

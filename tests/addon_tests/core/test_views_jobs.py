@@ -100,6 +100,16 @@ def test_pictures_that_do_not_agree_make_a_doubtful_pose():
     assert job.result.records[0].doubts == ("disagreeing", "small")
 
 
+def test_of_several_pictures_that_do_not_agree_the_worst_is_named():
+    job = begun(PHOTOS)
+    for _ in PHOTOS:
+        job.answer(detection(person()))
+    wide = msgspec.structs.replace(PLACED, width=6400)
+    solutions = solved(solution(wide, 12.0), solution(ASIDE, 4.0), solution(ASIDE, 2.0))
+    job.answer(dataclasses.replace(solutions, doubts=("disagreeing",)))
+    assert job.result.warnings == ("b.jpg fits the others worst",)
+
+
 def test_every_picture_of_one_pose_has_its_camera():
     assert posed().result.cameras == (PLACED, ASIDE)
 
