@@ -46,7 +46,7 @@ def pose_several(options: argparse.Namespace, pipeline: "PosePipeline") -> None:
         poses, cameras, joints = [found.pose], list(found.cameras), [found.joints]
         for path, error in zip(options.photo, found.reprojection_px_median, strict=True):
             print(f"{path}: reprojection {error:.1f} px (median)")
-        doubtful = "; doubtful: disagreeing, the pictures may show different moments" if found.doubts else ""
+        doubtful = f"; doubtful: {', '.join(found.doubts)}" if found.doubts else ""
         print(f"one pose, {found.status} after {found.iterations} iterations{doubtful}")
     else:
         solutions = pipeline.solve_same_person(views)

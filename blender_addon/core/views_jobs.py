@@ -35,7 +35,7 @@ DETECT_SHARE = 0.7
 
 
 SPACE_SHARE = 0.5
-"""Of the standard deviations of places in space. At their word 85 % of errors are within one (docs/evaluation.md), and
+"""Of the standard deviations of places in space. At their word more errors than two thirds are within one, and
 the priors that a second solve adds to what they have shaped already move a hand by 1 to 2 cm; so by half of that."""
 
 
@@ -87,7 +87,8 @@ def pose_from_images(
         )
         return JobResult(records, tuple(warnings), seconds)
     if "disagreeing" in solutions.doubts and len(photos) > MIN_VIEWS:  # of two, neither fits the other
-        warnings.append(f"{_worst(photos, solutions).name} fits the others worst")
+        worst = max(range(len(photos)), key=lambda number: _missed(persons[number], solutions.solutions[number]))
+        warnings.append(f"{photos[worst].name} fits the others worst")
     record = record_of_pose(f"{photos[0].name} + {len(photos) - 1}", persons, solutions)
     placed = tuple(solution.camera for solution in solutions.solutions if solution.camera is not None)
     return JobResult((record,), tuple(warnings), seconds, cameras=placed)
@@ -163,14 +164,10 @@ def _usable(answer: Answer, photos: Sequence[Photo]) -> ViewsSolution:
     return answer
 
 
-def _worst(photos: Sequence[Photo], solutions: ViewsSolution) -> Photo:
-    """Return the photograph whose keypoints are met worst for its size."""
-
-    def missed(number: int) -> float:
-        solution = solutions.solutions[number]
-        return 0.0 if solution.camera is None else solution.reprojection_px / solution.camera.width
-
-    return photos[max(range(len(photos)), key=missed)]
+def _missed(person: DetectedPerson, solution: Solution) -> float:
+    """Return how far a photograph's keypoints are missed, as a share of the person's larger side there."""
+    left, top, right, bottom = person.box
+    return solution.reprojection_px / max(right - left, bottom - top, 1.0)
 
 
 def _shape(block: Shape, solution: Solution) -> Shape:

@@ -49,7 +49,7 @@ LIMBS = tuple(
 )
 # The depth errors of one limb's landmarks are mostly shared: from one to the next they differ by less than each is off.
 LIMB_DEPTH_SHARE = 0.5  # of one landmark's own depth sigma; in the plane the 2D evidence knows better
-HIP_INFLATION = 2.5  # what is left for the hip-relative rows beside those of the limbs; see docs/models/head.md
+HIP_INFLATION = 2.0  # what is left for the hip-relative rows beside those of the limbs; see docs/models/head.md
 STAY_SIGMA = 0.05  # metres: what an edit does not concern stays; without it a hand pulled back takes the feet along
 STAY_LOSS = Huber(k=1.0)  # and what it does concern lets go
 # names of blocks

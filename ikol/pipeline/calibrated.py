@@ -13,7 +13,7 @@ from torch import Tensor
 from ikol.pipeline.evidence import RelativeKeypoints3D
 from ikol.pipeline.problem import Problem
 
-PLANE_STRETCH, DEPTH_STRETCH = 1.15, 1.4
+PLANE_STRETCH, DEPTH_STRETCH = 1.2, 1.5
 
 
 def stretch(problem: Problem) -> Float[Tensor, "3 3"]:

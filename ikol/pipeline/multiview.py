@@ -57,8 +57,8 @@ STILL = 1e-3  # of the cost: what a round must gain for another one
 PIXEL_SHARE, GUESS_INFLATION = 0.25, 3.0
 VIEWS_LOSS = GemanMcClure(k=8.0)
 # The cost a picture beyond which the pictures do not agree (docs/evaluation.md): on the recording those of one moment
-# have at most 121, those of moments a quarter of a second apart 202 to 284 in the median, at least 127.
-MAX_PICTURE_COST = 130.0
+# have at most 107, those of moments a quarter of a second apart 201 to 283 in the median, at least 109.
+MAX_PICTURE_COST = 120.0
 _COMMON = (STANCE, LIMITS, SHAPE)  # blocks that count once, however many pictures there are
 
 

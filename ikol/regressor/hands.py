@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hand network: how the hands of a person are turned, from crops around them at the picture's own resolution.
+"""The hand network: how a person's hands are turned, where their knuckles are; from crops at the picture's own size.
 
 In the crop of a whole person a hand is 15 pixels long, which says nothing of the forearm's twist. Every hand is looked
 at as a right hand and mirrored, twice: the second crop lies around what the first has found. Nothing about what the
@@ -28,6 +28,7 @@ SIDES = ("left", "right")
 SURE = 0.9
 """Presence from which on a hand is one: its knuckles are off by 10 mm in the median, those of the body's network by 28
 (rendered people); from 0.5 to 0.8 by 20 to 30."""
+SAME_HAND = 0.5  # of a palm's length: two crops of one hand are closer
 _SIDE = 0.36  # metres of the first crop, twice a hand's length: the wrist is off by a few centimetres
 _REACH = 0.10  # metres at most from the wrist to the first crop's middle
 _KNUCKLES, _FOREARM = 0.09, 0.15  # where that is: the knuckles, no further than a palm, and a part of the forearm on
@@ -52,12 +53,20 @@ class HandLandmarks:
     """Pixels of the picture."""
 
     def knuckles(self) -> dict[str, Float[Tensor, "2"]]:
-        """Return where `KNUCKLES` are on the picture, as `left_thumb`, of hands that the network is sure of; pixels."""
-        surest = self.presence.argmax(1).tolist()
+        """Return where `KNUCKLES` are on the picture, as `left_thumb`, of hands that the network is sure of; pixels.
+
+        Where both sides have found one and the same hand it is that of the side that is surer.
+        """
+        presence, crops = self.presence.max(1)
+        points = self.points[torch.arange(len(SIDES)), crops]
+        sure = presence >= SURE
+        length = (points[:, MIDDLE_KNUCKLE] - points[:, WRIST]).norm(dim=-1)
+        if bool((points[0] - points[1]).norm(dim=-1).mean() < SAME_HAND * length.max()):
+            sure[presence.argmin()] = False
         return {
-            f"{side}_{name}": self.points[hand, crop, index]
-            for hand, (side, crop) in enumerate(zip(SIDES, surest, strict=True))
-            if float(self.presence[hand, crop]) >= SURE
+            f"{side}_{name}": points[hand, index]
+            for hand, side in enumerate(SIDES)
+            if sure[hand]
             for name, index in KNUCKLES.items()
         }
 

@@ -65,7 +65,9 @@ def test_one_pose_is_one_body_with_a_camera_for_each_picture(posed, photos):
 
 def test_pictures_of_different_moments_are_warned_of(solver, photos, part):
     solver.behave("doubtful")
-    pose(photos[:2])
+    pose(photos[:3])
+    (warning,) = part("blender.runtime").get().result.warnings
+    assert warning.endswith("fits the others worst")
     record = part("blender.bodies").read_record(bodies()[0])
     assert record.doubts == ("disagreeing", "small", "swapped")
 

@@ -36,6 +36,7 @@ def test_a_stopped_run_goes_on_and_makes_the_same(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (("--full", "320", "--observe", "heavy"), "needs pictures around the person"),
+        (("--full", "320", "--crop-size", "512"), "the size of whole pictures is --full"),
         (("--hands",), "--hands needs --observe"),
     ],
 )

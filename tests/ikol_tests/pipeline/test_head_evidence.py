@@ -15,11 +15,12 @@ from ikol.pipeline.alternatives import alternative_poses
 from ikol.pipeline.posing import solve_pose
 from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.problem import make_problem
-from ikol.pipeline.reading import TWISTED, detected_person, evidence_of
+from ikol.pipeline.reading import OFFSETS, TWISTED, detected_person, evidence_of
 from ikol.pipeline.sides import with_sides_of
 from ikol.regressor.head import HeadPrediction, LandmarkHead
 from ikol.regressor.head.forearm import with_forearms
 from ikol.regressor.head.prediction import Calibration
+from ikol.regressor.landmarks import BLAZEPOSE_LANDMARKS
 from ikol.regressor.networks.joints import SMPL24
 
 
@@ -68,6 +69,23 @@ def test_knuckles_of_sure_hands_stand_in_for_the_networks_on_the_picture() -> No
             assert torch.equal(after.points[index], before.points[index]), name
             assert float(after.sigma[index]) == float(before.sigma[index]), name
     assert len(moved) == 3
+
+
+def test_landmarks_are_where_the_body_has_them() -> None:
+    person = one_person()
+    picture = evidence_of(person)[0]
+    assert isinstance(picture, Keypoints2D)
+    seen = dict(zip(BLAZEPOSE_LANDMARKS, person.image_points.double(), strict=True))
+    found = dict(zip(picture.names, picture.points, strict=True))
+    torch.testing.assert_close(
+        found["left_ankle"], seen["left_knee"] + 1.088 * (seen["left_ankle"] - seen["left_knee"])
+    )
+    torch.testing.assert_close(
+        found["right_shoulder"], seen["right_hip"] + 0.97 * (seen["right_shoulder"] - seen["right_hip"])
+    )
+    still = [name for name in found if name.partition("_")[2] not in OFFSETS]
+    assert len(still) == 33 - 2 * len(OFFSETS)
+    assert all(torch.equal(found[name], seen[name]) for name in still)
 
 
 def test_sure_twists_are_evidence_and_the_shape_names_its_body() -> None:
