@@ -21,7 +21,7 @@ from ikol.errors import IkolError, InputError
 from ikol.evaluate_command import CommandParts, add_evaluate
 from ikol.exchange_command import add_exchange
 from ikol.threads import shared_threads, wait_without_spinning
-from ikol.views_command import add_several_pictures, pose_several
+from ikol.views_command import add_several_pictures, known_cameras, pose_several
 
 if TYPE_CHECKING:
     from ikol.body.model import BodyModel
@@ -178,9 +178,10 @@ def _pose(options: argparse.Namespace) -> None:
             raise IkolError(f"{photo} is larger than {MAX_PICTURE_BYTES >> 20} MB; save it smaller")
     if options.out is not None and not options.out.resolve().parent.is_dir():
         raise InputError(f"the folder of {options.out} does not exist; make it first")
+    cameras = known_cameras(options)
     pipeline = _pipeline(options)
     if len(options.photo) > 1:
-        pose_several(options, pipeline)
+        pose_several(options, pipeline, cameras)
         return
     photo = options.photo[0]
     start = time.perf_counter()

@@ -17,6 +17,7 @@ from ikol.errors import InputError
 from ikol.geometry.rotations import quat_to_rotmat, rotmat_to_quat
 from ikol.pipeline import evidence as named
 from ikol.pipeline.multiview import View
+from ikol.pipeline.problem import camera_of
 from solver_server import protocol
 from solver_server.protocol import ArrayRef, CameraSpec, Frames, FrameWriter, PoseSpec
 
@@ -82,6 +83,12 @@ class Reader:
             case protocol.Orientations(names, quat, sigma):
                 count = _count(kind, names)
                 return named.Orientations(names, self._rotmat(kind, quat, count), self._sigma(kind, sigma, count))
+            case protocol.ViewKeypoints2D(names, points, sigma, camera):
+                count, place = _count(kind, names), extrinsics(camera)
+                if place is None:
+                    raise InputError(f"{kind} needs to know where its camera is; send its extrinsics along")
+                pixels = self._read(kind, points, count, 2)
+                return named.ViewKeypoints2D(names, pixels, self._sigma(kind, sigma, count), intrinsics(camera), place)
 
     def pose(self, pose: PoseSpec, what: str) -> named.Pose:
         """Give a pose; `what` it is, for sentences.
@@ -276,6 +283,11 @@ class Writer:
             case named.Orientations():
                 quat = self.array(rotmat_to_quat(block.rotmat))
                 return protocol.Orientations(block.names, quat, self.array(block.sigma))
+            case named.ViewKeypoints2D():
+                lens = block.intrinsics
+                camera = placed_camera(camera_of(lens, block.extrinsics), lens.focal_source, lens.distortion)
+                points, sigma = self.array(block.points), self.array(block.sigma)
+                return protocol.ViewKeypoints2D(block.names, points, sigma, camera)
 
     def pose(self, pose: named.Pose) -> PoseSpec:
         """Write a pose."""

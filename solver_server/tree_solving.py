@@ -20,6 +20,7 @@ from ikol.distortion import distort, undistort
 from ikol.errors import InputError
 from ikol.pipeline import evidence as named
 from ikol.pipeline.blocks import PICTURE_LOSS
+from ikol.pipeline.problem import camera_of, straightened_view
 from ikol.solver import (
     Anchor,
     Evidence,
@@ -129,6 +130,10 @@ class _TreeProblem:
                 loss = PICTURE_LOSS if is_robust else None
                 seen = undistort(pixels, self._lens.focal, self._lens.center, self._lens.distortion)
                 return Points2D(self._points_of(names), seen, sigma, self._camera, loss=loss, name=name)
+            case named.ViewKeypoints2D() as elsewhere:
+                other = straightened_view(elsewhere)
+                theirs = camera_of(other.intrinsics, other.extrinsics)
+                return Points2D(self._points_of(other.names), other.points, other.sigma, theirs, name=name)
             case named.Keypoints3D(names, points, sigma):
                 return Points3D(self._points_of(names), points, sigma, name=name)
             case named.Pins(names, points):
@@ -140,8 +145,8 @@ class _TreeProblem:
                 return Anchor(local_rotmat, sigma, name=name)
             case _:
                 raise InputError(
-                    f"evidence {kind} needs a body; on a tree there are keypoints_2d and _3d, pins, orientations and "
-                    f"anchor"
+                    f"evidence {kind} needs a body; on a tree there are keypoints_2d and _3d, view_keypoints_2d, pins, "
+                    f"orientations and anchor"
                 )
 
     def _points_of(self, names: Sequence[str]) -> AttachedPoints:
@@ -216,5 +221,4 @@ def _placed(camera: CameraSpec) -> tuple[named.Intrinsics, Camera]:
     lens, place = intrinsics(camera), extrinsics(camera)
     if place is None:
         raise InputError("a tree stands where its evidence says, so its camera must be placed: give R and t")
-    focal, center = (torch.tensor(pair, dtype=torch.float64) for pair in (lens.focal, lens.center))
-    return lens, Camera(focal, center, *place, width=lens.width, height=lens.height)
+    return lens, camera_of(lens, place)

@@ -19,11 +19,11 @@ from ikol.errors import InputError
 from ikol.exchange.hand_evidence import bend_fingers, finger_points
 from ikol.exchange.jaw_evidence import open_jaw
 from ikol.exchange.motion import Keypoints, Motion
-from ikol.pipeline.evidence import Intrinsics, Keypoints2D, Keypoints3D, NamedEvidence, Pose
+from ikol.pipeline.evidence import Extrinsics, Intrinsics, Keypoints2D, Keypoints3D, NamedEvidence, Pose
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.posing import solve_pose
 from ikol.pipeline.prepared import PreparedProblems
-from ikol.pipeline.problem import Extrinsics, camera_of
+from ikol.pipeline.problem import camera_of
 
 MIN_CONFIDENCE: Final = 0.2  # below it a network's point is a guess
 MIN_POINTS: Final = 4  # fewer leave the direction in which the body faces open
@@ -140,7 +140,9 @@ class _Solver:
     @property
     def camera(self) -> Camera | None:
         """The placed camera of points on a picture."""
-        return None if self._extrinsics is None else camera_of(self._intrinsics, self._extrinsics)
+        if self._intrinsics is None or self._extrinsics is None:
+            return None
+        return camera_of(self._intrinsics, self._extrinsics)
 
     def names(self, frame: int) -> tuple[str, ...]:
         """Return the points that are there in a frame."""

@@ -17,6 +17,7 @@ from ikol.pipeline.evidence import Progress as Progress
 from ikol.pipeline.evidence import RelativeKeypoints3D as RelativeKeypoints3D
 from ikol.pipeline.evidence import Shape as Shape
 from ikol.pipeline.evidence import Twist as Twist
+from ikol.pipeline.evidence import ViewKeypoints2D as ViewKeypoints2D
 from ikol.pipeline.flips import Limb as Limb
 from ikol.pipeline.inspection import InspectedRow as InspectedRow
 from ikol.pipeline.inspection import Inspection as Inspection

@@ -19,9 +19,10 @@ from ikol.pipeline.evidence import (
     RelativeKeypoints3D,
     Shape,
     Twist,
+    ViewKeypoints2D,
 )
 from ikol.pipeline.prior import relaxed_rotmat, relaxed_sigma
-from ikol.pipeline.problem import Problem, pin_names
+from ikol.pipeline.problem import Problem, camera_of, pin_names
 from ikol.solver import Anchor as AnchorEvidence
 from ikol.solver import (
     Evidence,
@@ -64,7 +65,7 @@ def block_targets(problem: Problem) -> dict[str, Tensor]:
     for number, block in enumerate(problem.evidence):
         name = block_name(number, block)
         match block:
-            case Keypoints2D() | Keypoints3D():
+            case Keypoints2D() | ViewKeypoints2D() | Keypoints3D():
                 targets[name] = block.points
             case RelativeKeypoints3D():
                 targets[name] = block.points
@@ -144,6 +145,9 @@ def _blocks_of(problem: Problem, block: NamedEvidence, name: str, targets: Mappi
             assert camera is not None
             loss = PICTURE_LOSS if block.is_robust else None
             return [Points2D(body.points.select(block.names), targets[name], block.sigma, camera, loss=loss, name=name)]
+        case ViewKeypoints2D():
+            theirs = camera_of(block.intrinsics, block.extrinsics)
+            return [Points2D(body.points.select(block.names), targets[name], block.sigma, theirs, name=name)]
         case Keypoints3D():
             return [Points3D(body.points.select(block.names), targets[name], block.sigma, name=name)]
         case RelativeKeypoints3D():

@@ -17,6 +17,23 @@ from ikol.regressor.person import PersonLandmarks
 
 Progress = Callable[[float, str], None]
 """Told how far the work is, 0 to 1, and what is being done; raises `ikol.errors.Cancelled` to stop it."""
+Extrinsics = tuple[Float[Tensor, "3 3"], Float[Tensor, "3"]]
+"""R_camera_world and t_camera_world: a point of the world is R x + t in camera axes, metres."""
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """What a picture tells of its lens. `focal_source` says where the focal length comes from.
+
+    With a `distortion` (`ikol.distortion`) 2D evidence is where the picture shows it, bent by the lens.
+    """
+
+    width: int
+    height: int
+    focal: tuple[float, float]
+    center: tuple[float, float]
+    focal_source: str
+    distortion: tuple[float, float, float, float] = UNDISTORTED
 
 
 @dataclass(frozen=True)
@@ -95,7 +112,25 @@ class Orientations:
     sigma: Float[Tensor, "points"]
 
 
-NamedEvidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Shape | Pins | Orientations
+@dataclass(frozen=True)
+class ViewKeypoints2D:
+    """Points that somebody has placed on another picture of the pose, in pixels; sigma in pixels.
+
+    They are meant, as those of `Keypoints2D` that are not robust. Each block has the camera of its picture, so that
+    there may be any number of pictures; what is told of *the* picture is that of the problem's own camera.
+    """
+
+    names: tuple[str, ...]
+    points: Float[Tensor, "points 2"]
+    sigma: Float[Tensor, "points"]
+    intrinsics: Intrinsics
+    """The lens of the other picture, whose distortion bends the points."""
+    extrinsics: Extrinsics
+
+
+NamedEvidence = (
+    Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Shape | Pins | Orientations | ViewKeypoints2D
+)
 
 
 @dataclass(frozen=True)
@@ -105,21 +140,6 @@ class Pose:
     transl: Float[Tensor, "3"]
     local_rotmat: Float[Tensor, "joints 3 3"]
     betas: Float[Tensor, "betas"]
-
-
-@dataclass(frozen=True)
-class Intrinsics:
-    """What a picture tells of its lens. `focal_source` says where the focal length comes from.
-
-    With a `distortion` (`ikol.distortion`) 2D evidence is where the picture shows it, bent by the lens.
-    """
-
-    width: int
-    height: int
-    focal: tuple[float, float]
-    center: tuple[float, float]
-    focal_source: str
-    distortion: tuple[float, float, float, float] = UNDISTORTED
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from ikol.pipeline.evidence import (
     RelativeKeypoints3D,
     Shape,
     Twist,
+    ViewKeypoints2D,
 )
 from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.problem import Problem, pin_names
@@ -45,6 +46,7 @@ RowKind = Literal[
     "twist",
     "pins",
     "orientations",
+    "view_keypoints_2d",
     "stay",
     "stance",
     "limits",
@@ -64,7 +66,8 @@ class InspectedRow:
     residual: float
     """How far the pose is from it, in `unit`."""
     unit: Unit
-    """Pixels, metres or radians. The shape's are metres: how far it moves the rest joints on average."""
+    """Pixels, metres or radians. Pixels are those of the picture that the evidence is of. The shape's are metres: how
+    far it moves the rest joints on average."""
     cost: float
     """Its part of the cost; none for pins, which are conditions."""
 
@@ -211,6 +214,8 @@ def _label(block: NamedEvidence, joints: tuple[str, ...]) -> _Labels | None:
     match block:
         case Keypoints2D():
             return _Labels("keypoints_2d", block.names, "px")
+        case ViewKeypoints2D():
+            return _Labels("view_keypoints_2d", block.names, "px")
         case RelativeKeypoints3D():
             return _Labels("relative_keypoints_3d", block.names, "m")
         case Anchor():
@@ -237,7 +242,10 @@ def _next_points(
     watched: Float[Tensor, "points 3 free"],
     relative: Float[Tensor, "joints 3 free"],
 ) -> tuple[tuple[str, ...], Float[Tensor, "candidates"]]:
-    """Return the points that are worth most on the picture: not a joint's, not placed by somebody, and in sight."""
+    """Return the points that are worth most on the picture: not a joint's, not placed by somebody, and in sight.
+
+    One that somebody has placed on another picture may be worth placing on this one: then two lines of sight meet.
+    """
     camera = problem.camera
     if camera is None:
         return (), relative.new_zeros(0)

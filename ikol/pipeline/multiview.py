@@ -20,6 +20,7 @@ from ikol.errors import InputError
 from ikol.geometry.rotations import kabsch
 from ikol.pipeline.blocks import LIMITS, PICTURE_LOSS, SHAPE, STANCE, block_targets, solver_blocks
 from ikol.pipeline.evidence import (
+    Extrinsics,
     Intrinsics,
     Keypoints2D,
     NamedEvidence,
@@ -32,7 +33,7 @@ from ikol.pipeline.evidence import (
 )
 from ikol.pipeline.placement import place_upright, point_positions
 from ikol.pipeline.posing import reprojection_px, solve_pose
-from ikol.pipeline.problem import Extrinsics, Problem, make_problem
+from ikol.pipeline.problem import Problem, make_problem
 from ikol.pipeline.resection import resected
 from ikol.solver import (
     Evidence,

@@ -110,7 +110,6 @@ def look_with(
         InputError: the network's answers are not what its manifest says.
     """
     camera = camera_of(intrinsics, None)
-    assert camera is not None
     if network.finds_persons:
         found = network.look_at_picture(rgb, camera.to(dtype=torch.float32), max(max_persons, len(boxes)))
         found = [match for box in boxes if (match := _match(found, box)) is not None] if boxes else found

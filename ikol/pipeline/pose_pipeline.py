@@ -18,7 +18,16 @@ from ikol.body.default_body import load_default_body
 from ikol.body.model import BodyModel
 from ikol.errors import InputError
 from ikol.pipeline.alternatives import Alternative, alternative_poses
-from ikol.pipeline.evidence import DetectedPerson, Detection, Intrinsics, NamedEvidence, Pose, PoseSolution, Progress
+from ikol.pipeline.evidence import (
+    DetectedPerson,
+    Detection,
+    Extrinsics,
+    Intrinsics,
+    NamedEvidence,
+    Pose,
+    PoseSolution,
+    Progress,
+)
 from ikol.pipeline.flips import Limb
 from ikol.pipeline.inspection import Inspection, inspect_problem
 from ikol.pipeline.multiview import View, ViewsSolution, solve_views
@@ -26,7 +35,7 @@ from ikol.pipeline.own_network import look_with
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.posing import solve_pose
 from ikol.pipeline.prepared import PreparedProblems
-from ikol.pipeline.problem import Extrinsics, make_problem
+from ikol.pipeline.problem import make_problem
 from ikol.pipeline.reading import detected_person, intrinsics_of
 from ikol.pipeline.same_person import solve_same_person
 from ikol.pipeline.sides import with_sides_of

@@ -17,6 +17,7 @@ from ikol.camera import Camera
 from ikol.distortion import distort
 from ikol.pipeline.evidence import (
     Anchor,
+    Extrinsics,
     Intrinsics,
     Keypoints2D,
     NamedEvidence,
@@ -28,7 +29,7 @@ from ikol.pipeline.evidence import (
 )
 from ikol.pipeline.placement import place_upright, point_positions
 from ikol.pipeline.prepared import PreparedProblems
-from ikol.pipeline.problem import Extrinsics, Problem, make_problem, pin_names
+from ikol.pipeline.problem import Problem, make_problem, pin_names
 from ikol.pipeline.start import begin_state
 from ikol.solver import SolveResult, SolveStatus
 
@@ -63,7 +64,8 @@ def solve_pose(
         prepared: keeps what solves of the same structure share.
 
     Raises:
-        InputError: there is no evidence, a name is unknown, or evidence of a picture comes without its lens.
+        InputError: there is no evidence, a name is unknown, evidence of a picture comes without its lens, or evidence
+            in the world (or on another picture) beside a camera without extrinsics.
     """
     problem = make_problem(
         body,

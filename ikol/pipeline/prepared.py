@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from ikol.body.model import BodyModel
+from ikol.camera import Camera
 from ikol.errors import InputError
 from ikol.pipeline.blocks import block_targets, solver_blocks
-from ikol.pipeline.evidence import Anchor, Keypoints2D, NamedEvidence, Orientations, Pins, Shape
-from ikol.pipeline.problem import Problem
+from ikol.pipeline.evidence import Anchor, Keypoints2D, NamedEvidence, Orientations, Pins, Shape, ViewKeypoints2D
+from ikol.pipeline.problem import Problem, camera_of
 from ikol.solver import PreparedSolve, SolveResult, SolveState
 from ikol.solver.checks import check_rotations
 
@@ -51,14 +52,9 @@ class PreparedProblems:
 
 def _structure(problem: Problem) -> tuple[object, ...]:
     """Return what distinguishes problems beside the targets and the start. The body is kept, so its id is."""
-    camera = problem.camera
-    lens = ()
-    if camera is not None:
-        parts = (camera.focal, camera.center, camera.R_camera_world, camera.t_camera_world)
-        lens = (camera.width, camera.height, *map(_bytes, parts))
     return (
         id(problem.body),
-        lens,
+        None if problem.camera is None else _structure_of_camera(problem.camera),
         problem.joints,
         problem.solve_shape,
         problem.initial is None,
@@ -70,7 +66,19 @@ def _structure(problem: Problem) -> tuple[object, ...]:
 def _structure_of_block(block: NamedEvidence) -> tuple[object, ...]:
     names = () if isinstance(block, Anchor | Shape) else block.names
     sigma = b"" if isinstance(block, Pins) else _bytes(block.sigma)
-    return (type(block), names, sigma, isinstance(block, Keypoints2D) and block.is_robust)
+    match block:
+        case Keypoints2D():
+            own = block.is_robust
+        case ViewKeypoints2D():
+            own = _structure_of_camera(camera_of(block.intrinsics, block.extrinsics))
+        case _:
+            own = None
+    return (type(block), names, sigma, own)
+
+
+def _structure_of_camera(camera: Camera) -> tuple[object, ...]:
+    parts = (camera.focal, camera.center, camera.R_camera_world, camera.t_camera_world)
+    return (camera.width, camera.height, *map(_bytes, parts))
 
 
 def _bytes(tensor: Tensor) -> bytes:

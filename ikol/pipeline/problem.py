@@ -14,6 +14,7 @@ from ikol.distortion import UNDISTORTED, Coefficients, undistort
 from ikol.errors import InputError
 from ikol.pipeline.evidence import (
     Anchor,
+    Extrinsics,
     Intrinsics,
     Keypoints2D,
     Keypoints3D,
@@ -24,12 +25,12 @@ from ikol.pipeline.evidence import (
     RelativeKeypoints3D,
     Shape,
     Twist,
+    ViewKeypoints2D,
 )
 from ikol.solver import Skeleton, SolveConfig, SolveState
 
 LEVEL = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))  # camera axes of a level camera that looks along -Z
 MAX_ITERATIONS = 60  # a photograph takes about ten
-Extrinsics = tuple[Float[Tensor, "3 3"], Float[Tensor, "3"]]
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def make_problem(
     problem = Problem(
         body=body,
         skeleton=Skeleton.from_body(body),
-        evidence=_straightened(evidence, intrinsics),
-        camera=camera_of(intrinsics, extrinsics),
+        evidence=tuple(_straightened(block, intrinsics) for block in evidence),
+        camera=None if intrinsics is None else camera_of(intrinsics, extrinsics),
         is_placed=is_placed,
         initial=None if initial is None else _state(initial),
         start=None if start is None else _state(start),
@@ -112,16 +113,29 @@ def make_problem(
     return problem if start is None or initial is None else replace(problem, start=_joined(problem))
 
 
-def _straightened(evidence: Sequence[NamedEvidence], lens: Intrinsics | None) -> tuple[NamedEvidence, ...]:
-    """Return the evidence with its points on the picture where a pinhole would show them."""
-    if lens is None or lens.distortion == UNDISTORTED:
-        return tuple(evidence)
-    return tuple(
-        replace(block, points=undistort(block.points, lens.focal, lens.center, lens.distortion))
-        if isinstance(block, Keypoints2D)
-        else block
-        for block in evidence
-    )
+def _straightened(block: NamedEvidence, lens: Intrinsics | None) -> NamedEvidence:
+    """Return a block with its points on a picture where a pinhole would show them; `lens` is of the problem's own."""
+    match block:
+        case Keypoints2D() if lens is not None:
+            return replace(block, points=_straight(block.points, lens))
+        case ViewKeypoints2D():
+            return straightened_view(block)
+        case _:
+            return block
+
+
+def straightened_view(block: ViewKeypoints2D) -> ViewKeypoints2D:
+    """Return points of another picture where a pinhole would show them, and that pinhole.
+
+    Raises:
+        InputError: the lens cannot have shown them there.
+    """
+    lens = block.intrinsics
+    return replace(block, points=_straight(block.points, lens), intrinsics=replace(lens, distortion=UNDISTORTED))
+
+
+def _straight(pixels: Float[Tensor, "points 2"], lens: Intrinsics) -> Float[Tensor, "points 2"]:
+    return undistort(pixels, lens.focal, lens.center, lens.distortion)
 
 
 def _state(pose: Pose) -> SolveState:
@@ -154,10 +168,10 @@ def _check_evidence(
     for block in evidence:
         if isinstance(block, Keypoints2D | RelativeKeypoints3D) and intrinsics is None:
             raise InputError("keypoints of a picture need its camera; send it along, or give 3D keypoints")
-        if isinstance(block, Keypoints3D | Pins | Orientations) and not is_placed:
+        if isinstance(block, Keypoints3D | Pins | Orientations | ViewKeypoints2D) and not is_placed:
             raise InputError(
-                "keypoints, pins and orientations in the world need to know where the camera is; send its extrinsics "
-                "along"
+                "keypoints, pins and orientations in the world, and keypoints on other pictures, need to know where "
+                "the camera is; send its extrinsics along"
             )
         if isinstance(block, Shape):
             counts = [len(block.betas), len(block.sigma)]
@@ -172,7 +186,9 @@ def _check_evidence(
         _check_names("Pins", pins, body.points.names)
 
 
-def _check_counts(block: Keypoints2D | Keypoints3D | RelativeKeypoints3D | Twist | Orientations | Pins) -> None:
+def _check_counts(
+    block: Keypoints2D | Keypoints3D | RelativeKeypoints3D | Twist | Orientations | Pins | ViewKeypoints2D,
+) -> None:
     match block:
         case Twist():
             parts = (block.angles, block.sigma)
@@ -203,10 +219,8 @@ def pin_names(evidence: Sequence[NamedEvidence]) -> tuple[str, ...]:
     return tuple(name for block in evidence if isinstance(block, Pins) for name in block.names)
 
 
-def camera_of(intrinsics: Intrinsics | None, extrinsics: Extrinsics | None) -> Camera | None:
+def camera_of(intrinsics: Intrinsics, extrinsics: Extrinsics | None) -> Camera:
     """Return the camera of a picture, a level one at the origin while nobody has placed it."""
-    if intrinsics is None:
-        return None
     R, t = extrinsics or (torch.tensor(LEVEL, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
     focal, center = (torch.tensor(value, dtype=torch.float64) for value in (intrinsics.focal, intrinsics.center))
     return Camera(focal, center, R, t, intrinsics.width, intrinsics.height)

@@ -107,6 +107,49 @@ def test_a_shape_of_fewer_betas_says_nothing_of_the_others(free: int | None, res
     assert (shape.betas.tolist(), shape.sigma.tolist()) == ([2.0, 0.0], [0.25, rest])
 
 
+def elsewhere(spec: protocol.CameraSpec, count: int = 2) -> named.ViewKeypoints2D:
+    """Read two points of another picture, of which as many are told, from the wire."""
+    writer = Writer()
+    points, sigma = writer.array(float64(count, 2, start=100.0)), writer.array(float64(2, start=1.0))
+    reader = Reader(protocol.Frames(writer.frames.frames), NUM_JOINTS, NUM_BETAS)
+    block = reader.evidence(protocol.ViewKeypoints2D(("nose", "L_Hip"), points, sigma, spec))
+    assert isinstance(block, named.ViewKeypoints2D)
+    return block
+
+
+def test_points_of_another_picture_keep_its_camera_there_and_back() -> None:
+    spec = msgspec.structs.replace(SPEC, distortion=(-0.25, 0.0, 0.0, 0.0))
+    block = elsewhere(spec)
+    assert (block.names, block.points.tolist()) == (("nose", "L_Hip"), [[100.0, 100.5], [101.0, 101.5]])
+    assert block.sigma.tolist() == [1.0, 1.5]
+    writer = Writer()
+    back = writer.evidence(block)
+    assert isinstance(back, protocol.ViewKeypoints2D)
+    assert back.camera == spec
+    frames = protocol.Frames(writer.frames.frames)
+    assert np.asarray(frames.array(back.points)).tolist() == block.points.tolist()
+    assert np.asarray(frames.array(back.sigma)).tolist() == block.sigma.tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"rotation": None, "translation": None}, "view_keypoints_2d needs to know where its camera is; send its extr"),
+        ({"rotation": None}, "both rotation and translation"),
+        ({"focal_x": 1e-300}, "focal_x of the camera must be between"),
+        ({"distortion": (99.0, 0.0, 0.0, 0.0)}, "lens distortion must be"),
+    ],
+)
+def test_points_of_a_picture_whose_camera_cannot_be_used_are_refused(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        elsewhere(msgspec.structs.replace(SPEC, **changes))
+
+
+def test_points_of_another_picture_and_their_names_must_agree() -> None:
+    with pytest.raises(InputError, match=r"view_keypoints_2d needs an array of shape \(2, 2\), got \(3, 2\)"):
+        elsewhere(SPEC, count=3)
+
+
 def test_rotations_travel_as_quaternions_with_w_first() -> None:
     writer = Writer()
     spec = writer.pose(named.Pose(float64(3), quat_to_rotmat(unlike_quaternions()), float64(NUM_BETAS)))

@@ -219,6 +219,7 @@ BODY = np.array(
     [[0.1, 1, 0], [-0.1, 1, 0], [0.18, 1.5, 0], [-0.18, 1.5, 0], [0.3, 1.2, 0.3], [-0.6, 1.6, 0.1], [0, 1.7, 0.1]]
 )
 CAMERA = protocol.CameraSpec(640, 480, 500.0, 500.0, 320.0, 240.0)
+PLACED = msgspec.structs.replace(CAMERA, rotation=(1, 0, 0, 0, -1, 0, 0, 0, -1), translation=(0, 1, 3))
 
 
 def evidence_3d(points: Any, sigma: Any = 0.02, names: tuple[str, ...] = NAMES) -> tuple[protocol.Solve, FrameWriter]:
@@ -236,6 +237,14 @@ def evidence_2d(pixels: Any, sigma: float = 2.0, relative: Any = None) -> tuple[
         widths = writer.add_array(np.full((len(NAMES), 3), 0.1))
         blocks.append(protocol.RelativeKeypoints3D(NAMES, writer.add_array(np.asarray(relative, float)), widths))
     return protocol.Solve(id=0, evidence=tuple(blocks), camera=CAMERA), writer
+
+
+def elsewhere(pixels: Any, camera: protocol.CameraSpec, sigma: float = 2.0) -> tuple[protocol.Solve, FrameWriter]:
+    """Give a solve of points on another picture, and of nothing else."""
+    writer = FrameWriter()
+    sigmas = writer.add_array(np.full(len(NAMES), sigma))
+    block = protocol.ViewKeypoints2D(NAMES, writer.add_array(np.asarray(pixels, float)), sigmas, camera)
+    return protocol.Solve(id=0, evidence=(block,)), writer
 
 
 def pinned(points: Any, *names: str, pose: dict[str, Any] | None = None, **fields: Any) -> tuple[Any, FrameWriter]:
@@ -276,6 +285,18 @@ EVIDENCE = {
     "all in one pixel, hips in one point": evidence_2d(np.full((7, 2), 240.0), relative=np.zeros((7, 3))),
     "pixels on a line": evidence_2d(LINE * [0, 480.0], relative=LINE * [0, 1, 0]),
     "pixels far outside": evidence_2d(LINE * [1e6, -1e6], relative=BODY),
+    "another picture with all in one pixel": elsewhere(np.full((7, 2), 240.0), PLACED, sigma=1e-6),
+    "another picture with pixels far outside": elsewhere(LINE * [1e6, -1e6], PLACED),
+    "another picture from inside of the body": elsewhere(
+        np.full((7, 2), 240.0), msgspec.structs.replace(PLACED, translation=(0, 0, 0))
+    ),
+    "another picture from the end of the world": elsewhere(
+        np.full((7, 2), 240.0), msgspec.structs.replace(PLACED, translation=(1e6, -1e6, 1e6))
+    ),
+    "another picture from nowhere": elsewhere(np.full((7, 2), 240.0), CAMERA),
+    "another picture through a lens that bends all": elsewhere(
+        LINE * [640.0, 480.0], msgspec.structs.replace(PLACED, distortion=(-9, 9, 9, 9))
+    ),
     "pin out of reach": pinned([[1e6, 0, 0]], "L_Wrist"),
     "pins that tear": pinned([[-1e3, 0, 0], [1e3, 0, 0]], "L_Wrist", "R_Wrist"),
     "pins in one place": pinned(np.zeros((7, 3)), *NAMES),
@@ -317,9 +338,6 @@ def test_evidence_without_sense_gives_a_finite_pose_or_a_sentence(audited: Audit
         print(f"{reply.status}, {reply.iterations} iterations, {seconds:.2f} s")
     assert seconds < 30
     assert client.stats().worker_pid == audited.worker.pid
-
-
-PLACED = msgspec.structs.replace(CAMERA, rotation=(1, 0, 0, 0, -1, 0, 0, 0, -1), translation=(0, 1, 3))
 
 
 @pytest.mark.parametrize("kind", [protocol.Inspect, protocol.Alternatives])

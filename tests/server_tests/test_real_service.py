@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 import PIL.Image
 import pytest
@@ -177,6 +178,36 @@ def test_orientation_turns_the_head(client: Client, stood: Stood) -> None:
     error = (rotation.mT @ quat_to_rotmat(torch.tensor(quat))[0]).diagonal().sum()
     angle = float(torch.arccos(((error - 1) / 2).clamp(-1, 1)))
     assert angle < 0.05, angle  # the stance pulls back by about its share, far below the 0.6 rad of the turn
+
+
+FRONT = protocol.CameraSpec(
+    640, 480, 500.0, 500.0, 320.0, 240.0, (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0), (0.0, 1.0, 3.0)
+)
+LEFT = msgspec.structs.replace(FRONT, rotation=(0.0, 0.0, -1.0, 0.0, -1.0, 0.0, -1.0, 0.0, 0.0))
+"""From three metres in front of who stands, and from as far to the left."""
+
+
+def test_a_point_placed_on_two_pictures_is_where_their_rays_meet(client: Client, stood: Stood) -> None:
+    target = np.array([0.4, 1.3, 0.3])
+
+    def shown(writer: FrameWriter, camera: protocol.CameraSpec) -> tuple[protocol.ArrayRef, protocol.ArrayRef]:
+        assert camera.rotation is not None
+        x, y, z = np.reshape(camera.rotation, (3, 3)) @ target + camera.translation
+        pixel = np.array([[500.0 * x / z + 320.0, 500.0 * y / z + 240.0]])
+        return writer.add_array(pixel), writer.add_array(np.array([0.1]))
+
+    def here(writer: FrameWriter) -> protocol.Keypoints2D:
+        return protocol.Keypoints2D(("L_Wrist",), *shown(writer, FRONT), is_robust=False)
+
+    def there(writer: FrameWriter) -> protocol.ViewKeypoints2D:
+        return protocol.ViewKeypoints2D(("L_Wrist",), *shown(writer, LEFT), LEFT)
+
+    def missed(*make: Callable[[FrameWriter], protocol.Evidence]) -> float:
+        reply, frames = drag(client, stood, *make, camera=FRONT)
+        return float(np.linalg.norm(np.asarray(frames.array(reply.joints))[20] - target))
+
+    assert missed(here) > 0.05  # metres: one picture does not say how far away the hand is
+    assert missed(here, there) < 0.003  # a tenth of a pixel is 0.6 mm
 
 
 def test_only_the_joints_that_may_move_do(client: Client, stood: Stood) -> None:

@@ -95,16 +95,21 @@ def test_a_tree_that_is_none_is_refused(changes: dict[str, Any], part: str) -> N
     assert part in reply.message
 
 
-def photographed(place: Any, camera: protocol.CameraSpec | None) -> Any:
-    """Give a leg whose sole is seen at a pixel, before a camera that looks at it from 4 m in front."""
+def photographed(place: Any, camera: protocol.CameraSpec | None, *others: tuple[Any, protocol.CameraSpec]) -> Any:
+    """Give a leg whose sole is seen at a pixel, before a camera that looks at it from 4 m in front; and by others."""
 
     def make(writer: FrameWriter) -> protocol.Solve:
         add = writer.add_array
         seen = protocol.Keypoints2D(("sole",), add(np.array([place], float)), add(np.ones(1)), is_robust=False)
+        elsewhere = [
+            protocol.ViewKeypoints2D(("sole",), add(np.array([pixel], float)), add(np.ones(1)), spec)
+            for pixel, spec in others
+        ]
         stay = protocol.Anchor(add(UNIT), add(np.full(3, 0.5)))
         start = protocol.PoseSpec(add(np.zeros(3)), add(UNIT), add(np.zeros(0)))
         joints = ("thigh", "shin")
-        return protocol.Solve(6, (seen, stay), camera=camera, start=start, joints=joints, tree=tree(writer))
+        blocks = (seen, stay, *elsewhere)
+        return protocol.Solve(6, blocks, camera=camera, start=start, joints=joints, tree=tree(writer))
 
     return make
 
@@ -141,6 +146,36 @@ def test_what_is_seen_needs_the_place_of_the_camera(camera: protocol.CameraSpec 
     reply, _ = ask(photographed((360.0, 290.0), camera))
     assert isinstance(reply, protocol.Error), reply
     assert part in reply.message
+
+
+def beside(bent: float = 0.0) -> protocol.CameraSpec:
+    """Give the camera that looks from 4 m to the left: a point is at -z, 0.5 - y, 4 - x in its axes."""
+    rotation = (0.0, 0.0, -1.0, 0.0, -1.0, 0.0, -1.0, 0.0, 0.0)
+    return msgspec.structs.replace(before(bent), rotation=rotation)
+
+
+@pytest.mark.parametrize("bent", [0.0, 0.4])
+def test_a_point_of_two_pictures_comes_to_lie_where_their_rays_meet(bent: float) -> None:
+    x, y, z = 0.1, 0.1, 0.15
+    front = 500.0 * np.array([x, 0.5 - y]) / (4.0 - z) + (320.0, 240.0)
+    # far from the middle of the second picture, where its lens bends by 5 pixels
+    lens = msgspec.structs.replace(beside(bent), translation=(-0.8, 0.5, 4.0))
+    straight = np.array([-z - 0.8, 0.5 - y]) / (4.0 - x)
+    side = 500.0 * (1.0 + bent * float(straight @ straight)) * straight + (320.0, 240.0)
+    reply, frames = ask(photographed(front, before(), (side, lens)))
+    assert isinstance(reply, protocol.SolveReply), reply
+    (sole,) = np.asarray(frames.array(reply.point_positions))
+    # a pixel is 8 mm; the joints' half radian pulls by a small part of it
+    assert sole == pytest.approx([x, y, z], abs=4e-3)
+    (pixel,) = np.asarray(frames.array(reply.point_pixels))
+    assert reply.reprojection_px_median == pytest.approx(np.hypot(*(pixel - front)), abs=1e-6)
+
+
+def test_another_picture_of_a_tree_needs_the_place_of_its_camera() -> None:
+    nowhere = msgspec.structs.replace(beside(), rotation=None, translation=None)
+    reply, _ = ask(photographed((360.0, 290.0), before(), ((320.0, 240.0), nowhere)))
+    assert isinstance(reply, protocol.Error), reply
+    assert (reply.code, "view_keypoints_2d needs to know where its camera is" in reply.message) == ("bad_input", True)
 
 
 def test_evidence_about_a_body_is_refused_on_a_tree() -> None:

@@ -56,12 +56,13 @@ def test_client_of_a_version(server: ServerProcess, version: tuple[int, int], ki
 
 
 def without(fields: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    """Give the fields of a message, of its camera and its evidence, but for those named and the blocks of 1.2."""
+    """Give the fields of a message, of its camera and its evidence, but for those named and the blocks since 1.2."""
     kept = {name: value for name, value in fields.items() if name not in names}
     if kept.get("camera"):
         kept["camera"] = without(kept["camera"], names)
     if "evidence" in kept:
-        blocks = [block for block in kept["evidence"] if block["type"] not in ("shape", "pins", "orientations")]
+        later = ("shape", "pins", "orientations", "view_keypoints_2d")
+        blocks = [block for block in kept["evidence"] if block["type"] not in later]
         kept["evidence"] = [without(block, names) for block in blocks]
     return kept
 

@@ -70,6 +70,7 @@ def evidence(frames: FrameWriter) -> tuple[protocol.Evidence, ...]:
         protocol.Shape("default body", add(floats(2)), add(floats(2, start=0.5))),
         protocol.Pins(names, add(floats(2, 3, start=1.0))),
         protocol.Orientations(("Head",), add(floats(1, 4, start=1.0)), add(floats(1, start=0.5))),
+        protocol.ViewKeypoints2D(names, add(floats(2, 2, start=200.0)), add(floats(2, start=1.0)), camera()),
     )
 
 

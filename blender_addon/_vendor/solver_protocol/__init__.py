@@ -72,6 +72,7 @@ from .messages import Stats as Stats
 from .messages import StatsReply as StatsReply
 from .messages import TreeSpec as TreeSpec
 from .messages import Twist as Twist
+from .messages import ViewKeypoints2D as ViewKeypoints2D
 from .messages import ViewSpec as ViewSpec
 from .messages import Work as Work
 from .version import PROTOCOL_VERSION as PROTOCOL_VERSION

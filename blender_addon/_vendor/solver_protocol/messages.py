@@ -145,7 +145,21 @@ class Orientations(Struct, frozen=True, tag="orientations"):
     sigma: ArrayRef
 
 
-Evidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Shape | Pins | Orientations
+class ViewKeypoints2D(Struct, frozen=True, tag="view_keypoints_2d"):
+    """Points of the body that the user has placed on another picture of the pose: (K, 2) pixels, sigma (K) in pixels.
+
+    `camera` is that picture's, with its extrinsics. The points are no mistakes, however far they are.
+    """
+
+    names: Names
+    points: ArrayRef
+    sigma: ArrayRef
+    camera: CameraSpec
+
+
+Evidence = (
+    Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Shape | Pins | Orientations | ViewKeypoints2D
+)
 
 
 class Person(Struct, frozen=True):
@@ -265,8 +279,8 @@ class TreeSpec(Struct, frozen=True):
 class Solve(Problem, frozen=True, tag="solve"):
     """Find the pose that fits the evidence best; with a `tree` on that skeleton, and not on the solver's body.
 
-    On a tree, evidence is of the kinds keypoints_2d (seen by a camera that is placed), keypoints_3d, pins, orientations
-    and anchor, and poses have no betas.
+    On a tree, evidence is of the kinds keypoints_2d (seen by a camera that is placed), view_keypoints_2d, keypoints_3d,
+    pins, orientations and anchor, and poses have no betas.
     """
 
     tree: TreeSpec | None = None

@@ -27,7 +27,6 @@ def body() -> BodyModel:
 
 def flips(body: BodyModel, pose: Pose, limb: Limb) -> list[Pose]:
     camera = camera_of(LENS, PLACED)
-    assert camera is not None
     states = flipped(body, camera, SolveState(pose.transl, pose.local_rotmat, pose.betas), limb)
     return [Pose(state.transl, state.local_rotmat, state.betas) for state in states]
 
@@ -36,7 +35,6 @@ def flips(body: BodyModel, pose: Pose, limb: Limb) -> list[Pose]:
 def test_bones_of_a_flipped_limb_end_on_the_same_pixels(body: BodyModel, limb: Limb) -> None:
     pose = known_pose(body, SEED)
     camera = camera_of(LENS, PLACED)
-    assert camera is not None
     ends = tuple(end for _, end in LIMBS[limb].bones)
     before = camera.project(point_positions(body, pose, ends))
     found = flips(body, pose, limb)

@@ -11,14 +11,24 @@ from torch import Tensor
 from ikol.body.default_body import load_default_body
 from ikol.body.model import BodyModel
 from ikol.errors import InputError
-from ikol.pipeline import Anchor, Inspection, Keypoints2D, NamedEvidence, Orientations, Pins, Pose, Twist
+from ikol.pipeline import (
+    Anchor,
+    Inspection,
+    Keypoints2D,
+    NamedEvidence,
+    Orientations,
+    Pins,
+    Pose,
+    Twist,
+    ViewKeypoints2D,
+)
 from ikol.pipeline.blocks import STAY, block_targets, solver_blocks
 from ikol.pipeline.calibrated import stretch
 from ikol.pipeline.inspection import PLACED_SIGMA, inspect_problem
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.prepared import PreparedProblems
 from ikol.pipeline.prior import relaxed_rotmat
-from ikol.pipeline.problem import Problem, make_problem
+from ikol.pipeline.problem import Problem, camera_of, make_problem
 from ikol.solver import covariance, solve
 
 
@@ -71,7 +81,7 @@ def row_of(inspection: Inspection, kind: str, name: str) -> int:
 
 def weakened(block: NamedEvidence, name: str, share: float) -> NamedEvidence:
     """The block with one point's weight lowered by a part of it."""
-    assert isinstance(block, Keypoints2D | Orientations)
+    assert isinstance(block, Keypoints2D | Orientations | ViewKeypoints2D)
     sigma = block.sigma.clone()
     sigma[block.names.index(name)] /= (1.0 - share) ** 0.5
     return replace(block, sigma=sigma)
@@ -103,6 +113,49 @@ def test_dropping_an_orientation_moves_the_joints_as_it_pulled(body: BodyModel) 
     moved = (exactly(body, [*evidence, weak]) - exactly(body, [*evidence, block])) / share
     error, size = float((moved + pull).norm(dim=-1).max()), float(pull.norm(dim=-1).max())
     assert error < 0.02 * size, f"{1000 * error:.3f} mm of {1000 * size:.2f} mm"
+
+
+def from_the_side(body: BodyModel, side: float, *, off: Tensor) -> ViewKeypoints2D:
+    """The left wrist on a picture from the side (1 for the left, -1 for the right), `off` pixels beside its place."""
+    turn = torch.tensor([[0.0, 0.0, -side], [0.0, 1.0, 0.0], [side, 0.0, 0.0]]).double()
+    middle = torch.tensor([0.2, 0.3, -4.0]).double()
+    R = PLACED[0] @ turn
+    extrinsics = (R, torch.tensor([0.0, 0.0, 3.0]).double() - R @ middle)
+    wrist = point_positions(body, known_pose(body), ("left_wrist",))
+    pixel = camera_of(LENS, extrinsics).project(wrist) + off
+    return ViewKeypoints2D(("left_wrist",), pixel, torch.tensor([5.0]).double(), LENS, extrinsics)
+
+
+def test_rows_of_other_pictures_have_the_pixels_of_these(body: BodyModel) -> None:
+    off = torch.tensor([30.0, 0.0]).double()
+    views = [from_the_side(body, 1.0, off=off), from_the_side(body, -1.0, off=3.0 * off)]
+    problem = placed(body, [*noisy(body), *views])
+    result = PreparedProblems().solve(problem, problem.initial)  # pyright: ignore[reportArgumentType]
+    pose = Pose(result.state.transl, result.state.local_rotmat, result.state.betas)
+    wrist = point_positions(body, pose, ("left_wrist",))
+    missed = [(camera_of(LENS, view.extrinsics).project(wrist) - view.points).norm() for view in views]
+    rows = [row for row in inspected(problem).rows if row.kind == "view_keypoints_2d"]
+    assert [(row.name, row.unit) for row in rows] == [("left_wrist", "px")] * 2
+    torch.testing.assert_close(torch.tensor([row.residual for row in rows]).double(), torch.stack(missed))
+
+
+def test_dropping_a_point_of_another_picture_moves_the_joints_as_it_pulled(body: BodyModel) -> None:
+    block = from_the_side(body, 1.0, off=torch.tensor([40.0, 20.0]).double())
+    evidence = noisy(body)
+    inspection = inspected(placed(body, [*evidence, block]))
+    pull = inspection.pulls[row_of(inspection, "view_keypoints_2d", "left_wrist")]
+    share = 1e-3
+    weak = weakened(block, "left_wrist", share)
+    moved = (exactly(body, [*evidence, weak]) - exactly(body, [*evidence, block])) / share
+    error, size = float((moved + pull).norm(dim=-1).max()), float(pull.norm(dim=-1).max())
+    assert error < 0.02 * size, f"{1000 * error:.3f} mm of {1000 * size:.2f} mm"
+
+
+def test_a_point_placed_on_another_picture_may_still_be_worth_placing_on_this_one(body: BodyModel) -> None:
+    elsewhere = from_the_side(body, 1.0, off=torch.zeros(2).double())
+    here = Keypoints2D(elsewhere.names, noisy(body)[0].points[15:16], elsewhere.sigma, is_robust=False)
+    assert "left_wrist" in inspected(placed(body, [*noisy(body), elsewhere])).next_points
+    assert "left_wrist" not in inspected(placed(body, [*noisy(body), here])).next_points
 
 
 def test_pulls_hold_each_other(body: BodyModel) -> None:

@@ -9,7 +9,7 @@ from recordings import BODY, LENS, camera_around, seen_by, walking_pose
 
 from ikol.errors import Cancelled, InputError
 from ikol.geometry.rotations import rotmat_to_rotvec, rotvec_to_rotmat
-from ikol.pipeline import Keypoints2D, Pose, Shape
+from ikol.pipeline import Keypoints2D, Pose, Shape, ViewKeypoints2D
 from ikol.pipeline.multiview import View, ViewsSolution, solve_views, views_problem
 from ikol.pipeline.placement import point_positions
 from ikol.solver import Points2D, ShapePrior
@@ -123,10 +123,16 @@ def test_a_landmark_counts_more_beside_other_pictures_and_a_placed_point_as_it_w
     mixed = views(known=True)
     flat = mixed[0].evidence[0]
     assert isinstance(flat, Keypoints2D)
-    mixed[0] = replace(mixed[0], evidence=(replace(flat, is_robust=False),))
+    there = mixed[1].extrinsics
+    assert there is not None
+    elsewhere = ViewKeypoints2D(flat.names, flat.points, flat.sigma, LENS, there)
+    mixed[0] = replace(mixed[0], evidence=(replace(flat, is_robust=False), elsewhere))
     blocks = {block.name: block for block in views_problem(BODY, mixed).blocks if isinstance(block, Points2D)}
     placed, seen = blocks["picture 0: Keypoints2D 0"], blocks["picture 1: Keypoints2D 0"]
     assert torch.equal(placed.sigma, flat.sigma)
+    placed_elsewhere = blocks["picture 0: ViewKeypoints2D 1"]
+    assert torch.equal(placed_elsewhere.sigma, flat.sigma)
+    assert (placed.loss, placed_elsewhere.loss) == (None, None)
     assert bool((seen.sigma < placed.sigma).all())
 
 

@@ -9,7 +9,7 @@ from photo_evidence import LENS, PLACED, known_pose, seen_as
 
 from ikol.body.default_body import load_default_body
 from ikol.body.model import BodyModel
-from ikol.pipeline import Alternative, Keypoints2D, NamedEvidence, Swap, Twist
+from ikol.pipeline import Alternative, Keypoints2D, NamedEvidence, Swap, Twist, ViewKeypoints2D
 from ikol.pipeline.alternatives import alternative_poses
 from ikol.pipeline.placement import point_positions
 from ikol.pipeline.prepared import PreparedProblems
@@ -57,9 +57,11 @@ def test_swapping_twice_gives_the_points_back(body: BodyModel, swap: Swap) -> No
 
 def test_what_somebody_placed_keeps_its_name_and_twists_are_dropped() -> None:
     placed = Keypoints2D(("left_wrist",), torch.zeros(1, 2).double(), torch.ones(1).double(), is_robust=False)
+    elsewhere = ViewKeypoints2D(placed.names, placed.points, placed.sigma, LENS, PLACED)
     twist = Twist(("L_Wrist", "Head"), torch.zeros(2).double(), torch.ones(2).double())
-    kept, left = swapped_evidence((placed, twist), "arms")
+    kept, kept_elsewhere, left = swapped_evidence((placed, elsewhere, twist), "arms")
     assert kept is placed
+    assert kept_elsewhere is elsewhere
     assert isinstance(left, Twist)
     assert left.names == ("Head",)
     assert swapped_evidence((placed, twist), "sides") == (placed,)

@@ -112,6 +112,7 @@ blocks = st.one_of(
     st.builds(protocol.Keypoints2D, names, st.just(REF), st.just(REF), st.booleans()),
     st.builds(protocol.Pins, names, st.just(REF)),
     st.builds(protocol.Orientations, names, st.just(REF), st.just(REF)),
+    st.builds(protocol.ViewKeypoints2D, names, st.just(REF), st.just(REF), st.just(protocol_cases.camera())),
 )
 poses = st.none() | st.just(protocol.PoseSpec(REF, REF, REF))
 problems: dict[str, st.SearchStrategy[Any]] = {
