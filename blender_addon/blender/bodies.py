@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Finding the add-on's armatures in the scene, where they stand, and what is stored on them."""
 
+from collections.abc import Sequence
+
 import bpy
 import numpy as np
 
@@ -100,7 +102,26 @@ def write_record(armature: bpy.types.Object, record: Record) -> None:
 
 def body_camera(armature: bpy.types.Object) -> bpy.types.Object | None:
     """Return the camera that sees the person as the photograph did, if it is still there."""
-    camera = armature.get(CAMERA_PROPERTY)
+    return _camera(armature, CAMERA_PROPERTY)
+
+
+def picture_camera(armature: bpy.types.Object, number: int) -> bpy.types.Object | None:
+    """Return the camera of one of several pictures of the pose, if it is still there."""
+    return _camera(armature, f"{CAMERA_PROPERTY}_{number}")
+
+
+def give_cameras(armature: bpy.types.Object, cameras: Sequence[bpy.types.Object]) -> None:
+    """Let a body have the camera of each picture of its pose; that of the first is looked through."""
+    for name in [name for name in armature.keys() if name.startswith(CAMERA_PROPERTY)]:  # noqa: SIM118
+        del armature[name]
+    for camera in cameras[:1]:
+        armature[CAMERA_PROPERTY] = camera
+    for number, camera in enumerate(cameras if len(cameras) > 1 else ()):
+        armature[f"{CAMERA_PROPERTY}_{number}"] = camera
+
+
+def _camera(armature: bpy.types.Object, name: str) -> bpy.types.Object | None:
+    camera = armature.get(name)
     if not isinstance(camera, bpy.types.Object) or camera.type != "CAMERA" or not is_in_scene(camera):
         return None
     return camera

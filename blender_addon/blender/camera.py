@@ -3,6 +3,7 @@
 
 import logging
 import math
+import os
 from pathlib import Path
 
 import bpy
@@ -16,7 +17,7 @@ from ..core.photo import Orientation
 from ..core.pose_conversion import BlenderCamera, CameraData, fitted_to_width, to_blender_camera, to_photo_camera
 from ..core.record import PhotoCamera, Record
 from .armature import link_visibly
-from .bodies import body_camera, body_to_world
+from .bodies import body_camera, body_to_world, is_in_scene, picture_camera
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +66,30 @@ def use_scene_camera(
 ) -> bpy.types.Object:
     """Put the picture behind what the scene's camera sees, and render in the picture's shape; the camera stays."""
     camera = scene_camera(context)
-    for background in list(camera.data.background_images):
-        if background.image is not None and Path(bpy.path.abspath(background.image.filepath)) == image_path:
-            camera.data.background_images.remove(background)  # of an earlier run
-    _show_photo(camera.data, image_path, orientation)
+    show_photo_once(camera, image_path, orientation)
     take_shape(context.scene, photo)
     return camera
+
+
+def show_photo_once(camera: bpy.types.Object, image_path: Path, orientation: Orientation) -> None:
+    """Put the picture behind what a camera of the scene sees, instead of the same one that was there."""
+    file = os.path.realpath(image_path)
+    for background in list(camera.data.background_images):
+        if _shown_file(background) == file:
+            camera.data.background_images.remove(background)
+    _show_photo(camera.data, image_path, orientation)
+
+
+def shown_files(data: "bpy.types.Camera") -> set[str]:
+    """Return the files of the pictures behind what a camera sees, without links on the way to them."""
+    return {file for file in map(_shown_file, data.background_images) if file is not None}
+
+
+def _shown_file(background: "bpy.types.CameraBackgroundImage") -> str | None:
+    image = background.image
+    if image is None or not image.filepath:
+        return None
+    return os.path.realpath(bpy.path.abspath(image.filepath, library=image.library))
 
 
 def scene_camera(context: bpy.types.Context) -> bpy.types.Object:
@@ -82,9 +101,31 @@ def scene_camera(context: bpy.types.Context) -> bpy.types.Object:
     camera = context.scene.camera
     if camera is None or camera.type != "CAMERA":
         raise SceneError("the scene has no camera; add one, or choose New Camera in the panel")
-    if camera.data.type != "PERSP":
-        raise SceneError("the scene's camera is not a perspective one; change its type, or choose New Camera")
+    check_pinhole(camera)
     return camera
+
+
+def get_camera(name: str) -> bpy.types.Object:
+    """Return the camera of that name, which has taken a photograph.
+
+    Raises:
+        SceneError: It is gone, or no pinhole sees as it does.
+    """
+    camera = bpy.data.objects.get(name)
+    if camera is None or camera.type != "CAMERA" or not is_in_scene(camera):
+        raise SceneError(f"the camera {name} is gone; nothing was changed")
+    check_pinhole(camera)
+    return camera
+
+
+def check_pinhole(camera: bpy.types.Object) -> None:
+    """Check that a pinhole sees as a camera of the scene does.
+
+    Raises:
+        SceneError: It does not.
+    """
+    if camera.data.type != "PERSP":
+        raise SceneError(f"the camera {camera.name} is not a perspective one; change its type, or choose New Camera")
 
 
 def photo_camera(camera: bpy.types.Object, photo: PhotoCamera, place: FloatArray) -> PhotoCamera:
@@ -163,19 +204,28 @@ def take_shape(scene: bpy.types.Scene, photo: PhotoCamera) -> None:
 
 
 def current_photo_camera(armature: bpy.types.Object, record: Record) -> PhotoCamera | None:
-    """Return the camera of the record as it stands in the scene now; as stored when it is gone or was rebuilt.
+    """Return the camera of the record as it stands in the scene now."""
+    return None if record.camera is None else _standing(armature, body_camera(armature), record.camera)
+
+
+def current_picture_cameras(armature: bpy.types.Object, record: Record) -> list[PhotoCamera]:
+    """Return the cameras of several pictures of a pose as they stand in the scene now."""
+    return [
+        _standing(armature, picture_camera(armature, number), picture.camera)
+        for number, picture in enumerate(record.pictures)
+    ]
+
+
+def _standing(armature: bpy.types.Object, camera: bpy.types.Object | None, stored: PhotoCamera) -> PhotoCamera:
+    """Return a camera as it stands now; as stored when it is gone or was rebuilt.
 
     The user may have moved the body, the camera, or set another focal length: what is seen is what is solved.
     """
-    camera = body_camera(armature)
-    if record.camera is None or camera is None:
-        return record.camera
-    data = camera.data
-    if data.type != "PERSP":
-        return record.camera
-    stretch = record.camera.focal_x / record.camera.focal_y  # of pixels that are not square
-    seen = fitted_to_width(_camera_data(camera), record.camera.width, record.camera.height * stretch)
-    return to_photo_camera(seen, record.camera, body_to_world(armature))
+    if camera is None or camera.data.type != "PERSP":
+        return stored
+    stretch = stored.focal_x / stored.focal_y  # of pixels that are not square
+    seen = fitted_to_width(_camera_data(camera), stored.width, stored.height * stretch)
+    return to_photo_camera(seen, stored, body_to_world(armature))
 
 
 def look_through(context: bpy.types.Context) -> None:

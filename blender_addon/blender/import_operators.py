@@ -9,10 +9,9 @@ from bpy.props import EnumProperty, FloatProperty, IntProperty, IntVectorPropert
 
 from ..client.file_reader import FileReader, ReadCall
 from ..core.motion_file import MOTION_SUFFIXES, POINT_SUFFIXES, FileMotion, motion_record, read_motion, spread_frames
-from ..core.rig import CAMERA_PROPERTY
 from . import runtime
 from .armature import build_body, check_writable, set_shape
-from .bodies import body_camera, get_body, write_record
+from .bodies import get_body, give_cameras, write_record
 from .default_scene import hide_default_cube
 from .file_operator import FileOperator
 from .live import let_go
@@ -133,8 +132,7 @@ def place_motion(
     else:
         let_go(armature)
         set_shape(context, armature, body, betas)
-        if body_camera(armature) is not None:
-            del armature[CAMERA_PROPERTY]  # it belongs to the picture that this record replaces
+        give_cameras(armature, ())  # they belong to the picture that this record replaces
     scene_fps = scene.render.fps / scene.render.fps_base
     chosen, frames = spread_frames(len(moved.quats), moved.fps, scene_fps, scene.frame_current)
     apply_pose(armature, moved.pose(0, betas))

@@ -54,7 +54,7 @@ class IKOL_PT_main(SidebarPanel, bpy.types.Panel):
         if job is not None:
             layout.progress(factor=job.fraction, text=progress_text(job.text), type="BAR")
         for warning in () if living.result is None else living.result.warnings:
-            draw_sentence(layout.box(), capitalised(warning), width, icon="INFO")
+            draw_sentence(layout.box(), progress_text(warning), width, icon="INFO")
 
 
 def _draw_ways(layout: bpy.types.UILayout, width: int, big: str) -> None:

@@ -9,7 +9,7 @@ from ..core.record import Record
 from ..core.solver_state import big_button
 from ..core.wording import focal_text
 from . import runtime
-from .bodies import body_camera, find_body, read_record
+from .bodies import body_camera, find_body, picture_camera, read_record
 from .panel_parts import SubPanel, draw_rows
 from .people_scene import has_people
 from .text import draw_sentence, iface, sidebar_width
@@ -52,20 +52,25 @@ class IKOL_PT_picture(SubPanel, bpy.types.Panel):
 
     def _draw_camera(self, context: bpy.types.Context) -> None:
         armature = find_body(context)
-        camera = None if armature is None else body_camera(armature)
-        if camera is None:
+        if armature is None:
             return
-        layout = self.layout
-        layout.separator()
         try:
             record = read_record(armature)
         except AddonError:
             return  # the panel Body says what is wrong with it
+        camera = body_camera(armature)
+        if camera is None and not record.pictures:
+            return
+        layout = self.layout
+        layout.separator()
         rows = [("Picture", record.source)]
         if record.camera is not None:
             rows.append(("Focal length", focal_text(record.camera, iface)))
         draw_rows(layout, rows)
+        _draw_pictures(layout, armature, record)
         _draw_doubts(layout, context, record)
+        if camera is None:
+            return
         column = layout.column()
         column.use_property_split = True
         column.use_property_decorate = False
@@ -75,6 +80,18 @@ class IKOL_PT_picture(SubPanel, bpy.types.Panel):
         row = layout.row(align=True)
         row.prop(context.scene.ikol, "show_points", toggle=True, icon="HIDE_OFF")
         row.prop(context.scene.ikol, "show_residuals", toggle=True, icon="DRIVER_DISTANCE")
+
+
+def _draw_pictures(layout: bpy.types.UILayout, armature: bpy.types.Object, record: Record) -> None:
+    """Draw which of several pictures of the pose is edited, to choose another one."""
+    column = layout.column(align=True)
+    for number, picture in enumerate(record.pictures):
+        row = column.row(align=True)
+        row.enabled = picture_camera(armature, number) is not None
+        is_shown = number == record.shown
+        icon = "RADIOBUT_ON" if is_shown else "RADIOBUT_OFF"
+        button = row.operator("ikol.show_picture", text=picture.name, icon=icon, depress=is_shown, translate=False)
+        button.number = number
 
 
 def _draw_doubts(layout: bpy.types.UILayout, context: bpy.types.Context, record: Record) -> None:

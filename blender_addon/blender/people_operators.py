@@ -14,18 +14,18 @@ from ..core.jobs import DetectedPerson, JobResult, Steps
 from ..core.people import FoundPerson, People, box_between, person_at, posed_as
 from ..core.photo import read_photo
 from ..core.record import PhotoCamera, Record
-from ..core.rig import CAMERA_PROPERTY
 from ..core.wording import count_text
 from . import runtime
-from .bodies import body_to_world, get_body
+from .bodies import body_to_world, get_body, give_cameras
 from .camera import build_camera, look_through, photo_camera, place_camera, scene_camera, use_scene_camera
 from .default_scene import hide_default_cube
 from .handles import show_handles
+from .lens import body_place, choose_lens
 from .own_body import current_body
 from .people_scene import STATE, TOOL, has_people, people_camera, people_scene, read_people, write_people
 from .photo_drag import mouse
 from .photo_scene import redraw
-from .pose_operators import choose_lens, object_mode, place_body, say_doubts, select_only, target_betas, target_body
+from .pose_operators import object_mode, place_body, say_doubts, select_only, target_betas, target_body
 from .solve_operator import SolveOperator
 from .text import iface
 
@@ -92,8 +92,7 @@ class _PersonOperator(SolveOperator):
         lens = replace(people.camera, distortion=tuple(context.scene.ikol.distortion))
         if not people.is_placed:
             return people, lens
-        place = np.eye(4) if armature is None else body_to_world(armature)
-        return people, photo_camera(scene_camera(context), lens, place)
+        return people, photo_camera(scene_camera(context), lens, body_place(armature))
 
     def pose(self, context: bpy.types.Context, record: Record, people: People, number: int) -> str:
         """Make or pose the body of a person."""
@@ -105,7 +104,7 @@ class _PersonOperator(SolveOperator):
         armature = place_body(context, current_body(), record, target, self._frame)
         if not people.is_placed:
             place_camera(context, camera, record.camera, body_to_world(armature))
-        armature[CAMERA_PROPERTY] = camera
+        give_cameras(armature, (camera,))
         write_people(camera, replace(posed_as(people, number, armature.name), is_placed=True))
         show_handles(context, armature, record)
         select_only(context, armature)

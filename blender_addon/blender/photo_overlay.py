@@ -16,7 +16,7 @@ from gpu_extras.batch import batch_for_shader
 from ..core.errors import AddonError
 from ..core.keypoints import STATE_COLORS, KeypointState
 from ..core.photo_shapes import Color, Shapes
-from ..core.photo_view import PhotoPoint
+from ..core.photo_view import PhotoPoint, sight_lines
 from ..core.record import Vector2
 from ..core.wording import POINT_LABELS, point_residual, residual_text
 from .photo_scene import STATE, PhotoScene, is_tool_active, photo_scene
@@ -61,10 +61,12 @@ def draw() -> None:
         return
     points = seen.points()
     shapes = Shapes()
+    label = _labelled(seen, points, is_used)
+    if label is not None:
+        _add_sight_lines(shapes, seen, label)
     _add_points(shapes, context, seen, points)
     if STATE.box is not None:
         _add_box(shapes, STATE.box)
-    label = _labelled(seen, points, is_used)
     text = "" if label is None else _label_text(seen, label)
     place = None if label is None else _add_label(shapes, context.region, seen, label, text)
     draw_shapes(shapes)
@@ -92,6 +94,14 @@ def _add_points(shapes: Shapes, context: bpy.types.Context, seen: PhotoScene, po
             shapes.disc(center, 0.4 * radius, DARK)
 
 
+def _add_sight_lines(shapes: Shapes, seen: PhotoScene, point: PhotoPoint) -> None:
+    """Add the lines on which a point is where the user has placed it on other pictures."""
+    for line in sight_lines(seen.record, point.name):
+        for start, end in pairwise(map(seen.view.to_region, line)):
+            shapes.line(start, end, 2.5 * LINE_WIDTH * seen.scale, SHADE)
+            shapes.line(start, end, LINE_WIDTH * seen.scale, _light(KeypointState.EDITED))
+
+
 def _radius(point: PhotoPoint, active: str) -> float:
     return (MINOR_RADIUS if point.is_minor else RADIUS) + (ACTIVE_GROWTH if point.name == active else 0.0)
 
@@ -104,12 +114,15 @@ def _add_residual(shapes: Shapes, seen: PhotoScene, point: PhotoPoint) -> None:
     if math.dist(start, end) < (RADIUS + OUTLINE + SOLVED_RADIUS + DASH) * seen.scale:
         return
     width = LINE_WIDTH * seen.scale
-    r, g, b, alpha = STATE_COLORS[point.state]
-    light = (r + LIGHTER * (1 - r), g + LIGHTER * (1 - g), b + LIGHTER * (1 - b), alpha)
     shapes.line(start, end, 2.5 * width, SHADE)
-    shapes.dashes(start, end, DASH * seen.scale, width, light)
+    shapes.dashes(start, end, DASH * seen.scale, width, _light(point.state))
     shapes.disc(end, (SOLVED_RADIUS + 0.7 * OUTLINE) * seen.scale, DARK)
     shapes.disc(end, SOLVED_RADIUS * seen.scale, WHITE)
+
+
+def _light(state: KeypointState) -> Color:
+    r, g, b, alpha = STATE_COLORS[state]
+    return (r + LIGHTER * (1 - r), g + LIGHTER * (1 - g), b + LIGHTER * (1 - b), alpha)
 
 
 def _add_box(shapes: Shapes, box: tuple[Vector2, Vector2]) -> None:

@@ -3,11 +3,12 @@
 
 import bpy
 
-from . import photo_hover, photo_overlay
-from .bodies import body_camera, find_body
-from .camera import look_through
+from ..core.errors import AddonError
+from . import photo_hover, photo_overlay, runtime
+from .bodies import body_camera, find_body, picture_camera, read_record
+from .live import push_undo
 from .photo_scene import STATE, TOOL, redraw
-from .view_operators import PhotoCameraOperator
+from .view_operators import PhotoCameraOperator, look_at_photo, show_picture
 
 _ARROWS = (("LEFT_ARROW", (-1, 0)), ("RIGHT_ARROW", (1, 0)), ("UP_ARROW", (0, -1)), ("DOWN_ARROW", (0, 1)))
 
@@ -105,8 +106,11 @@ class IKOL_OT_edit_photo(PhotoCameraOperator, bpy.types.Operator):
             bpy.ops.object.mode_set(mode="OBJECT")
         context.scene.ikol.show_points = True
         if not _is_seen(context):
-            context.scene.camera = body_camera(find_body(context))
-            look_through(context)
+            try:
+                self._look(context, find_body(context))
+            except AddonError as error:
+                self.report({"ERROR"}, runtime.sentence(error))
+                return {"CANCELLED"}
         areas = [] if context.screen is None else [area for area in context.screen.areas if area.type == "VIEW_3D"]
         if areas and not bpy.app.background:
             area = context.area if context.area in areas else max(areas, key=lambda area: area.width * area.height)
@@ -116,6 +120,16 @@ class IKOL_OT_edit_photo(PhotoCameraOperator, bpy.types.Operator):
                 bpy.ops.wm.tool_set_by_id(name=TOOL)
         redraw(context)
         return {"FINISHED"}
+
+    def _look(self, context: bpy.types.Context, armature: bpy.types.Object) -> None:
+        """Look through the camera, where the user looks through another one of the pose's through that."""
+        record, seen_by = read_record(armature), context.scene.camera
+        seen = [number for number in range(len(record.pictures)) if picture_camera(armature, number) == seen_by]
+        if seen_by is None or not seen or seen_by == body_camera(armature):
+            look_at_photo(context, armature, record)
+        else:
+            show_picture(context, armature, seen[0])
+            push_undo(self.bl_label)
 
 
 def _is_seen(context: bpy.types.Context) -> bool:

@@ -5,35 +5,26 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import bpy
-import numpy as np
 from bpy.props import BoolProperty, CollectionProperty, StringProperty
 from msgspec.structs import replace
 
 from ..core import jobs, picture_jobs
-from ..core.body import BodyData, FloatArray
+from ..core.body import BodyData
 from ..core.errors import SceneError
 from ..core.jobs import JobResult, Steps
 from ..core.keypoint_files import KEYPOINT_SUFFIXES, read_keypoints
 from ..core.people import doubt_help, doubt_text
-from ..core.photo import PHOTO_SUFFIXES, Orientation, read_photo
-from ..core.record import KeypointEdit, PhotoCamera, Record
-from ..core.rig import CAMERA_PROPERTY
+from ..core.photo import PHOTO_SUFFIXES, read_photo
+from ..core.record import KeypointEdit, Record
 from ..core.wording import count_text
 from . import live_edit, runtime
 from .armature import build_body, check_writable, key_pose, read_betas, set_shape
-from .bodies import body_camera, body_to_world, find_body, get_body, read_record, write_record
-from .camera import (
-    build_camera,
-    current_photo_camera,
-    look_through,
-    photo_camera,
-    picture_size,
-    scene_camera,
-    use_scene_camera,
-)
+from .bodies import body_to_world, find_body, get_body, give_cameras, read_record, write_record
+from .camera import build_camera, current_photo_camera, look_through, use_scene_camera
 from .default_scene import hide_default_cube
 from .handles import record_with_handles, show_handles
 from .keys import KeyPlan, plan_by_settings
+from .lens import body_place, choose_lens
 from .live import let_go, warn_of_drop
 from .own_body import check_fits, current_body
 from .part_operators import part_joints
@@ -100,34 +91,6 @@ def object_mode(context: bpy.types.Context) -> None:
         bpy.ops.object.mode_set(mode="OBJECT")
 
 
-def choose_lens(
-    context: bpy.types.Context, place: FloatArray, path: Path, orientation: Orientation
-) -> tuple[picture_jobs.Lens, float | None]:
-    """Return which camera has taken the picture, by the panel's choices, and its focal length where that is known.
-
-    Args:
-        context: For the scene.
-        place: Where the body stands that gets the pose (`body_to_world`).
-        path: The picture file.
-        orientation: How it must be turned.
-    """
-    settings = context.scene.ikol
-    distortion = tuple(settings.distortion)
-    if settings.camera == "NEW":
-        return (lambda told: replace(told, distortion=distortion)), None
-    name = scene_camera(context).name
-
-    def lens(told: PhotoCamera) -> PhotoCamera:
-        # looked up again: while the solver looks for persons the user may remove the camera, or undo
-        camera = bpy.data.objects.get(name)
-        if camera is None or camera.type != "CAMERA":
-            raise SceneError(f"the camera {name} is gone; nothing was changed")
-        return replace(photo_camera(camera, told, place), distortion=distortion)
-
-    size = picture_size(path, orientation)
-    return lens, None if size is None else lens(PhotoCamera(*size, 1.0, 1.0, 0.0, 0.0)).focal_x
-
-
 def say_doubts(operator: bpy.types.Operator, records: Iterable[Record]) -> None:
     """Warn of poses that may be wrong as a whole, with what helps."""
     for doubts in dict.fromkeys(record.doubts for record in records):
@@ -151,8 +114,7 @@ class PosesPicture(SolveOperator):
         path = Path(bpy.path.abspath(self.filepath))
         photo = read_photo(path)
         armature = self.target(context)
-        place = np.eye(4) if armature is None else body_to_world(armature)
-        lens, focal = choose_lens(context, place, path, photo.orientation)
+        lens, focal = choose_lens(context, body_place(armature), path, photo.orientation)
         self._is_scene_camera = context.scene.ikol.camera == "SCENE"
         settings = context.scene.ikol
         is_single = self.is_of_one_person or armature is not None or settings.persons == "BEST"
@@ -181,7 +143,7 @@ class PosesPicture(SolveOperator):
         if not self._is_scene_camera:
             camera = build_camera(context, first.camera, self._path, self._orientation, body_to_world(armatures[0]))
         for armature, record in zip(armatures, result.records, strict=True):
-            armature[CAMERA_PROPERTY] = camera
+            give_cameras(armature, (camera,))
             show_handles(context, armature, record)
         select_only(context, armatures[0])
         hide_default_cube(context)
@@ -336,8 +298,7 @@ class IKOL_OT_solve_keypoints(SolveOperator, bpy.types.Operator):
         target = None if self._armature_name is None else get_body(self._armature_name)
         object_mode(context)
         armature = place_body(context, current_body(), record, target, self._frame)
-        if body_camera(armature) is not None:
-            del armature[CAMERA_PROPERTY]  # it belongs to the picture that this record replaces
+        give_cameras(armature, ())  # they belong to the picture that this record replaces
         show_handles(context, armature, record)
         select_only(context, armature)
         hide_default_cube(context)

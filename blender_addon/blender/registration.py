@@ -101,7 +101,7 @@ from .rig_operators import (
 from .rig_properties import IKOL_PG_rig, IKOL_PG_rig_joint
 from .settings import IKOL_PG_body, IKOL_PG_settings
 from .shape_properties import IKOL_PG_shape
-from .view_operators import IKOL_OT_look_through
+from .view_operators import IKOL_OT_look_through, IKOL_OT_show_picture
 from .views_operators import IKOL_OT_pick_images, IKOL_OT_pose_from_images
 
 CLASSES = (
@@ -146,6 +146,7 @@ CLASSES = (
     IKOL_OT_hover_people,
     IKOL_FH_photo,
     IKOL_OT_look_through,
+    IKOL_OT_show_picture,
     IKOL_OT_key_pose,
     IKOL_OT_show_handles,
     IKOL_OT_solve_range,

@@ -52,7 +52,10 @@ class IKOL_PG_settings(bpy.types.PropertyGroup):
             (
                 "SCENE",
                 "Scene Camera",
-                "The scene's camera: its lens and its place are kept, and bodies appear where it sees them",
+                (
+                    "The scene's camera; of several pictures, for each the one that shows it or has its name. Lens and "
+                    "place are kept, and bodies appear where it sees them"
+                ),
             ),
         ],
         default="NEW",

@@ -13,7 +13,7 @@ from bpy.app.handlers import persistent
 from ..core.errors import AddonError, SolverError
 from ..core.jobs import Job, JobResult, JobState, Steps
 from . import runtime
-from .text import capitalised, iface, progress_text
+from .text import iface, progress_text
 
 TIMER_SECONDS = 1 / 30
 WAIT_SECONDS = 600.0
@@ -117,7 +117,7 @@ class SolveOperator:
             return self._fail(error)
         runtime.get().result = result
         for warning in result.warnings:
-            self.report({"WARNING"}, capitalised(warning))
+            self.report({"WARNING"}, progress_text(warning))
         self.report({"INFO"}, message)
         runtime.redraw()
         return {"FINISHED"}

@@ -304,6 +304,18 @@ SENTENCES = {
     "waiting for the solver; the point stays where you put it": (
         "wartet auf den Löser; der Punkt bleibt, wo Sie ihn hingesetzt haben"
     ),
+    "on the photograph": "auf dem Foto",
+    "on another photograph": "auf einem anderen Foto",
+    "in space": "im Raum",
+    "depth seen by the network": "vom Netz gesehene Tiefe",
+    "pose to stay near": "Pose, bei der er bleiben soll",
+    "twist": "Verdrehung",
+    "locked": "fixiert",
+    "turned by you": "von dir gedreht",
+    "stays where it was": "bleibt, wo er war",
+    "relaxed stance": "entspannte Haltung",
+    "limit of the joint": "Grenze des Gelenks",
+    "shape": "Gestalt",
     "{limb}: no other pose fits the picture about as well": "{limb}: keine andere Pose passt etwa so gut zum Bild",
     "{limb}: {number} poses fit the picture about as well": "{limb}: {number} Posen passen etwa gleich gut zum Bild",
     "{number} bones selected": "{number} Knochen ausgewählt",

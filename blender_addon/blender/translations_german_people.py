@@ -95,8 +95,12 @@ PEOPLE = {
     ),
     "Which camera has taken the picture": "Welche Kamera das Bild aufgenommen hat",
     "A new camera, placed by what the picture shows": "Eine neue Kamera, deren Ort das Bild ergibt",
-    "The scene's camera: its lens and its place are kept, and bodies appear where it sees them": (
-        "Die Kamera der Szene: Linse und Ort bleiben, und Körper erscheinen dort, wo sie sie sieht"
+    (
+        "The scene's camera; of several pictures, for each the one that shows it or has its name. Lens and place are "
+        "kept, and bodies appear where it sees them"
+    ): (
+        "Die Kamera der Szene; bei mehreren Bildern für jedes die, die es zeigt oder so heißt. Linse und Ort bleiben, "
+        "und Körper erscheinen dort, wo sie sie sieht"
     ),
     "k1, k2, p1, p2 of the lens, as OpenCV's calibration gives them; all zero for a straight picture": (
         "k1, k2, p1, p2 der Linse, wie OpenCV sie beim Kalibrieren angibt; alle null für ein gerades Bild"
@@ -130,6 +134,14 @@ PEOPLE = {
     "Choose two to eight photographs of one pose from several sides, or of one person in several poses": (
         "Zwei bis acht Fotos von einer Pose von mehreren Seiten wählen, oder von einer Person in mehreren Posen"
     ),
+    "Show Picture": "Bild zeigen",
+    "{name} shows {number} persons; the largest was taken": "{name} zeigt {number} Personen; die größte wurde genommen",
+    "{name} fits the others worst": "{name} passt am schlechtesten zu den anderen",
+    "Person {number} was left out: {reason}": "Person {number} wurde ausgelassen: {reason}",
+    "Look through this photograph's camera and edit its keypoints; those placed on the others go on to count": (
+        "Durch die Kamera dieses Fotos sehen und seine Punkte bearbeiten; auf den anderen platzierte zählen weiter"
+    ),
+    "Which of the pictures of the pose, from 0": "Welches der Bilder der Pose, von 0 an",
     "{number} picture": "{number} Bild",
     "{number} pictures": "{number} Bildern",
     "Posed from {pictures}, keypoints met within {pixels:.1f} px": (

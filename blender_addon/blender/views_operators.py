@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The commands on several photographs at once: of one pose from several sides, or of one person in several poses."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 from bpy.props import CollectionProperty, EnumProperty, StringProperty
-from msgspec.structs import replace
 
 from ..core import views_jobs
 from ..core.body import BodyData
@@ -13,13 +13,13 @@ from ..core.errors import AddonError, SceneError
 from ..core.jobs import JobResult, Steps
 from ..core.photo import PHOTO_SUFFIXES, Orientation, read_photo
 from ..core.record import PhotoCamera
-from ..core.rig import CAMERA_PROPERTY
 from ..core.wording import count_text
 from . import runtime
-from .bodies import body_to_world, get_body
-from .camera import build_camera, look_through, place_camera
+from .bodies import body_camera, body_to_world, get_body, give_cameras
+from .camera import build_camera, get_camera, look_through, place_camera, show_photo_once, take_shape
 from .default_scene import hide_default_cube
 from .handles import show_handles
+from .lens import body_place, lens_of, match_cameras
 from .own_body import current_body
 from .pose_operators import object_mode, place_body, say_doubts, select_only, start, target_betas, target_body
 from .solve_operator import SolveOperator
@@ -70,6 +70,15 @@ class SeveralPictures:
         return paths
 
 
+@dataclass(frozen=True)
+class _Picture:
+    """A picture file, how it must be turned, and which camera of the scene has taken it; None for a new one."""
+
+    path: Path
+    orientation: Orientation
+    camera_name: str | None
+
+
 class IKOL_OT_pose_from_images(SeveralPictures, SolveOperator, bpy.types.Operator):
     """The command *Pose from Several Images*."""
 
@@ -93,16 +102,19 @@ class IKOL_OT_pose_from_images(SeveralPictures, SolveOperator, bpy.types.Operato
     def prepare(self, context: bpy.types.Context) -> Steps:
         """Read the picture files."""
         settings, paths = context.scene.ikol, self.paths()
-        if settings.camera == "SCENE":
+        if self.same == "person" and settings.camera == "SCENE":
             raise SceneError(
-                "the cameras of several pictures are found from the person; choose New Camera in the panel"
+                "the scene's cameras are for pictures of one pose; choose New Camera in the panel, or One Pose"
             )
         if self.same == "person" and settings.target != "NEW":
             raise SceneError("each pose of one person becomes a body of its own; choose New Body in the panel")
         photos = [read_photo(path) for path in paths]
         armature = target_body(context)
-        distortion = tuple(settings.distortion)
-        self._pictures = [(path, photo.orientation) for path, photo in zip(paths, photos, strict=True)]
+        names = match_cameras(context, paths) if settings.camera == "SCENE" else [None] * len(paths)
+        self._pictures = [
+            _Picture(path, photo.orientation, name) for path, photo, name in zip(paths, photos, names, strict=True)
+        ]
+        place = body_place(armature)
         self._frame = context.scene.frame_current
         self._armature_name = None if armature is None else armature.name
         return views_jobs.pose_from_images(
@@ -110,13 +122,16 @@ class IKOL_OT_pose_from_images(SeveralPictures, SolveOperator, bpy.types.Operato
             self.same,
             runtime.get_preferences().model,
             target_betas(armature),
-            lambda told: replace(told, distortion=distortion),
+            [lens_of(context, each.camera_name, place, each.path, each.orientation) for each in self._pictures],
         )
 
     def apply(self, context: bpy.types.Context, result: JobResult) -> str:
         """Make bodies, cameras and handles."""
         body = current_body()
         target = None if self._armature_name is None else get_body(self._armature_name)
+        for picture in self._pictures:
+            if picture.camera_name is not None:
+                get_camera(picture.camera_name)  # before any body is made: the user may have removed it meanwhile
         object_mode(context)
         if self.same == "pose":
             armature = self._place_pose(context, body, result, target)
@@ -140,7 +155,7 @@ class IKOL_OT_pose_from_images(SeveralPictures, SolveOperator, bpy.types.Operato
             self._build_camera(context, armature, photo, picture)
             for photo, picture in zip(result.cameras, self._pictures, strict=True)
         ]
-        armature[CAMERA_PROPERTY] = cameras[0]
+        give_cameras(armature, cameras)
         self._look_through_first(context, armature, result.cameras[0])
         show_handles(context, armature, record)
         return armature
@@ -152,25 +167,29 @@ class IKOL_OT_pose_from_images(SeveralPictures, SolveOperator, bpy.types.Operato
             armature = place_body(context, body, record, None, self._frame)
             armature.location.x += number * SPACING
             context.view_layer.update()
-            armature[CAMERA_PROPERTY] = self._build_camera(context, armature, record.camera, picture)
+            give_cameras(armature, (self._build_camera(context, armature, record.camera, picture),))
             show_handles(context, armature, record)
             armatures.append(armature)
         self._look_through_first(context, armatures[0], result.records[0].camera)
         return armatures[0]
 
     def _look_through_first(self, context: bpy.types.Context, armature: bpy.types.Object, photo: PhotoCamera) -> None:
-        """Let the scene render through a body's camera, in the size of its picture: the others have left theirs."""
-        context.scene.camera = armature[CAMERA_PROPERTY]
-        place_camera(context, context.scene.camera, photo, body_to_world(armature))
+        """Let the scene render through a body's camera, in the shape of its picture: new others have left theirs."""
+        context.scene.camera = body_camera(armature)
+        if self._pictures[0].camera_name is None:
+            place_camera(context, context.scene.camera, photo, body_to_world(armature))
+        else:
+            take_shape(context.scene, photo)
 
     def _build_camera(
-        self,
-        context: bpy.types.Context,
-        armature: bpy.types.Object,
-        photo: PhotoCamera,
-        picture: tuple[Path, Orientation],
+        self, context: bpy.types.Context, armature: bpy.types.Object, photo: PhotoCamera, picture: _Picture
     ) -> bpy.types.Object:
-        return build_camera(context, photo, *picture, body_to_world(armature))
+        """Return the camera of a picture, with the picture behind: one of the scene as it stands, else a new one."""
+        if picture.camera_name is None:
+            return build_camera(context, photo, picture.path, picture.orientation, body_to_world(armature))
+        camera = get_camera(picture.camera_name)
+        show_photo_once(camera, picture.path, picture.orientation)
+        return camera
 
 
 class IKOL_OT_pick_images(SeveralPictures, bpy.types.Operator):

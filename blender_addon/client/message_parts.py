@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._vendor import solver_protocol as wire
 from ..core.errors import SolverError
-from ..core.pose_conversion import as_vector, project
+from ..core.pose_conversion import as_pixels, as_vector, project
 from ..core.record import (
     Anchor,
     Evidence,
@@ -26,6 +26,7 @@ from ..core.record import (
     Twist,
     Vector2,
     Vector3,
+    ViewKeypoints2D,
 )
 from ..core.rig import TREES, Tree
 
@@ -70,11 +71,7 @@ def pixels_of(camera: PhotoCamera | None, names: tuple[str, ...], points: FloatA
     """Return where points are on the picture, by name; none where the camera has no place."""
     if camera is None or camera.rotation is None:
         return {}
-    return dict(zip(names, _vectors2(project(camera, points)), strict=True))
-
-
-def _vectors2(array: FloatArray) -> tuple[Vector2, ...]:
-    return tuple((x, y) for x, y in array.tolist())
+    return dict(zip(names, as_pixels(project(camera, points)), strict=True))
 
 
 def vectors3(array: FloatArray) -> tuple[Vector3, ...]:
@@ -164,6 +161,9 @@ def evidence_message(block: Evidence, frames: wire.FrameWriter) -> wire.Evidence
         case Orientations():
             quat = floats(frames, block.quat, count, 4)
             return wire.Orientations(block.names, quat, floats(frames, block.sigma, count))
+        case ViewKeypoints2D():
+            points, sigma = floats(frames, block.points, count, 2), floats(frames, block.sigma, count)
+            return wire.ViewKeypoints2D(block.names, points, sigma, camera_message(block.camera))
 
 
 def read_evidence(block: wire.Evidence, frames: wire.Frames) -> Evidence:
@@ -178,7 +178,7 @@ def read_evidence(block: wire.Evidence, frames: wire.Frames) -> Evidence:
     count = None if isinstance(block, wire.Anchor) else len(block.names)
     match block:
         case wire.Keypoints2D():
-            points = _vectors2(read_array(frames, block.points, (count, 2)))
+            points = as_pixels(read_array(frames, block.points, (count, 2)))
             return Keypoints2D(block.names, points, read_list(frames, block.sigma, count), block.is_robust)
         case wire.Keypoints3D():
             points = vectors3(read_array(frames, block.points, (count, 3)))
@@ -196,6 +196,10 @@ def read_evidence(block: wire.Evidence, frames: wire.Frames) -> Evidence:
         case wire.Orientations():
             quats = _quaternions(read_array(frames, block.quat, (count, 4)))
             return Orientations(block.names, quats, read_list(frames, block.sigma, count))
+        case wire.ViewKeypoints2D():
+            points = as_pixels(read_array(frames, block.points, (count, 2)))
+            sigma, camera = read_list(frames, block.sigma, count), read_camera(block.camera)
+            return ViewKeypoints2D(block.names, points, sigma, camera)
 
 
 def read_list(frames: wire.Frames, ref: wire.ArrayRef, count: int | None) -> tuple[float, ...]:

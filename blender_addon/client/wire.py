@@ -26,6 +26,7 @@ from ..core.record import (
     Pins,
     Shape,
     Solution,
+    ViewKeypoints2D,
 )
 from ..core.rig import POINT_NAMES, TREES
 from ..core.rig_call import TreeCall
@@ -80,8 +81,10 @@ def _needed_version(call: Call) -> tuple[int, int]:
             return (1, 3) if call.model == "own" else (1, 0)
         case InspectCall() | AlternativesCall():
             is_swap = isinstance(call, AlternativesCall) and call.limb in ("arms", "legs", "sides")
-            return (1, 3) if is_swap else max((1, 2), _needed_version(call.solve))
+            return max((1, 3) if is_swap else (1, 2), _needed_version(call.solve))
         case SolveCall():
+            if any(isinstance(block, ViewKeypoints2D) for block in call.evidence):
+                return (1, 6)
             if any(any(pose.betas[OLD_BETAS:]) for pose in (call.initial, call.start) if pose is not None):
                 return (1, 5)
             if call.camera is not None and any(call.camera.distortion):

@@ -43,8 +43,11 @@ _LANDMARK_JOINTS = {
 _PIVOTS = {"Collar", "Shoulder", "Hip", "Neck", "Spine1"}
 """Where limbs begin: these stay where they are when the limb turns."""
 
+_ELSEWHERE = "view_keypoints_2d"
+
 KIND_LABELS = {
     "keypoints_2d": "on the photograph",
+    _ELSEWHERE: "on another photograph",
     "keypoints_3d": "in space",
     "relative_keypoints_3d": "depth seen by the network",
     "anchor": "pose to stay near",
@@ -147,7 +150,7 @@ def _row_text(row: EvidenceRow, translate: Translate) -> str:
 def _row_residual(row: EvidenceRow, record: Record) -> str:
     match row.unit:
         case "px":
-            metres = point_residual(record, row.name).metres
+            metres = None if row.kind == _ELSEWHERE else point_residual(record, row.name).metres
             return f"{row.residual:.1f} px" + ("" if metres is None else f", {100 * metres:.1f} cm")
         case "m":
             return f"{100 * row.residual:.1f} cm"

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from .errors import EvidenceError
 from .limbs import is_middle, limb_of, regions_of
+from .pictures import as_shown, edited_points, forget_elsewhere, placed_elsewhere
 from .record import (
     Evidence,
     KeypointEdit,
@@ -28,6 +29,7 @@ from .record import (
     Twist,
     Vector2,
     Vector3,
+    ViewKeypoints2D,
 )
 from .rig import POINT_NAMES
 
@@ -131,7 +133,7 @@ def keypoint_state(record: Record, name: str) -> KeypointState:
         return KeypointState.MUTED
     if edit.is_locked:
         return KeypointState.LOCKED
-    if edit != _NONE:
+    if edit != _NONE or name in placed_elsewhere(record):
         return KeypointState.EDITED
     return KeypointState.DOUBTFUL if record.confidence.get(name, 1.0) < DOUBTFUL else KeypointState.DETECTED
 
@@ -180,7 +182,7 @@ def effective_evidence(record: Record) -> tuple[Evidence, ...]:
     """Return what the solver is sent: the picture's evidence as the user's edits leave it, and the edits' own."""
     detected = _detected_pixels(record)
     kept = [_under_edits(record, block, detected) for block in record.evidence]
-    return (*(block for block in kept if block is not None), *_placed(record))
+    return (*(block for block in kept if block is not None), *_placed(record), *_on_other_pictures(record))
 
 
 def move_pixels(record: Record, pixels: Mapping[str, Vector2]) -> Record:
@@ -199,7 +201,9 @@ def move_pixels(record: Record, pixels: Mapping[str, Vector2]) -> Record:
 
 def move_positions(record: Record, positions: Mapping[str, Vector3]) -> Record:
     """Return the record with points placed in the SMPL world; the newest wish wins over older ones."""
-    freed = _edited(record, _older(record, positions), lambda edit, _: replace(edit, pixel=None, locked_at=None))
+    older = _older(record, positions)
+    freed = _edited(record, older, lambda edit, _: replace(edit, pixel=None, locked_at=None))
+    freed = forget_elsewhere(freed, older)
 
     def placed(edit: KeypointEdit, name: str) -> KeypointEdit:
         tolerance = None if edit.position is None else edit.tolerance_m
@@ -260,7 +264,8 @@ def solo(record: Record, names: Iterable[str]) -> Record:
 
 def remove(record: Record, names: Iterable[str]) -> Record:
     """Return the record without points: they have no say and are not shown."""
-    return _edited(record, names, lambda _edit, _name: KeypointEdit(is_removed=True))
+    removed = tuple(names)
+    return _edited(forget_elsewhere(record, removed), removed, lambda _edit, _name: KeypointEdit(is_removed=True))
 
 
 def restore(record: Record) -> Record:
@@ -272,7 +277,7 @@ def reset(record: Record, names: Iterable[str]) -> Record:
     """Return the record without the user's edits of points: what the picture says counts again."""
     dropped = set(names)
     return replace(
-        record,
+        forget_elsewhere(record, dropped),
         edits={name: edit for name, edit in record.edits.items() if name not in dropped},
         solo=tuple(name for name in record.solo if name not in dropped),
         without_depth=tuple(name for name in record.without_depth if name not in dropped),
@@ -301,7 +306,7 @@ def _solo_ends(record: Record) -> Record:
     ends = ("nose", "left_wrist", "right_wrist", "left_ankle", "right_ankle", "left_hip", "right_hip")
     led = tuple(name for leader in ends for name in FOLLOWERS.get(leader, ()))
     twins = tuple(TWINS[name] for name in ends if name in TWINS)
-    return solo(record, (*ends, *led, *twins, "Head", "Pelvis", *record.edits))
+    return solo(record, (*ends, *led, *twins, "Head", "Pelvis", *edited_points(record)))
 
 
 def _loosen_picture(record: Record) -> Record:
@@ -309,7 +314,8 @@ def _loosen_picture(record: Record) -> Record:
 
 
 def _reset_all(record: Record) -> Record:
-    return replace(record, edits={}, solo=(), detected_px=None, without_depth=())
+    bare = forget_elsewhere(record, placed_elsewhere(record))
+    return replace(bare, edits={}, solo=(), detected_px=None, without_depth=())
 
 
 PRESETS: dict[str, Preset] = {
@@ -334,7 +340,7 @@ def _edited(record: Record, names: Iterable[str], change: Callable[[KeypointEdit
 def _older(record: Record, names: Iterable[str]) -> list[str]:
     """Return the points whose earlier places contradict new ones: the points themselves, and twins without a lock."""
     twins = [TWINS[name] for name in names if name in TWINS and not record.edits.get(TWINS[name], _NONE).is_locked]
-    return [name for name in (*names, *twins) if name in record.edits]
+    return [name for name in (*names, *twins) if name in edited_points(record)]
 
 
 def _heard(record: Record, names: Iterable[str]) -> Record:
@@ -376,9 +382,7 @@ def _under_edits(record: Record, block: Evidence, detected: Mapping[str, Vector2
             case Keypoints2D() if edit.pixel is None:
                 tolerance = edit.tolerance_px or max(cast("float", sigma), record.detected_px or 0.0)
                 rows.append((name, _target_pixel(record, name, detected), tolerance))
-            case Keypoints3D() if record.camera is None or not (
-                _is_placed_elsewhere(record, name) or _is_unseen(record, name)
-            ):
+            case Keypoints3D() if record.camera is None or not (_is_placed(record, name) or _is_unseen(record, name)):
                 least = max(_loosened(name, moved), _metres_of_detected(record, point))
                 rows.append((name, point, edit.tolerance_m or max(cast("float", sigma), least)))
             case RelativeKeypoints3D():
@@ -392,12 +396,13 @@ def _under_edits(record: Record, block: Evidence, detected: Mapping[str, Vector2
     return replace(block, names=names, points=points, sigma=sigmas)
 
 
-def _is_placed_elsewhere(record: Record, name: str) -> bool:
+def _is_placed(record: Record, name: str) -> bool:
     """Return whether the user has said where a point belongs: by this name, by its twin's, or by whom it follows."""
     leader = _LEADERS.get(name, name)
     for each in (name, TWINS.get(name, name), leader, TWINS.get(leader, leader)):
         edit = record.edits.get(each, _NONE)
-        if each in record.without_depth or (_has_say(record, each) and (edit.pixel or edit.position)):
+        is_placed = edit.pixel or edit.position or each in placed_elsewhere(record)
+        if each in record.without_depth or (_has_say(record, each) and is_placed):
             return True
     return False
 
@@ -415,7 +420,7 @@ def _moved_regions(record: Record) -> set[str]:
     placed = [name for name, edit in record.edits.items() if edit.pixel or edit.position or edit.orientation]
     return {
         region
-        for name in (*placed, *record.without_depth)
+        for name in (*placed, *placed_elsewhere(record), *record.without_depth)
         if name in record.without_depth or _has_say(record, name)
         for region in regions_of(name)
     }
@@ -442,7 +447,7 @@ def _metres_of_detected(record: Record, point: object) -> float:
 
 def _twists_left(record: Record, block: Twist) -> Twist | None:
     """Return the twists of the limbs that the user has not posed otherwise: they belong to the pose that was seen."""
-    changed = {limb_of(name) for name in record.without_depth}
+    changed = {limb_of(name) for name in (*record.without_depth, *placed_elsewhere(record))}
     for name, edit in record.edits.items():
         if edit.position or edit.orientation or (edit.pixel and record.camera is not None):
             changed.add(limb_of(name))
@@ -462,16 +467,12 @@ def _free(sigma: object, is_moved: bool, is_without_depth: bool) -> Vector3:
 def _placed(record: Record) -> list[Evidence]:
     """Return the evidence of the user's own places and orientations."""
     edits = {name: edit for name, edit in sorted(record.edits.items()) if _has_say(record, name)}
-    pixels: list[tuple[str, Vector2, float]] = []
+    pixels = _placed_pixels(record)
     soft: list[tuple[str, Vector3, float]] = []
     exact: list[tuple[str, Vector3]] = []
     turned: list[tuple[str, Quaternion, float]] = []
     for name, edit in edits.items():
-        exact_at = (edit.position or edit.locked_at) if edit.is_locked else None
-        if edit.pixel is not None and record.camera is not None and exact_at is None:
-            share = LOCKED_PIXEL_SHARE / PIXEL_SHARE if edit.is_locked else 1.0
-            sigma = pixel_sigma(record.camera) * share if edit.is_locked or not edit.tolerance_px else edit.tolerance_px
-            pixels.append((name, edit.pixel, sigma))
+        exact_at = _exact_place(edit)
         if exact_at is not None:
             exact.append((name, exact_at))
         elif edit.position is not None:
@@ -490,4 +491,41 @@ def _placed(record: Record) -> list[Evidence]:
     if turned:
         names, quats, sigmas = zip(*turned, strict=True)
         blocks.append(Orientations(names, quats, sigmas))
+    return blocks
+
+
+def _exact_place(edit: KeypointEdit) -> Vector3 | None:
+    """Return where a locked point is held."""
+    return (edit.position or edit.locked_at) if edit.is_locked else None
+
+
+def _placed_pixels(record: Record) -> list[tuple[str, Vector2, float]]:
+    """Return the points that the user has placed on the picture that is shown, each with its standard deviation."""
+    rows: list[tuple[str, Vector2, float]] = []
+    for name, edit in sorted(record.edits.items()):
+        if edit.pixel is None or record.camera is None or not _has_say(record, name) or _exact_place(edit) is not None:
+            continue
+        share = LOCKED_PIXEL_SHARE / PIXEL_SHARE if edit.is_locked else 1.0
+        sigma = pixel_sigma(record.camera) * share if edit.is_locked or not edit.tolerance_px else edit.tolerance_px
+        rows.append((name, edit.pixel, sigma))
+    return rows
+
+
+def _on_other_pictures(record: Record) -> list[Evidence]:
+    """Return what the user has placed on the pictures that are not shown, with what went along there."""
+    blocks: list[Evidence] = []
+    for number, picture in enumerate(record.pictures):
+        if not any(edit.pixel for edit in picture.edits.values()):
+            continue
+        there = as_shown(record, number)
+        rows = _placed_pixels(there)
+        detected = _detected_pixels(there)
+        for block in there.evidence:
+            seen = _under_edits(there, block, detected) if isinstance(block, Keypoints2D) else None
+            if isinstance(seen, Keypoints2D):
+                points = zip(seen.names, seen.points, seen.sigma, strict=True)
+                rows += [(name, at, sigma) for name, at, sigma in points if at != detected[name]]
+        if rows:
+            names, points, sigmas = zip(*rows, strict=True)
+            blocks.append(ViewKeypoints2D(names, points, sigmas, picture.camera))
     return blocks

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A text with numbers in it that can still be said in another language: it remembers what it was made of."""
+"""A text with numbers or names in it that can still be said in another language: it remembers what it was made of."""
 
 import re
 from typing import Self
@@ -25,16 +25,16 @@ class Numbered(str):
     __slots__ = ("template", "values")
 
     template: str
-    values: dict[str, int]
+    values: dict[str, int | str]
 
-    def __new__(cls, template: str, values: dict[str, int]) -> Self:
+    def __new__(cls, template: str, values: dict[str, int | str]) -> Self:
         """Put the values in."""
         text = super().__new__(cls, template.format(**values))
         text.template, text.values = template, values
         return text
 
 
-def numbered(template: str, **values: int) -> Numbered:
+def numbered(template: str, **values: int | str) -> Numbered:
     """Return a text with values where it has {names}."""
     return Numbered(template, values)
 

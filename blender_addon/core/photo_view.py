@@ -10,7 +10,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from .keypoints import FOLLOWERS, TWINS, KeypointState, keypoint_state, move_pixels, shown_points, target_pixel
+from .pose_conversion import NEAR, as_pixels, depths, project, ray
 from .record import PhotoCamera, Record, Vector2
 from .rig import ALL_JOINT_NAMES
 
@@ -25,6 +28,9 @@ CROWDED = 11.0
 
 PRECISE = 0.1
 """Part of the way that a point goes while Shift is held."""
+
+SIGHT_PART, SIGHT_STEPS = (0.7, 1.5), 24
+"""Of the way to the body, where lines of sight begin and end; and in how many pieces a lens may bend them."""
 
 _MINOR = frozenset(name for names in FOLLOWERS.values() for name in names)
 
@@ -107,6 +113,24 @@ def photo_points(record: Record) -> tuple[PhotoPoint, ...]:
         if pixel is not None:
             points.append(PhotoPoint(name, pixel, record.solution.pixels.get(name), keypoint_state(record, name)))
     return tuple(points)
+
+
+def sight_lines(record: Record, name: str) -> list[tuple[Vector2, ...]]:
+    """Return where a point can be on the picture that is shown, by each other picture on which the user has placed it.
+
+    That is the other camera's line of sight; both pictures are met only on it.
+    """
+    lines: list[tuple[Vector2, ...]] = []
+    solved = record.solution.points.get(name)
+    for picture in record.pictures:
+        edit = picture.edits.get(name)
+        if solved is None or edit is None or edit.pixel is None or record.camera is None:
+            continue
+        eye, direction = ray(picture.camera, edit.pixel)
+        ways = np.linspace(*SIGHT_PART, SIGHT_STEPS) * np.linalg.norm(np.array(solved) - eye)
+        places = eye + ways[:, None] * direction
+        lines.append(as_pixels(project(record.camera, places[depths(record.camera, places) > NEAR])))
+    return lines
 
 
 def uncrowded(points: Iterable[PhotoPoint], view: PhotoView, scale: float, kept: Iterable[str]) -> list[PhotoPoint]:

@@ -88,7 +88,7 @@ def pose_from_image(
         except SolverError as error:
             if rank == 0:
                 raise
-            warnings.append(f"person {rank + 1} was left out: {error}")
+            warnings.append(numbered("Person {number} was left out: {reason}", number=rank + 1, reason=str(error)))
             continue
         records.append(_record(name, person, solution))
     if camera.rotation is None:

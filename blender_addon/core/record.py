@@ -148,7 +148,21 @@ class Orientations(Struct, frozen=True, tag="orientations"):
         _check_points(self.names, self.quat, self.sigma)
 
 
-Evidence = Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Shape | Pins | Orientations
+class ViewKeypoints2D(Struct, frozen=True, tag="view_keypoints_2d"):
+    """Points of the body that the user has placed on another picture of the pose, whose camera has a place."""
+
+    names: tuple[str, ...]
+    points: tuple[Vector2, ...]
+    sigma: tuple[float, ...]
+    camera: PhotoCamera
+
+    def __post_init__(self) -> None:
+        _check_points(self.names, self.points, self.sigma)
+
+
+Evidence = (
+    Keypoints2D | Keypoints3D | RelativeKeypoints3D | Anchor | Twist | Shape | Pins | Orientations | ViewKeypoints2D
+)
 
 
 class Pose(Struct, frozen=True):
@@ -209,12 +223,27 @@ class KeypointEdit(Struct, frozen=True):
         _check_sigma(tuple(value for value in (self.tolerance_px, self.tolerance_m) if value is not None))
 
 
+class Picture(Struct, frozen=True):
+    """One of several pictures of a pose: its placed camera, and where it shows the person.
+
+    `edits` are pixels and tolerances that the user gave to points on it; of the picture that is shown they are among
+    the record's.
+    """
+
+    name: str
+    camera: PhotoCamera
+    keypoints: Keypoints2D
+    box: tuple[float, float, float, float] | None = None
+    edits: dict[str, KeypointEdit] = {}
+
+
 class Record(Struct, frozen=True):
     """One person of one picture (or of one keypoint file, then without a camera) as stored on an armature.
 
     `edits` are what the user said, by point. While `solo` names points, only these count. `detected_px` is a standard
     deviation in pixels that no detected point falls below. Of the points in `without_depth` the network's depth has no
-    say: the user has taken another pose of that limb. `doubts` are why the pose may be wrong as a whole.
+    say: the user has taken another pose of that limb. `doubts` are why the pose may be wrong as a whole. Of several
+    `pictures` of the pose, keypoints, camera and box are those of the one that is `shown`.
     """
 
     source: str
@@ -228,13 +257,18 @@ class Record(Struct, frozen=True):
     detected_px: float | None = None
     without_depth: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    shown: int = 0
     version: int = RECORD_VERSION
 
     def __post_init__(self) -> None:
-        unknown = [name for name in (*self.edits, *self.solo, *self.without_depth) if name not in POINT_NAMES]
+        placed = [name for picture in self.pictures for name in picture.edits]
+        unknown = [name for name in (*self.edits, *self.solo, *self.without_depth, *placed) if name not in POINT_NAMES]
         if unknown:
             raise ValueError(f"unknown point {unknown[0]!r}")
         _check_sigma(() if self.detected_px is None else (self.detected_px,))
+        if self.pictures and not 0 <= self.shown < len(self.pictures):
+            raise ValueError(f"picture {self.shown} of {len(self.pictures)} cannot be shown")
 
     @property
     def tree(self) -> Tree:

@@ -122,12 +122,12 @@ class Shot:
 
 
 def _said(record: Record) -> tuple[Evidence, ...]:
-    """Return the evidence, but for where several pictures saw the body: a rig of other proportions is not there.
+    """Return the evidence of one picture, without what others say: a rig of other proportions is not where they saw it.
 
     What they say is in the source's pose.
     """
     own = tuple(block for block in record.evidence if not isinstance(block, Keypoints3D))
-    return effective_evidence(msgspec.structs.replace(record, evidence=own))
+    return effective_evidence(msgspec.structs.replace(record, evidence=own, pictures=()))
 
 
 def _known(block: Keypoints2D | Keypoints3D | Pins, known: set[str]) -> Iterator[tuple[str, tuple[float, ...]]]:

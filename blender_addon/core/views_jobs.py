@@ -27,8 +27,13 @@ from .keypoints import POSITION_SIGMA
 from .numbered import numbered
 from .photo import Photo
 from .picture_jobs import Lens, as_told
-from .record import Evidence, Keypoints2D, Keypoints3D, PhotoCamera, Record, Shape, Solution, Twist
+from .record import Evidence, Keypoints2D, Keypoints3D, PhotoCamera, Picture, Record, Shape, Solution, Twist
 from .views_call import MAX_VIEWS, MIN_VIEWS, PictureView, Same, SolveViewsCall, SurePoint, ViewsSolution
+
+KnownLens = tuple[Lens, float | None]
+"""The camera that has taken a picture, and its focal length in pixels when that is known, for the networks."""
+
+UNKNOWN: tuple[KnownLens, ...] = ((as_told, None),)
 
 DETECT_SHARE = 0.7
 """Of the progress: on two cores a picture takes a second, and the solve of four half a second."""
@@ -44,7 +49,7 @@ def pose_from_images(
     same: Same = "pose",
     model: Model = "heavy",
     body_betas: Betas | None = None,
-    lens: Lens = as_told,
+    lenses: Sequence[KnownLens] = (),
 ) -> Steps:
     """Look for the person on each photograph, and solve all together.
 
@@ -53,7 +58,7 @@ def pose_from_images(
         same: What they have in common: one pose from several sides, or one person in several poses.
         model: Which landmark network.
         body_betas: Shape of the body that the pose is for; None: the shape is solved as well.
-        lens: The camera that has taken each picture, without a place.
+        lenses: The camera that has taken each picture, all with a place or none; as the picture tells it without.
 
     Returns:
         The steps; of one pose they end with one record and the camera of each picture, of one person with one record
@@ -64,18 +69,21 @@ def pose_from_images(
     """
     check_number(len(photos))
     persons: list[DetectedPerson] = []
-    cameras: list[PhotoCamera] = []
+    told: list[PhotoCamera] = []
     warnings: list[str] = []
     seconds = 0.0
-    for number, photo in enumerate(photos):
-        detection = yield from _detect(photo, number, len(photos), model)
+    known = lenses or UNKNOWN * len(photos)
+    for number, (photo, (_, focal_px)) in enumerate(zip(photos, known, strict=True)):
+        detection = yield from _detect(photo, number, len(photos), model, focal_px)
         found = [person for person in detection.persons[1:] if person.score >= MIN_SECOND_SCORE]
         if found:
-            warnings.append(f"{photo.name} shows {1 + len(found)} persons; the largest was taken")
+            shown = "{name} shows {number} persons; the largest was taken"
+            warnings.append(numbered(shown, name=photo.name, number=1 + len(found)))
         persons.append(detection.persons[0])
-        cameras.append(lens(detection.camera))
+        told.append(detection.camera)
         seconds += detection.seconds
-    views = tuple(PictureView(person.evidence, camera) for person, camera in zip(persons, cameras, strict=True))
+    seen = zip(persons, known, told, strict=True)  # lenses only now: a scene's cameras as all stand at one moment
+    views = tuple(PictureView(person.evidence, lens(camera)) for person, (lens, _), camera in seen)
     answer = yield Step(SolveViewsCall(views, same, body_betas), "Solving all pictures", DETECT_SHARE, 1.0)
     solutions = _usable(answer, photos)
     if same == "person":
@@ -88,8 +96,8 @@ def pose_from_images(
         return JobResult(records, tuple(warnings), seconds)
     if "disagreeing" in solutions.doubts and len(photos) > MIN_VIEWS:  # of two, neither fits the other
         worst = max(range(len(photos)), key=lambda number: _missed(persons[number], solutions.solutions[number]))
-        warnings.append(f"{photos[worst].name} fits the others worst")
-    record = record_of_pose(f"{photos[0].name} + {len(photos) - 1}", persons, solutions)
+        warnings.append(numbered("{name} fits the others worst", name=photos[worst].name))
+    record = record_of_pose([photo.name for photo in photos], persons, solutions)
     placed = tuple(solution.camera for solution in solutions.solutions if solution.camera is not None)
     return JobResult((record,), tuple(warnings), seconds, cameras=placed)
 
@@ -104,11 +112,11 @@ def check_number(count: int) -> None:
         raise SolverError(f"choose {MIN_VIEWS} to {MAX_VIEWS} pictures at once, not {count}")
 
 
-def record_of_pose(source: str, persons: Sequence[DetectedPerson], solved: ViewsSolution) -> Record:
-    """Return what is remembered of one pose on several pictures.
+def record_of_pose(names: Sequence[str], persons: Sequence[DetectedPerson], solved: ViewsSolution) -> Record:
+    """Return what is remembered of one pose on several pictures with these names, the first of which is shown.
 
-    Of the first picture its keypoints and twists; of all of them the shape, and where the body's points are. What the
-    network guessed of the first picture's depth has no say beside these.
+    Of the first picture the twists, of each its keypoints; of all of them the shape, and where the body's points are.
+    What the network guessed of a picture's depth has no say beside these.
     """
     first, solution = persons[0], solved.solutions[0]
     kept: list[Evidence] = [block for block in first.evidence if isinstance(block, Keypoints2D | Twist)]
@@ -121,22 +129,38 @@ def record_of_pose(source: str, persons: Sequence[DetectedPerson], solved: Views
     doubts = tuple(dict.fromkeys((*solved.doubts, *(doubt for person in persons for doubt in person.doubts))))
     worst = max(each.reprojection_px for each in solved.solutions)
     return Record(
-        source,
+        f"{names[0]} + {len(names) - 1}",
         (*kept, _in_space(solved.points)),
         replace(solution, points=points, reprojection_px=worst),
         confidence,
         min(person.score for person in persons),
         first.box,
         doubts=doubts,
+        pictures=tuple(map(_picture, names, persons, solved.solutions)),
     )
 
 
-def _detect(photo: Photo, number: int, count: int, model: Model) -> Generator[Step, Answer, Detection]:
+def _picture(name: str, person: DetectedPerson, solution: Solution) -> Picture:
+    """Return what is remembered of one of the pictures.
+
+    Raises:
+        SolverError: The solver saw no keypoints on it, or has not placed its camera.
+    """
+    seen = next((block for block in person.evidence if isinstance(block, Keypoints2D)), None)
+    if seen is None or solution.camera is None:
+        raise wrong_answer()
+    return Picture(name, solution.camera, seen, person.box)
+
+
+def _detect(
+    photo: Photo, number: int, count: int, model: Model, focal_px: float | None
+) -> Generator[Step, Answer, Detection]:
     """Look for the person on one of the photographs; whatever goes wrong is said with its name."""
     text = numbered("Looking at picture {number} of {count}", number=number + 1, count=count)
     share = DETECT_SHARE / count
     try:
-        detection = yield Step(DetectCall(photo.data, model), text, number * share, (number + 1) * share)
+        call = DetectCall(photo.data, model, focal_px=focal_px)
+        detection = yield Step(call, text, number * share, (number + 1) * share)
     except SolverError as error:
         raise SolverError(f"{photo.name}: {error}", error.fix, error.code) from error
     if not isinstance(detection, Detection):

@@ -14,6 +14,7 @@ import numpy as np
 
 from .handles import HANDLES
 from .keypoints import KeypointState, effective_evidence, mute, shown_points, solo, target_pixel
+from .pictures import edited_points
 from .record import Keypoints2D, Keypoints3D, PhotoCamera, Record, Vector3
 from .rig import ALL_JOINT_NAMES, LANDMARK_NAMES
 
@@ -93,7 +94,7 @@ def listed_points(record: Record) -> tuple[str, ...]:
     for block in record.evidence:
         if isinstance(block, Keypoints3D):
             names.update(dict.fromkeys(block.names))
-    names.update(dict.fromkeys((*record.edits, *(handle.point for handle in HANDLES))))
+    names.update(dict.fromkeys((*edited_points(record), *(handle.point for handle in HANDLES))))
     return tuple(name for name in names if name not in record.edits or not record.edits[name].is_removed)
 
 

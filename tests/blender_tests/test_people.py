@@ -168,7 +168,7 @@ def test_nobody_is_posed_before_a_camera_that_is_no_pinhole_any_more(found, solv
 def test_a_scene_camera_that_is_removed_meanwhile_is_said(photo, own_camera, part):
     bpy.context.scene.ikol.camera = "SCENE"
     orientation = part("core.photo").read_photo(photo).orientation
-    lens, _ = part("blender.pose_operators").choose_lens(bpy.context, np.eye(4), photo, orientation)
+    lens, _ = part("blender.lens").choose_lens(bpy.context, np.eye(4), photo, orientation)
     bpy.data.objects.remove(own_camera)
     told = part("core.record").PhotoCamera(300, 400, 500.0, 500.0, 150.0, 200.0)
     with pytest.raises(part("core.errors").SceneError, match="the camera Mine is gone"):

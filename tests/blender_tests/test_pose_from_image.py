@@ -118,7 +118,7 @@ def test_a_second_person_that_cannot_be_solved_is_left_out_with_a_warning(solver
     pose(photo)
     assert len(bodies()) == 1
     warnings = part("blender.runtime").get().result.warnings
-    assert warnings == ("person 2 was left out: the keypoints contradict each other",)
+    assert warnings == ("Person 2 was left out: the keypoints contradict each other",)
 
 
 def test_handles_stand_on_the_solved_joints(body, part):

@@ -8,6 +8,7 @@ import bpy
 import numpy as np
 import pytest
 from bpy_extras.object_utils import world_to_camera_view
+from mathutils import Vector
 
 
 def bodies():
@@ -52,6 +53,57 @@ def seen_by(camera, place):
     bpy.context.view_layer.update()
     x, y, _ = world_to_camera_view(bpy.context.scene, camera, place)
     return np.array([x * 300, (1 - y) * 400])
+
+
+def stand(name, place=(0.0, -5.0, 1.5), **lens):
+    """Give a camera of the user's that looks at the person from a place."""
+    data = bpy.data.cameras.new(name)
+    for key, value in lens.items():
+        setattr(data, key, value)
+    camera = bpy.data.objects.new(name, data)
+    camera.location = place
+    camera.rotation_euler = (Vector((0.0, 0.0, 1.0)) - camera.location).to_track_quat("-Z", "Y").to_euler()
+    bpy.context.collection.objects.link(camera)
+    return camera
+
+
+def show(camera, path):
+    """Put a picture behind a camera as the user does."""
+    camera.data.background_images.new().image = bpy.data.images.load(str(path))
+
+
+@pytest.fixture
+def rig(solver):
+    """Three cameras of the user's, each with a lens of another kind, which are chosen in the panel."""
+    bpy.context.scene.ikol.camera = "SCENE"
+    made = [
+        stand("side_0", lens=45.0),
+        stand("SIDE_1.PNG", (4.0, -3.0, 2.0), sensor_fit="HORIZONTAL", sensor_width=30.0, shift_x=0.05),
+        stand("Side_2", (-4.0, -3.0, 0.5), sensor_fit="VERTICAL", sensor_height=20.0, shift_y=-0.1),
+    ]
+    bpy.context.view_layer.update()
+    return made
+
+
+def state_of(camera):
+    """Return where a camera stands and with which lens, as plain numbers."""
+    bpy.context.view_layer.update()
+    data = camera.data
+    lens = (data.lens, data.sensor_width, data.sensor_height, data.sensor_fit, data.shift_x, data.shift_y)
+    return [list(row) for row in camera.matrix_world], lens
+
+
+def behind(camera):
+    """Return the names of the pictures behind a camera."""
+    return [os.path.basename(each.image.filepath) for each in camera.data.background_images]
+
+
+def sent_cameras(solver, part):
+    """Return the cameras that were sent with the newest pictures, as the add-on has them."""
+    views = solver.requests("SolveViews")[-1]["request"]["views"]
+    kind = part("core.record").PhotoCamera
+    told = [view["camera"].items() for view in views]
+    return [kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in each}) for each in told]
 
 
 def test_one_pose_is_one_body_with_a_camera_for_each_picture(posed, photos):
@@ -225,11 +277,6 @@ def test_a_picture_that_is_gone_is_named(solver, photos, tmp_path):
     assert refusal([photos[0], tmp_path / "gone.jpg"]).startswith("There is no file gone.jpg")
 
 
-def test_the_scene_s_camera_cannot_have_taken_several_pictures(solver, photos):
-    bpy.context.scene.ikol.camera = "SCENE"
-    assert "choose New Camera" in refusal(photos[:2])
-
-
 def test_poses_of_one_person_are_bodies_of_their_own(body, photos):
     bpy.context.scene.ikol.target = "ACTIVE"
     assert "choose New Body" in refusal(photos[:2], same="person")
@@ -286,3 +333,248 @@ def test_several_dropped_pictures_lead_to_the_command_on_several(solver, photos)
 def test_nine_dropped_pictures_are_refused(solver, photos):
     with pytest.raises(RuntimeError, match="Choose 2 to 8 pictures at once, not 12"):
         dropped(photos * 3)
+
+
+def test_cameras_of_the_scene_that_have_the_pictures_names_stay_as_they_are(rig, photos):
+    before = [state_of(camera) for camera in rig]
+    assert pose(photos[:3]) == {"FINISHED"}
+    assert [state_of(camera) for camera in rig] == before
+    assert set(cameras()) == set(rig)
+    assert [behind(camera) for camera in rig] == [["side_0.png"], ["side_1.png"], ["side_2.png"]]
+
+
+def test_the_first_of_the_scene_s_cameras_is_the_body_s_and_the_scene_s(rig, photos):
+    pose(photos[:3])
+    (body,) = bodies()
+    assert body["ikol_camera"] == bpy.context.scene.camera == rig[0]
+    assert [body[f"ikol_camera_{number}"] for number in range(3)] == rig
+
+
+def test_the_render_takes_the_shape_of_the_first_picture_and_keeps_a_size_of_this_shape(
+    rig, solver, tmp_path, make_png
+):
+    sizes = {"side_0.png": (300, 400), "side_1.png": (400, 200)}
+    pictures = [make_png(tmp_path / name, *size) for name, size in sizes.items()]
+    render, seen = bpy.context.scene.render, []
+    for size in ((1920, 1080), (600, 800)):
+        render.resolution_x, render.resolution_y = size
+        pose(pictures)
+        seen.append((render.resolution_x, render.resolution_y))
+    assert seen == [(300, 400), (600, 800)]
+
+
+POINTS = np.array([(0.0, 1.0, 0.0), (0.4, 1.5, 0.2), (-0.3, 0.2, -0.1)])
+"""Of the SMPL world, about where a person is."""
+
+
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_the_sent_camera_sees_what_the_scene_s_camera_does(rig, photos, solver, part, number, is_moved):
+    if is_moved:  # the pose is for a body that stands elsewhere, turned, larger
+        pose(photos[:3])
+        (body,) = bodies()
+        body.location, body.rotation_euler, body.scale = (0.5, 1.0, 0.25), (0.0, 0.0, 0.75), (1.5, 1.5, 1.5)
+        bpy.context.scene.ikol.target = "ACTIVE"
+    pose(photos[:3])
+    (body,) = bodies()
+    place = part("blender.bodies").body_to_world(body)
+    conversion = part("core.pose_conversion")
+    sent = conversion.project(sent_cameras(solver, part)[number], POINTS)
+    seen = [seen_by(rig[number], Vector(point)) for point in conversion.body_to_scene(POINTS, place)]
+    assert np.abs(sent - seen).max() < 0.05  # pixels; float32 in Blender's matrices
+
+
+def test_the_body_is_where_the_scene_s_cameras_see_it(rig, photos, part):
+    pose(photos[:3])
+    (body,) = bodies()
+    record = part("blender.bodies").read_record(body)
+    bones = [name for name in record.solution.points if name in body.pose.bones]
+    assert len(bones) > 10
+    places = np.array([record.solution.points[name] for name in bones])
+    for camera, picture in zip(rig, record.pictures, strict=True):
+        expected = part("core.pose_conversion").project(picture.camera, places)
+        seen = [seen_by(camera, body.matrix_world @ body.pose.bones[name].head) for name in bones]
+        assert np.abs(seen - expected).max() < 0.05  # pixels; float32 in Blender's matrices
+
+
+def test_the_focal_lengths_and_the_panel_s_distortion_are_sent(rig, photos, solver, part):
+    bpy.context.scene.ikol.distortion = (-0.25, 0.0, 0.0, 0.0)
+    pose(photos[:3])
+    sent = sent_cameras(solver, part)
+    # AUTO along the height, 36 mm to 400 px; along the width, 30 mm to 300 px; along the height, 20 mm to 400 px
+    assert [camera.focal_x for camera in sent] == pytest.approx([45.0 / 36.0 * 400, 500.0, 1000.0])
+    asked = [entry["request"]["focal_px"] for entry in solver.requests("Detect")]
+    assert asked == pytest.approx([camera.focal_x for camera in sent])
+    assert [camera.distortion[0] for camera in sent] == [-0.25] * 3
+
+
+def test_a_camera_that_shows_the_picture_has_taken_it_whatever_it_is_called(rig, photos, tmp_path):
+    # saved, so that Blender can name the picture from the file's folder
+    folder = tmp_path / "shot"
+    folder.mkdir()
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "shot.blend"))
+    other = stand("Any Name", (3.0, 3.0, 1.0))
+    show(other, photos[1])
+    other.data.background_images[0].image.filepath = "//../side_1.png"
+    assert pose(photos[:2]) == {"FINISHED"}
+    assert bodies()[0]["ikol_camera_1"] == other
+    assert [len(camera.data.background_images) for camera in (*rig, other)] == [1, 0, 0, 1]
+
+
+def test_a_picture_is_found_through_a_link(rig, photos, tmp_path):
+    link = tmp_path / "linked"
+    link.symlink_to(tmp_path, target_is_directory=True)
+    other = stand("Any Name", (3.0, 3.0, 1.0))
+    show(other, link / "side_1.png")
+    pose(photos[:2])
+    assert bodies()[0]["ikol_camera_1"] == other
+    assert behind(other) == ["side_1.png"]
+
+
+def test_each_picture_is_behind_its_camera_once_and_others_stay(rig, photos):
+    show(rig[0], photos[3])
+    for _ in range(2):
+        pose(photos[:3])
+    assert [behind(camera) for camera in rig] == [["side_3.png", "side_0.png"], ["side_1.png"], ["side_2.png"]]
+
+
+def test_new_cameras_of_a_first_run_are_those_of_the_second(solver, photos):
+    pose(photos[:3])
+    made = cameras()
+    before = [state_of(camera) for camera in made]
+    bpy.context.scene.ikol.camera = "SCENE"
+    pose(photos[:3])
+    assert cameras() == made
+    assert [state_of(camera) for camera in made] == before
+
+
+def test_a_picture_without_a_camera_is_named(rig, photos):
+    bpy.data.objects.remove(rig[1])
+    assert refusal(photos[:2]) == (
+        "No camera of the scene has taken side_1.png: name one side_1, or give it the picture as its background; or "
+        "choose New Camera"
+    )
+
+
+def test_a_camera_of_another_scene_has_taken_nothing(rig, photos):
+    bpy.data.scenes.new("Other").collection.objects.link(rig[1])
+    bpy.context.collection.objects.unlink(rig[1])
+    assert refusal(photos[:2]).startswith("No camera of the scene has taken side_1.png")
+
+
+def test_two_cameras_of_one_picture_are_named(rig, photos):
+    stand("side_1", (3.0, 3.0, 1.0))
+    assert refusal(photos[:2]) == (
+        "Several cameras of the scene have taken side_1.png: SIDE_1.PNG and side_1; give the picture to only one as "
+        "its background, or choose New Camera"
+    )
+    show(rig[1], photos[1])
+    assert pose(photos[:2]) == {"FINISHED"}
+
+
+def test_two_cameras_that_show_one_picture_are_named(rig, photos):
+    for camera in rig[1:]:
+        show(camera, photos[1])
+    assert "have taken side_1.png: SIDE_1.PNG and Side_2;" in refusal(photos[:2])
+
+
+def test_a_camera_of_two_pictures_is_named(rig, photos):
+    for path in photos[1:3]:
+        show(rig[2], path)
+    assert refusal(photos[:3]) == (
+        "The camera Side_2 cannot have taken both side_1.png and side_2.png; give each picture a camera of its own, or "
+        "choose New Camera"
+    )
+
+
+def test_cameras_that_would_show_each_other_s_picture_are_named(rig, photos):
+    rig[1].data = rig[0].data
+    assert refusal(photos[:2]).startswith("The cameras side_0 and SIDE_1.PNG share what is behind them; make")
+
+
+@pytest.mark.parametrize("kind", ["ORTHO", "PANO"])
+def test_a_camera_that_is_no_pinhole_is_named(rig, photos, kind):
+    rig[1].data.type = kind
+    assert refusal(photos[:2]).startswith("The camera SIDE_1.PNG is not a perspective one; change its type")
+
+
+def test_cameras_of_the_scene_are_for_one_pose(rig, photos):
+    assert refusal(photos[:2], same="person").startswith("The scene's cameras are for pictures of one pose; choose New")
+    assert [behind(camera) for camera in rig] == [[], [], []]
+
+
+def remove(camera):
+    bpy.data.objects.remove(camera)
+
+
+def unlink(camera):
+    """Delete as the user does what something else in the file still points to."""
+    bpy.context.collection.objects.unlink(camera)
+
+
+def widen(camera):
+    camera.data.type = "PANO"
+
+
+LOST = [(remove, "The camera Side_2 is gone"), (unlink, "The camera Side_2 is gone"), (widen, "is not a perspective")]
+
+
+def rejected(photos, camera, lose, done):
+    """Give the sentence that is said when a camera is lost; what was there beside it is as it was."""
+    others = [thing for thing in bpy.data.objects if thing is not camera]
+    render = bpy.context.scene.render
+    size = (render.resolution_x, render.resolution_y)
+    with pytest.raises(RuntimeError) as error:
+        pose(photos[:3])
+    assert done == [lose]
+    assert [thing for thing in bpy.data.objects if not thing.name.startswith("Side_2")] == others
+    assert [behind(thing) for thing in others] == [[], []]
+    assert (render.resolution_x, render.resolution_y) == size
+    assert bpy.context.scene.camera is None
+    return str(error.value)
+
+
+@pytest.mark.parametrize(("lose", "said"), LOST)
+def test_a_camera_that_is_lost_while_the_solver_works_is_said(rig, photos, part, solver, monkeypatch, lose, said):
+    runtime, done = part("blender.runtime"), []
+    pump = runtime.Runtime.pump
+
+    def lose_and_pump(living):
+        if not done:
+            done.append(lose)
+            lose(bpy.data.objects["Side_2"])
+        pump(living)
+
+    monkeypatch.setattr(runtime.Runtime, "pump", lose_and_pump)
+    assert said in rejected(photos, rig[2], lose, done)
+    assert solver.requests("SolveViews") == []
+
+
+@pytest.mark.parametrize(("lose", "said"), LOST)
+def test_a_camera_that_is_lost_at_the_end_is_said(rig, photos, part, monkeypatch, lose, said):
+    operators, done = part("blender.views_operators"), []
+    current_body = operators.current_body
+
+    def lose_first():  # what `apply` does first
+        done.append(lose)
+        lose(bpy.data.objects["Side_2"])
+        return current_body()
+
+    monkeypatch.setattr(operators, "current_body", lose_first)
+    assert said in rejected(photos, rig[2], lose, done)
+
+
+def test_undo_takes_body_and_photographs_away_and_leaves_the_cameras(rig, photos):
+    names = [camera.name for camera in rig]
+    before = [state_of(camera) for camera in rig]
+    bpy.ops.ed.undo_push(message="before")
+    pose(photos[:3])
+    bpy.ops.ed.undo_push(message="after")
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0]):
+        bpy.ops.ed.undo()
+    assert bodies() == []
+    again = [bpy.data.objects[name] for name in names]
+    assert [state_of(camera) for camera in again] == before
+    assert [behind(camera) for camera in again] == [[], [], []]
+    assert bpy.context.scene.camera is None
+    assert pose(photos[:3]) == {"FINISHED"}

@@ -263,7 +263,10 @@ class FakeSolver:
         )
 
     def solve_views(self, request, frames):
-        """Give the fixed pose for each picture, seen by a camera that goes around the person; it is sure to 2 cm."""
+        """Give the fixed pose for each picture, sure to 2 cm, seen by its camera.
+
+        One without a place goes around the person.
+        """
         betas = np.array(BETAS, float) if request.betas is None else np.array(frames.array(request.betas))
         body = pose_body(TRANSL, random_quats(POSE_SEED), betas)
         writer = wire.FrameWriter()
@@ -271,7 +274,9 @@ class FakeSolver:
         places = {**joints, **body.landmarks}
         solutions = []
         for number, view in enumerate(request.views):
-            camera = turned_camera(fixed_camera(view.camera.width, view.camera.height), 0.5 * number)
+            camera = view.camera
+            if camera.rotation is None:
+                camera = turned_camera(fixed_camera(camera.width, camera.height), 0.5 * number)
             names = tuple(view.evidence[0].names)
             points = np.stack([places[name] for name in names])
             pose = wire.PoseSpec(add(writer, TRANSL), add(writer, random_quats(POSE_SEED)), add(writer, betas))

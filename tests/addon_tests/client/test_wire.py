@@ -31,6 +31,7 @@ from blender_addon.core.record import (
     RelativeKeypoints3D,
     Shape,
     Twist,
+    ViewKeypoints2D,
 )
 from blender_addon.core.rig import JOINT_NAMES
 from blender_addon.core.views_call import PictureView, SolveViewsCall, SurePoint, ViewsSolution
@@ -47,6 +48,7 @@ EVIDENCE = (
     Pins(("left_heel", "R_Hip"), ((0.5, 0.0, 1.0), (0.0, 1.0, 0.25))),
     Orientations(("Head",), ((0.5, 0.5, -0.5, 0.5),), (0.125,)),
     Shape("default body", (0.5, -1.0), (0.25, 0.5)),
+    ViewKeypoints2D(("left_wrist",), ((1.5, 2.5),), (0.5,), CAMERA),
 )
 JOINTS = np.arange(72.0).reshape(24, 3) / 64  # exact in float32
 POSE = Pose((0.5, 1.0, 2.0), IDENTITY, (0.5,) * 10)
@@ -131,6 +133,9 @@ def test_every_kind_of_evidence_arrives_as_it_was_stored():
         assert type(sent).__name__ == type(stored).__name__
         for name in stored.__struct_fields__:
             value = getattr(sent, name)
+            if isinstance(value, wire.CameraSpec):
+                assert msgspec.structs.asdict(value) == msgspec.structs.asdict(stored.camera)
+                continue
             arrived = np.asarray(frames.array(value)) if isinstance(value, wire.ArrayRef) else np.array(value)
             assert arrived.tolist() == np.array(getattr(stored, name)).tolist()
     assert np.asarray(frames.array(request.initial.local_quat)).tolist() == np.array(IDENTITY).tolist()
@@ -301,6 +306,18 @@ def test_what_an_old_server_would_get_wrong_is_not_sent_to_it(name):
     assert encode_call(NEW[name], 1, server=(1, 2)) == encode_call(NEW[name], 1)
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda call: call, InspectCall, lambda call: AlternativesCall(call, "sides")],
+    ids=["solve", "look", "swap"],
+)
+def test_keypoints_on_other_pictures_are_not_sent_to_a_solver_that_cannot_read_them(wrap):
+    call = wrap(SolveCall(EVIDENCE))
+    with pytest.raises(SolverError, match=r"needed is 1.6"):
+        encode_call(call, 1, server=(1, 5))
+    assert encode_call(call, 1, server=(1, 6))
+
+
 def test_a_network_of_the_user_s_is_not_asked_for_of_a_server_that_knows_none():
     with pytest.raises(SolverError, match=r"needed is 1.3"):
         encode_call(DetectCall(b"x", "own"), 1, server=(1, 2))
@@ -315,11 +332,11 @@ def test_what_an_old_server_knows_is_sent_to_it(call):
 def test_betas_beyond_ten_go_to_a_server_that_has_them_and_zeros_are_left_out_for_others():
     told, zero = (Pose((0.5, 1.0, 2.0), IDENTITY, (0.5,) * 10 + rest) for rest in ((0.25,) * 6, (0.0,) * 6))
     with pytest.raises(SolverError, match=r"it speaks protocol 1.4, needed is 1.5"):
-        encode_call(SolveCall(EVIDENCE, initial=told), 1, server=(1, 4))
+        encode_call(SolveCall(EVIDENCE[:9], initial=told), 1, server=(1, 4))
     with pytest.raises(SolverError, match=r"needed is 1.5"):
-        encode_call(InspectCall(SolveCall(EVIDENCE, start=told)), 1, server=(1, 4))
+        encode_call(InspectCall(SolveCall(EVIDENCE[:9], start=told)), 1, server=(1, 4))
     for pose, server, count in ((told, (1, 5), 16), (zero, (1, 5), 16), (zero, (1, 4), 10)):
-        request, frames = wire.decode_request(encode_call(SolveCall(EVIDENCE, initial=pose), 1, server=server))
+        request, frames = wire.decode_request(encode_call(SolveCall(EVIDENCE[:9], initial=pose), 1, server=server))
         assert request.all_betas
         assert np.asarray(frames.array(request.initial.betas)).tolist() == list(pose.betas[:count])
 

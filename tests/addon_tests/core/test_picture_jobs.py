@@ -105,7 +105,7 @@ def test_a_later_person_that_fails_becomes_a_warning():
     job.answer(solution())
     assert job.state is JobState.DONE
     assert len(job.result.records) == 2
-    assert job.result.warnings == ("person 2 was left out: the arms cross",)
+    assert job.result.warnings == ("Person 2 was left out: the arms cross",)
 
 
 def test_a_first_person_that_fails_is_an_error():

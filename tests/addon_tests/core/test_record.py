@@ -21,6 +21,7 @@ from blender_addon.core.record import (
     Shape,
     Solution,
     Twist,
+    ViewKeypoints2D,
     decode_record,
     encode_record,
 )
@@ -40,10 +41,15 @@ def evidence(draw):
 
     names = draw(name_lists)
     kind = draw(
-        st.sampled_from([Keypoints2D, Keypoints3D, RelativeKeypoints3D, Anchor, Twist, Shape, Pins, Orientations])
+        st.sampled_from(
+            [Keypoints2D, Keypoints3D, RelativeKeypoints3D, Anchor, Twist, Shape, Pins, Orientations, ViewKeypoints2D]
+        )
     )
     if kind is Keypoints2D:
         return Keypoints2D(names, many(st.tuples(numbers, numbers), names), many(positive, names), draw(st.booleans()))
+    if kind is ViewKeypoints2D:
+        camera = PhotoCamera(640, 480, draw(positive), draw(positive), draw(numbers), draw(numbers))
+        return ViewKeypoints2D(names, many(st.tuples(numbers, numbers), names), many(positive, names), camera)
     if kind is Keypoints3D:
         return Keypoints3D(names, many(vectors, names), many(positive, names))
     if kind is RelativeKeypoints3D:

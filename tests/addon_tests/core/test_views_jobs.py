@@ -6,7 +6,7 @@ import dataclasses
 import msgspec
 import pytest
 
-from blender_addon.core.errors import SolverError
+from blender_addon.core.errors import SceneError, SolverError
 from blender_addon.core.jobs import DetectCall, DetectedPerson, Detection, Job, JobState
 from blender_addon.core.keypoints import POSITION_SIGMA
 from blender_addon.core.photo import Orientation, Photo
@@ -52,6 +52,10 @@ def solved(*solutions):
     return ViewsSolution(solutions or (solution(), solution(ASIDE, 4.0)), points)
 
 
+def lens_of(focal):
+    return lambda told: msgspec.structs.replace(told, focal_x=focal)
+
+
 def begun(photos=PHOTOS[:2], *args, **options):
     job = Job(pose_from_images(photos, *args, **options))
     job.begin()
@@ -68,16 +72,47 @@ def posed(*persons, **options):
 
 
 def test_each_picture_is_looked_at_then_all_are_solved_together():
-    job = begun(model="full", lens=lambda told: msgspec.structs.replace(told, focal_x=700))
+    job = begun(model="full", lenses=[(lens_of(700), None), (lens_of(800), None)])
     assert job.call == DetectCall(b"a.jpg", "full")
     assert job.text == "Looking at picture 1 of 2"
     job.answer(detection(person()))
     assert job.call == DetectCall(b"b.jpg", "full")
     job.answer(detection(person(0.8)))
-    lens = msgspec.structs.replace(CAMERA, focal_x=700)
-    assert job.call == SolveViewsCall((PictureView(person().evidence, lens),) * 2, "pose", None)
+    views = tuple(PictureView(person().evidence, lens_of(focal)(CAMERA)) for focal in (700, 800))
+    assert job.call == SolveViewsCall(views, "pose", None)
     job.answer(solved())
     assert job.state is JobState.DONE
+
+
+def test_what_is_known_of_the_lenses_is_told_to_the_networks():
+    job = begun(lenses=[(lens_of(700), 700.0), (lens_of(800), None)])
+    assert job.call == DetectCall(b"a.jpg", focal_px=700.0)
+    job.answer(detection(person()))
+    assert job.call == DetectCall(b"b.jpg")
+
+
+def test_the_cameras_are_looked_at_together_when_all_pictures_are_read():
+    seen = []
+
+    def lens(told):
+        seen.append(told)
+        return told
+
+    job = begun(lenses=[(lens, None)] * 2)
+    job.answer(detection(person()))
+    assert seen == []
+    job.answer(detection(person()))
+    assert seen == [CAMERA, CAMERA]
+
+
+def test_a_camera_that_is_gone_ends_the_command_before_the_solve():
+    def lens(told):
+        raise SceneError("the camera side_1 is gone; nothing was changed")
+
+    job = begun(lenses=[(lens, None)] * 2)
+    job.answer(detection(person()))
+    job.answer(detection(person()))
+    assert (job.state, str(job.error)) == (JobState.FAILED, "the camera side_1 is gone; nothing was changed")
 
 
 def test_the_record_has_the_first_pictures_keypoints_and_what_all_say_in_space():
